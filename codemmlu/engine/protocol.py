@@ -1,0 +1,46 @@
+"""What the rest of the project knows of an engine. Tests put a small scripted engine behind the same door."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from codemmlu.prompts import Prompt
+from codemmlu.rows import Reading
+
+
+class DoesNotFit(Exception):
+    """A prompt the engine cannot take. Says how many tokens it has and how many there is room for."""
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    async def check(self, prompt: Prompt) -> None:
+        """Proves on one prompt that each of its letters is one token and comes back finite; UserError otherwise."""
+
+    async def score(self, prompt: Prompt) -> Reading:
+        """One prefill: the log-probabilities of the prompt's letters. Raises DoesNotFit, or EngineDied."""
+
+    def close(self) -> None:
+        """Ends the engine and its processes."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What crosses to the actor that opens an engine: plain values.
+
+    model: what the engine loads: a directory on the actor's node, or a Hub id
+    source: what `model` is made from where the actor's node does not have it yet
+    arguments: vLLM's own engine arguments
+    """
+
+    source: str
+    revision: str | None
+    cache: str
+    trust_remote_code: bool
+    arguments: dict[str, Any]
+    cpu_kv_cache_gib: int
+    replicas_on_node: int
+
+
+OpenEngine = Callable[[EngineSettings], Engine]

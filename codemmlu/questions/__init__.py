@@ -1,0 +1,7 @@
+"""Questions from where people have them: readers, cleaning with reasons, the sample set. Dirt stops in this room."""
+
+from codemmlu.questions.clean import Cleaner
+from codemmlu.questions.load import Loaded, load
+from codemmlu.questions.readers import Record
+
+__all__ = ["Cleaner", "Loaded", "Record", "load"]

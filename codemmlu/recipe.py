@@ -1,0 +1,199 @@
+"""The recipe: what a run is, as frozen pydantic models read from one YAML file and `key.path=value` overrides.
+
+An unknown key, a wrong type or a name that points nowhere is a fault of the person: all faults are said at once, each
+with its key path, before anything starts.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from codemmlu.errors import UserError
+
+# Names of models and voters become folders and column values.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class QuestionSettings(_Settings):
+    """Where the questions are and how they are read. See `codemmlu/questions/clean.py` for the cleaning rules."""
+
+    source: str = "sample"  # sample | path | glob | s3://... | gs://... | OWNER/NAME on the Hub
+    limit: Annotated[int, Field(ge=1)] | None = None  # the first n accepted rows, in file order
+    subjects: tuple[str, ...] | None = None  # None: all
+    columns: dict[Literal["task_id", "question", "choices", "answer", "subject"], str] = {}  # our name: theirs
+    answers: Literal["letter", "zero-based", "one-based", "text"] = "letter"
+    encoding: str = "utf-8-sig"
+    split: str = "test"  # Hub only
+    revision: str | None = None  # Hub only
+
+    @model_validator(mode="after")
+    def _encoding_exists(self) -> Self:
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding: there is no {self.encoding!r}; try utf-8-sig or cp1252") from None
+        return self
+
+
+class ModelSettings(_Settings):
+    """One model and the engine that serves it. None leaves a value to vLLM."""
+
+    source: str  # embedded | OWNER/NAME on the Hub | directory | FILE.gguf
+    revision: str | None = None  # Hub only: a branch, tag or commit
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    replicas: Annotated[int, Field(ge=1)] | None = None  # None: as many engines as the cluster's GPUs hold; 1 on CPU
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    max_model_len: Annotated[int, Field(ge=16)] | None = None
+    max_num_seqs: Annotated[int, Field(ge=1)] = 256  # questions an engine works on at once
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    cpu_kv_cache_gib: Annotated[int, Field(ge=1)] = 2  # without a GPU: memory for the KV cache
+    trust_remote_code: bool = False  # runs Python code that comes with the model
+    engine: dict[str, Any] = {}  # any other vLLM engine argument, by vLLM's own name
+
+    @model_validator(mode="after")
+    def _engine_does_not_repeat(self) -> Self:
+        ours = {
+            "model": "source",
+            "tokenizer": "source",
+            "revision": "revision",
+            "tensor_parallel_size": "tensor_parallel",
+            "load_format": "source",
+            **{name: name for name in ("dtype", "quantization", "max_model_len", "max_num_seqs")},
+            **{name: name for name in ("gpu_memory_utilization", "trust_remote_code")},
+        }
+        if repeated := sorted(set(self.engine) & set(ours)):
+            raise ValueError(f"engine.{repeated[0]}: say this with `{ours[repeated[0]]}`, one level up")
+        return self
+
+
+class VoterSettings(_Settings):
+    """A voter: which model is asked, by which method, in which words."""
+
+    model: str
+    method: Literal["direct"] = "direct"
+    template: Literal["codemmlu", "reference"] = "codemmlu"
+
+
+class VoteSettings(_Settings):
+    """How the voters' probabilities become one verdict. With one voter every rule gives that voter's answer."""
+
+    rule: Literal["log_pool"] = "log_pool"
+
+
+class SubmissionSettings(_Settings):
+    """submission.csv. `blank` stands where there is no answer."""
+
+    blank: str = ""
+
+
+class Recipe(_Settings):
+    """A whole run."""
+
+    out: str
+    seed: int = 0
+    questions: QuestionSettings = QuestionSettings()
+    models: dict[Name, ModelSettings] = {}
+    voters: dict[Name, VoterSettings]
+    vote: VoteSettings = VoteSettings()
+    submission: SubmissionSettings = SubmissionSettings()
+
+    @model_validator(mode="after")
+    def _names_point_somewhere(self) -> Self:
+        if not self.voters:
+            raise ValueError("voters: at least one is needed")
+        for name, voter in self.voters.items():
+            if voter.model not in self.models:
+                known = ", ".join(self.models) or "none"
+                raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
+        if not self.out.strip():
+            raise ValueError("out: the run needs a directory")
+        return self
+
+    def as_yaml(self) -> str:
+        """The resolved recipe, as it is kept in the run directory."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def load(path: str, overrides: list[str]) -> Recipe:
+    """Reads a recipe and its overrides. Raises UserError with every fault, one after the other on one line."""
+    values = _read(path)
+    chosen = None
+    for override in overrides:
+        keys, value = _parse(override)
+        if keys == ["voters"] and isinstance(value, list):
+            chosen = value
+        else:
+            _set(values, keys, value, override)
+    if chosen is not None:
+        values["voters"] = _choose(values.get("voters") or {}, chosen)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(_fault(e) for e in error.errors())}") from None
+
+
+def digest(*parts: object) -> str:
+    """A stable hash of plain values: 32 hex digits (128 bits) of their canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: the recipe cannot be read ({error.strerror}); see recipes/ for examples") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
+    return values
+
+
+def _parse(override: str) -> tuple[list[str], Any]:
+    path, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", path):
+        raise UserError(f"{override!r}: an override is written key.path=value, for example questions.limit=100")
+    try:
+        return path.split("."), yaml.safe_load(text) if text.strip() else text
+    except yaml.YAMLError:
+        raise UserError(f"{override!r}: the value is not YAML; quote it") from None
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if inner is None:
+            inner = values[key] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"{override!r}: {key} is a value, it has no keys")
+        values = inner
+    values[keys[-1]] = value
+
+
+def _choose(voters: dict[str, Any], chosen: list[Any]) -> dict[str, Any]:
+    unknown = [str(name) for name in chosen if name not in voters]
+    if unknown:
+        raise UserError(f"voters: the recipe has no {', '.join(unknown)}; it has {', '.join(voters) or 'none'}")
+    return {name: voters[name] for name in chosen}
+
+
+def _fault(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: there is no such key"
+    if error["type"] == "missing":
+        return f"{place}: is missing"
+    shown = "" if error["type"] == "value_error" else f" (it is {str(error['input'])[:80]!r})"
+    return f"{place}: {message}{shown}" if place else message

@@ -1,0 +1,125 @@
+"""A run directory: where a run keeps things, on a local path or any address pyarrow can write (s3://, gs://).
+
+    recipe.yaml         the resolved recipe
+    questions/          the cleaned questions, longest first within a file
+    rejected.parquet    rows that could not be asked, with reason, file and line
+    pending/<pool>/     what the present issue still has to ask, one file a block
+    answers/<pool>/     one row per question and ask, one file a block
+    voters.parquet verdicts.parquet submission.csv report.json
+
+A file appears whole or not at all: local files are renamed into place, object stores show a file when it is closed.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from codemmlu.errors import UserError
+from codemmlu.rows import SCHEMA_VERSION
+
+
+class RunDir:
+    """Reads and writes below one directory. It crosses to workers as its `address`, a plain string."""
+
+    def __init__(self, out: str) -> None:
+        self.is_local = "://" not in out
+        self.address = str(Path(out).expanduser().absolute()) if self.is_local else out.rstrip("/")
+        try:
+            self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
+        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
+
+    def create(self) -> None:
+        """Makes the directory, and proves that it can be written."""
+        try:
+            self.filesystem.create_dir(self.base, recursive=True)
+            self.write(".probe", b"")
+            self.filesystem.delete_file(self.path(".probe"))
+        except OSError as error:
+            raise UserError(f"out: {self.address} cannot be written: {str(error).splitlines()[0]}") from None
+
+    def path(self, *parts: str) -> str:
+        """The full path of something in the run; a part that climbs out of it is a programming error."""
+        if any(not part or part.startswith("/") or ".." in part.split("/") for part in parts):
+            raise ValueError(f"{parts} leaves the run directory")
+        return "/".join([self.base, *parts])
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a whole file, or nothing."""
+        with self._whole(name) as sink:
+            sink.write(content)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Writes a whole Parquet file, or nothing."""
+        with self._whole(name) as sink:
+            pq.write_table(table, sink, compression="zstd")
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[pa.NativeFile]:
+        target = self.path(name)
+        if not self.is_local:
+            with self.filesystem.open_output_stream(target) as sink:
+                yield sink
+            return
+        folder, _, leaf = target.rpartition("/")
+        os.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{leaf}.{os.getpid()}.part"
+        try:
+            with self.filesystem.open_output_stream(temporary) as sink:
+                yield sink
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def files(self, folder: str) -> list[str]:
+        """The Parquet files in a folder of the run, as names for `read_table`, sorted."""
+        found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        names = [info.base_name for info in found if info.type == fs.FileType.File]
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith("."))
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file of the run. Raises UserError when another version of this project wrote it."""
+        table = pq.read_table(self.path(name), columns=columns, filesystem=self.filesystem, partitioning=None)
+        version = (table.schema.metadata or {}).get(b"codemmlu.schema", b"none").decode()
+        if version != str(SCHEMA_VERSION):
+            raise UserError(f"{self.address}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
+        return table
+
+    def clear(self, folder: str) -> None:
+        """Removes a folder of the run and what is in it."""
+        if self.filesystem.get_file_info(self.path(folder)).type != fs.FileType.NotFound:
+            self.filesystem.delete_dir(self.path(folder))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while a job writes here; the kernel lets go of it however the job ends. Local directories only.
+
+        Raises UserError when another live job holds it.
+        """
+        if not self.is_local:
+            yield
+            return
+        handle = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UserError(f"out: {self.address} cannot be locked: {error.strerror}") from None
+            raise UserError(
+                f"out: another run is writing to {self.address}; wait for it, stop it, or give another `out`"
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(handle)
