@@ -4,7 +4,7 @@
   `choices` (a list; in CSV a Python or JSON list in a string, never evaluated) or one column per option (`A`, `B`, ...;
   `option_a` or `choice_a`; `option_1` or `choice_1`). `questions.columns` maps other names. `problem_description` (the
   Hub's fill_in_the_middle) goes before the question.
-- Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a task_id that was there before.
+- Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a repeated task_id.
 - Empty option columns at the end of a row are choices the question does not have; one in between is rejected.
 - A row without a task_id is named after its place (`FILE:LINE`), and this is said.
 - Repeated and empty choices inside a list are asked as they stand. Numbers become text. Nothing is stripped.
@@ -37,25 +37,26 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _FIELDS = ("task_id", "question", "choices", "answer", "subject", "problem_description")
 
 
-class _Faulty(Exception):
+class _FaultyError(Exception):
     """Why a record cannot be asked."""
 
 
 def _choices(value: object) -> list[str]:
     """The choices of a list, or of a string that writes one; read as a literal, never evaluated."""
     if isinstance(value, str):
+        text = value.strip()
         for parse in (ast.literal_eval, json.loads):
             try:
-                value = parse(value.strip())
+                value = parse(text)
                 break
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
         else:
-            raise _Faulty("choices cannot be read as a list")
+            raise _FaultyError("choices cannot be read as a list")
     if not isinstance(value, list | tuple):
-        raise _Faulty("no choices" if value is None else f"choices are a {type(value).__name__}, not a list")
+        raise _FaultyError("no choices" if value is None else f"choices are a {type(value).__name__}, not a list")
     if any(isinstance(item, list | tuple | dict | set) for item in value):
-        raise _Faulty("choices hold a list inside the list")
+        raise _FaultyError("choices hold a list inside the list")
     return ["" if item is None else str(item) for item in value]
 
 
@@ -69,7 +70,7 @@ def _option_columns(fields: Mapping[str, Any]) -> list[str]:
     while values and (values[-1] is None or values[-1] == ""):
         values.pop()
     if any(value is None or value == "" for value in values):
-        raise _Faulty("an empty option column before a filled one")
+        raise _FaultyError("an empty option column before a filled one")
     return [str(value) for value in values]
 
 
@@ -79,7 +80,7 @@ class Cleaner:
     notes: what was changed or dropped on the way, counted, each with its first place.
     """
 
-    def __init__(self, columns: Mapping[str, str] | None = None, answers: AnswerForm = "letter") -> None:
+    def __init__(self, columns: Mapping[Any, str] | None = None, answers: AnswerForm = "letter") -> None:
         self._columns = {theirs.lower(): ours for ours, theirs in (columns or {}).items()}
         self._answers = answers
         self._seen: dict[str, str] = {}
@@ -106,15 +107,15 @@ class Cleaner:
         task_id = self._task_id(fields, record, place)
         try:
             if record.fault:
-                raise _Faulty(record.fault)
+                raise _FaultyError(record.fault)
             if task_id in self._seen:
                 first, task_id_shown = self._seen[task_id], task_id
                 task_id = None
-                raise _Faulty(f"task_id {task_id_shown} repeats the one at {first}")
+                raise _FaultyError(f"task_id {task_id_shown} repeats the one at {first}")
             if task_id is not None:
                 self._seen[task_id] = place
             return self._question(task_id or f"{PurePosixPath(record.file).name}:{record.line}", fields, record, place)
-        except _Faulty as fault:
+        except _FaultyError as fault:
             self._note(f"rejected: {re.sub(r'task_id .* at .*', 'repeated task_id', str(fault))}", place)
             return Rejected(task_id, self._text(fault, place), record.file, record.line, self._position)
 
@@ -130,11 +131,13 @@ class Cleaner:
         parts = [fields.get("problem_description"), fields.get("question")]
         question = "\n\n".join(self._text(part, place) for part in parts if part is not None and str(part).strip())
         if not question:
-            raise _Faulty("no question text")
+            raise _FaultyError("no question text")
         listed = _choices(fields["choices"]) if "choices" in fields else _option_columns(fields)
         choices = tuple(self._text(choice, place) for choice in listed)
         if not 2 <= len(choices) <= MAX_CHOICES:
-            raise _Faulty(f"{len(choices)} choice{'s' * (len(choices) != 1)}, where 2 to {MAX_CHOICES} can be asked")
+            raise _FaultyError(
+                f"{len(choices)} choice{'s' * (len(choices) != 1)}, where 2 to {MAX_CHOICES} can be asked"
+            )
         subject = fields.get("subject")
         return Question(
             task_id=task_id,

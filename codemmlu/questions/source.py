@@ -1,6 +1,7 @@
 """Where questions lie: the embedded sample set, local paths, directories and globs, s3:// and gs:// URIs, the Hub."""
 
 import fnmatch
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """The file's bytes, decompressed by its ending. Parquet needs to seek, so it is opened for that."""
-        opener = self.filesystem.open_input_file if self.ending == ".parquet" else self.filesystem.open_input_stream
         try:
-            return cast(BinaryIO, opener(self.path))
+            if self.ending == ".parquet":
+                return cast(BinaryIO, self.filesystem.open_input_file(self.path))
+            return io.BufferedReader(cast(io.RawIOBase, self.filesystem.open_input_stream(self.path)))
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"questions.source: {self.name} cannot be opened: {_short(error)}") from None
 
@@ -43,7 +45,7 @@ def is_hub(source: str) -> bool:
 
 
 def files(source: str) -> Iterator[SourceFile]:
-    """The files of a source, in the order of their names. Raises UserError when there is none, or one of no known kind."""
+    """The files of a source, in the order of their names. Raises UserError when there is none of a known kind."""
     if source == "sample":
         yield SourceFile("sample", ".jsonl", str(SAMPLE), fs.LocalFileSystem())
         return

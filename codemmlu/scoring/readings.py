@@ -24,7 +24,7 @@ def log_softmax(logits: Probabilities) -> Probabilities:
 
 
 def choice_probabilities(readings: Sequence[Reading]) -> Probabilities:
-    """Probabilities over a question's choices, shape (n_choices,): the normalised mean of the readings' log-probabilities.
+    """Probabilities over a question's choices, shape (n_choices,): the normalised mean log-probability.
 
     Each reading is normalised over its letters and mapped back from the order it was shown in.
     """
