@@ -1,4 +1,4 @@
-"""The rows that travel through a run: Question, Reading, Turn, Answer, Verdict, with their arrow schemas.
+"""The rows that travel through a run: Question, Reading, Turn, Answer, Vote, Verdict, with their arrow schemas.
 
 Every step reads and writes these and nothing else. A row's schema carries `SCHEMA_VERSION` in its metadata, so that a
 run directory written by another version is refused instead of misread.
@@ -79,7 +79,8 @@ class Turn:
 class Answer:
     """What one ask gave for one question: every raw reading, so that voters can be computed without asking again.
 
-    `letter` is the ask's own uncalibrated answer. `seconds` is wall time from the ask to its last token.
+    letter: the ask's own uncalibrated answer
+    started, seconds: Unix time of the ask, and wall time from there to its last token
     """
 
     key: str
@@ -93,8 +94,21 @@ class Answer:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    started: float
     seconds: float
     error: str | None
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What a voter makes of its ask's readings: probabilities over the choices, empty unless it answered."""
+
+    voter: str
+    task_id: str
+    position: int
+    status: Status
+    letter: str | None
+    probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -168,8 +182,19 @@ ANSWER = _schema(
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
         ("generated_tokens", pa.int64()),
+        ("started", pa.float64()),
         ("seconds", pa.float64()),
         ("error", pa.string()),
+    ]
+)
+VOTE = _schema(
+    [
+        ("voter", pa.string()),
+        ("task_id", pa.string()),
+        ("position", pa.int64()),
+        ("status", pa.string()),
+        ("letter", pa.string()),
+        ("probabilities", pa.list_(pa.float64())),
     ]
 )
 VERDICT = _schema(
@@ -182,8 +207,14 @@ VERDICT = _schema(
     ]
 )
 
-Row = Question | Rejected | Answer | Verdict
-SCHEMAS: dict[type[Row], pa.Schema] = {Question: QUESTION, Rejected: REJECTED, Answer: ANSWER, Verdict: VERDICT}
+Row = Question | Rejected | Answer | Vote | Verdict
+SCHEMAS: dict[type[Row], pa.Schema] = {
+    Question: QUESTION,
+    Rejected: REJECTED,
+    Answer: ANSWER,
+    Vote: VOTE,
+    Verdict: VERDICT,
+}
 
 
 def to_table(rows: Iterable[Row], kind: type[Row]) -> pa.Table:

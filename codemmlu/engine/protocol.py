@@ -29,18 +29,14 @@ class Engine(Protocol):
 class EngineSettings:
     """What crosses to the actor that opens an engine: plain values.
 
-    model: what the engine loads: a directory on the actor's node, or a Hub id
-    source: what `model` is made from where the actor's node does not have it yet
+    source: the model, as `engine.sources.materialise` takes it on the actor's own node
+    cache: where what that makes is kept
     arguments: vLLM's own engine arguments
     """
 
     source: str
-    revision: str | None
     cache: str
-    trust_remote_code: bool
     arguments: dict[str, Any]
-    cpu_kv_cache_gib: int
-    replicas_on_node: int
 
 
 OpenEngine = Callable[[EngineSettings], Engine]

@@ -1,13 +1,17 @@
 """Cleaning: a record becomes a Question, or is rejected with a reason. The rules, in the order they are applied:
 
 - Columns are found by name, upper or lower case: `task_id` (or `id`), `question`, `subject`, `answer`, and either
-  `choices` (a list; in CSV a Python or JSON list in a string, never evaluated) or one column per option (`A`, `B`, ...;
-  `option_a` or `choice_a`; `option_1` or `choice_1`). `questions.columns` maps other names. `problem_description` (the
-  Hub's fill_in_the_middle) goes before the question.
+  `choices` (a list; in CSV a JSON or Python list in a string, never evaluated) or one column per option (`A`, `B`, ...;
+  `option_a` or `choice_a`; `option_1` or `choice_1`). `questions.columns` maps other names and goes before a column
+  that has our name; a row that lacks the column it names is counted and said. `problem_description` (the Hub's
+  fill_in_the_middle) goes before the question.
+- With `questions.subjects`, rows of other subjects are passed over.
 - Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a repeated task_id.
 - Empty option columns at the end of a row are choices the question does not have; one in between is rejected.
-- A row without a task_id is named after its place (`FILE:LINE`), and this is said.
-- Repeated and empty choices inside a list are asked as they stand. Numbers become text. Nothing is stripped.
+- A row without a task_id is named after its place (`FILE:LINE`, with the file's folders where that is taken), and this
+  is said. A task_id and a subject lose the blanks around them.
+- Repeated and empty choices inside a list are asked as they stand; null is an empty one. Numbers become text, in JSON
+  as they are written; bytes are UTF-8. Nothing is stripped from a question or a choice.
 - The answer may be a letter in either case, alone or dressed up (`ANSWER: B`, `(b)`, `C.`, `**D**`), or with
   `questions.answers` an index or the text of a choice. Blank: unlabelled. Out of range or unreadable: unlabelled, said.
 - Lone surrogates (not text in any encoding) become U+FFFD, and this is said.
@@ -16,8 +20,9 @@
 import ast
 import json
 import re
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -25,6 +30,7 @@ from codemmlu.questions.readers import Record
 from codemmlu.rows import MAX_CHOICES, Question, Rejected, letters
 
 AnswerForm = Literal["letter", "zero-based", "one-based", "text"]
+_NAMES = {"letter": "letter", "zero-based": "zero-based number", "one-based": "one-based number", "text": "text"}
 
 _DRESSED_LETTER = re.compile(
     r"""[\s*_`"']*
@@ -33,103 +39,157 @@ _DRESSED_LETTER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _OPTION_COLUMN = re.compile(r"(?:(?:option|choice)[ _]?)?([a-z])|(?:option|choice)[ _]?([0-9]{1,2})")
+_NUMBER = re.compile(r"\s*([0-9]{1,3})(?:\.0)?\s*")  # pandas writes an index beside a missing one as 2.0
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_FIELDS = ("task_id", "question", "choices", "answer", "subject", "problem_description")
 
 
 class _FaultyError(Exception):
-    """Why a record cannot be asked."""
+    """Why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
+
+
+def _plain(value: object) -> str:
+    """A field's value as text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def _is_blank(value: object) -> bool:
+    return not _plain(value).strip()
+
+
+def _read_json(text: str) -> object:
+    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+
+
+def _read_python(text: str) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about an escape such as \d in somebody's choice
+        return ast.literal_eval(text)
 
 
 def _choices(value: object) -> list[str]:
     """The choices of a list, or of a string that writes one; read as a literal, never evaluated."""
-    if isinstance(value, str):
-        text = value.strip()
-        for parse in (ast.literal_eval, json.loads):
-            try:
-                value = parse(text)
-                break
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-        else:
-            raise _FaultyError("choices cannot be read as a list")
+    if isinstance(value, str | bytes):
+        value = _parsed(_plain(value).strip())
     if not isinstance(value, list | tuple):
-        raise _FaultyError("no choices" if value is None else f"choices are a {type(value).__name__}, not a list")
+        raise _FaultyError("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
     if any(isinstance(item, list | tuple | dict | set) for item in value):
         raise _FaultyError("choices hold a list inside the list")
-    return ["" if item is None else str(item) for item in value]
+    return [_plain(item) for item in value]
+
+
+def _parsed(text: str) -> object:
+    """The value that a string writes, None for an empty one. JSON first: Python reads JSON's escape of one emoji as
+    two lone surrogates."""
+    if not text:
+        return None
+    for parse in (_read_json, _read_python):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise _FaultyError("choices cannot be read as a list")
 
 
 def _option_columns(fields: Mapping[str, Any]) -> list[str]:
     """The choices of a row with one column per option, in the order of their letters or numbers."""
-    found: dict[int, Any] = {}
+    found: dict[int, str] = {}
     for name, value in fields.items():
         if match := _OPTION_COLUMN.fullmatch(name):
-            found[ord(match[1]) - ord("a") if match[1] else int(match[2])] = value
-    values = [found[place] for place in sorted(found)]
-    while values and (values[-1] is None or values[-1] == ""):
-        values.pop()
-    if any(value is None or value == "" for value in values):
+            found[ord(match[1]) - ord("a") if match[1] else int(match[2])] = _plain(value)
+    if not found:
+        raise _FaultyError("no choices")
+    texts = [found[place] for place in sorted(found)]
+    while texts and not texts[-1]:
+        texts.pop()
+    if "" in texts:
         raise _FaultyError("an empty option column before a filled one")
-    return [str(value) for value in values]
+    return texts
 
 
 class Cleaner:
     """Applies the rules above to a stream of records and keeps what must be said about it.
 
     notes: what was changed or dropped on the way, counted, each with its first place.
+    subjects: all that were seen, those that nobody asked for included.
     """
 
-    def __init__(self, columns: Mapping[Any, str] | None = None, answers: AnswerForm = "letter") -> None:
-        self._columns = {theirs.lower(): ours for ours, theirs in (columns or {}).items()}
+    def __init__(
+        self,
+        columns: Mapping[Any, str] | None = None,
+        answers: AnswerForm = "letter",
+        subjects: Collection[str] | None = None,
+    ) -> None:
+        self._columns = {ours: theirs.lower() for ours, theirs in (columns or {}).items()}
         self._answers = answers
+        self._wanted = subjects
         self._seen: dict[str, str] = {}
         self._position = -1
         self.notes: Counter[str] = Counter()
         self.first: dict[str, str] = {}
+        self.subjects: set[str] = set()
+
+    def clean(self, record: Record) -> Question | Rejected | None:
+        """One row in, one row out; None for a row of a subject that nobody asked for."""
+        self._position += 1
+        place = f"{record.file}:{record.line}"
+        task_id: str | None = None
+        try:
+            if record.fault:
+                raise _FaultyError(record.fault)
+            fields = self._fields(record, place)
+            subject = None if _is_blank(fields.get("subject")) else self._text(fields["subject"], place).strip()
+            self.subjects |= {subject} if subject is not None else set()
+            if self._wanted is not None and subject not in self._wanted:
+                return None
+            own = self._task_id(fields, place)
+            name = own or self._name_after_place(record)
+            if name in self._seen:
+                raise _FaultyError(f"repeated task_id: {name} stands at {self._seen[name]} already")
+            self._seen[name] = place
+            task_id = own
+            return self._question(name, subject, fields, record)
+        except _FaultyError as fault:
+            self._note(f"rejected: {str(fault).split(':')[0]}", place)
+            return Rejected(task_id, self._text(fault, place), record.file, record.line, self._position)
 
     def _note(self, text: str, place: str) -> None:
         self.notes[text] += 1
         self.first.setdefault(text, place)
 
     def _text(self, value: object, place: str) -> str:
-        text = str(value)
+        text = _plain(value)
         if _SURROGATES.search(text):
             self._note("lone surrogates became U+FFFD", place)
             text = _SURROGATES.sub("\ufffd", text)
         return text
 
-    def clean(self, record: Record) -> Question | Rejected:
-        """One row in, one row out."""
-        self._position += 1
-        place = f"{record.file}:{record.line}"
-        fields = {self._columns.get(name.lower(), name.lower()): value for name, value in record.fields.items()}
-        task_id = self._task_id(fields, record, place)
-        try:
-            if record.fault:
-                raise _FaultyError(record.fault)
-            if task_id in self._seen:
-                first, task_id_shown = self._seen[task_id], task_id
-                task_id = None
-                raise _FaultyError(f"task_id {task_id_shown} repeats the one at {first}")
-            if task_id is not None:
-                self._seen[task_id] = place
-            return self._question(task_id or f"{PurePosixPath(record.file).name}:{record.line}", fields, record, place)
-        except _FaultyError as fault:
-            self._note(f"rejected: {re.sub(r'task_id .* at .*', 'repeated task_id', str(fault))}", place)
-            return Rejected(task_id, self._text(fault, place), record.file, record.line, self._position)
+    def _fields(self, record: Record, place: str) -> dict[str, Any]:
+        """The record's fields under our names."""
+        fields = {name.lower(): value for name, value in record.fields.items()}
+        mapped = {ours: fields[theirs] for ours, theirs in self._columns.items() if theirs in fields}
+        for ours, theirs in self._columns.items():
+            if ours not in mapped:
+                self._note(f"rows without the column {theirs!r} of questions.columns.{ours}", place)
+        rest = {name: value for name, value in fields.items() if name not in self._columns.values()}
+        return rest | mapped
 
-    def _task_id(self, fields: Mapping[str, Any], record: Record, place: str) -> str | None:
+    def _task_id(self, fields: Mapping[str, Any], place: str) -> str | None:
         value = fields.get("task_id", fields.get("id"))
-        if value is None or str(value).strip() == "":
-            if not record.fault:
-                self._note("rows without a task_id are named after their place", place)
+        if _is_blank(value):
+            self._note("rows without a task_id are named after their place", place)
             return None
         return self._text(value, place).strip()
 
-    def _question(self, task_id: str, fields: Mapping[str, Any], record: Record, place: str) -> Question:
+    def _name_after_place(self, record: Record) -> str:
+        name = f"{PurePosixPath(record.file).name}:{record.line}"
+        return f"{record.file}:{record.line}" if name in self._seen else name
+
+    def _question(self, task_id: str, subject: str | None, fields: Mapping[str, Any], record: Record) -> Question:
+        place = f"{record.file}:{record.line}"
         parts = [fields.get("problem_description"), fields.get("question")]
-        question = "\n\n".join(self._text(part, place) for part in parts if part is not None and str(part).strip())
+        question = "\n\n".join(self._text(part, place) for part in parts if not _is_blank(part))
         if not question:
             raise _FaultyError("no question text")
         listed = _choices(fields["choices"]) if "choices" in fields else _option_columns(fields)
@@ -138,10 +198,9 @@ class Cleaner:
             raise _FaultyError(
                 f"{len(choices)} choice{'s' * (len(choices) != 1)}, where 2 to {MAX_CHOICES} can be asked"
             )
-        subject = fields.get("subject")
         return Question(
             task_id=task_id,
-            subject=None if subject is None or not str(subject).strip() else self._text(subject, place).strip(),
+            subject=subject,
             question=question,
             choices=choices,
             answer=self._answer(fields.get("answer"), choices, place),
@@ -151,9 +210,9 @@ class Cleaner:
         )
 
     def _answer(self, value: object, choices: tuple[str, ...], place: str) -> str | None:
-        if value is None or str(value).strip() == "":
+        if _is_blank(value):
             return None
-        names, text = letters(len(choices)), str(value)
+        names, text = letters(len(choices)), self._text(value, place)
         if self._answers == "text":
             index = choices.index(text) if choices.count(text) == 1 else None
         elif self._answers == "letter":
@@ -163,10 +222,10 @@ class Cleaner:
                 return None
             index = names.index(match[1].upper()) if match else None
         else:
-            number = int(text) if re.fullmatch(r"\s*[0-9]{1,3}\s*", text) else -1
-            index = number - (self._answers == "one-based")
-            index = index if 0 <= index < len(choices) else None
+            number = _NUMBER.fullmatch(text)
+            index = int(number[1]) - (self._answers == "one-based") if number else None
+            index = index if index is not None and 0 <= index < len(choices) else None
         if index is None:
-            self._note(f"answers that are no {self._answers} of a choice: unlabelled", place)
+            self._note(f"answers that are not the {_NAMES[self._answers]} of one choice: unlabelled", place)
             return None
         return names[index]

@@ -1,10 +1,9 @@
 """Questions from a Hub dataset such as Fsoft-AIC/CodeMMLU, one configuration per subject."""
 
-import os
 from collections.abc import Iterator
 
 from codemmlu.errors import UserError
-from codemmlu.questions.readers import Record
+from codemmlu.questions.readers import Record, first_line
 
 # The order in which CodeMMLU's paper lists them; a dataset without these is read in the Hub's own order.
 SUBJECTS = (
@@ -23,28 +22,61 @@ SUBJECTS = (
 def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revision: str | None) -> Iterator[Record]:
     """The rows of every subject, each with `subject` filled in; `line` is the row within its subject.
 
+    A dataset whose only configuration is `default` is read as it is: its subjects, if any, are a column.
     The token, the endpoint and the cache are the Hub client's own (HF_TOKEN, HF_ENDPOINT, HF_HOME).
     """
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     import datasets  # slow to import, and only this source needs it
+    import huggingface_hub
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    datasets.disable_progress_bars()
+    disable_progress_bars()
+    # The bases: HTTP errors of the client's own library, httpx or httpx2 by its version, are no OSError.
+    failures = (OSError, ValueError, DatasetsError, *HfHubHTTPError.__bases__)
     at = f"{dataset}@{revision}" if revision else dataset
+    where = f"questions.source: the Hub dataset {at}"
     try:
-        known = datasets.get_dataset_config_names(dataset, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"questions.source: the Hub dataset {at} cannot be read: {_first_line(error)}") from None
+        commit = _commit(dataset, revision)
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            known = list(subjects or SUBJECTS)  # the cache does not know their names
+        else:
+            known = datasets.get_dataset_config_names(dataset, revision=commit)
+    except failures as error:
+        endpoint = huggingface_hub.constants.ENDPOINT
+        raise UserError(f"{where} cannot be read from {endpoint}: {first_line(error)}") from None
     order = [name for name in SUBJECTS if name in known] + [name for name in known if name not in SUBJECTS]
-    for subject in subjects or order:
-        if subject not in known:
-            raise UserError(f"questions.subjects: {at} has no {subject!r}; it has {', '.join(order)}")
+    named = known != ["default"]
+    for subject in subjects or ():
+        if named and subject not in known:
+            raise UserError(f"questions.subjects: {at} has no {subject!r}; its subjects: {', '.join(order)}")
+    for subject in dict.fromkeys(subjects) if named and subjects else order:
         try:
-            rows = datasets.load_dataset(dataset, subject, split=split, revision=revision)
-        except (OSError, ValueError) as error:
-            raise UserError(f"questions.source: {at}, {subject}, split {split}: {_first_line(error)}") from None
+            rows = datasets.load_dataset(dataset, subject, split=split, revision=commit)
+        except failures as error:
+            raise UserError(f"{where}, {subject}, split {split} cannot be read: {first_line(error)}") from None
+        given = {"subject": subject} if named else {}
         for line, fields in enumerate(rows, start=1):
-            given = {} if subject == "default" else {"subject": subject}
-            yield Record(f"{at}/{subject}/{split}", line, {**given, **fields})
+            yield Record(f"{at}/{subject}/{split}", line, {**fields, **given})
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def _commit(dataset: str, revision: str | None) -> str | None:
+    """The commit to read. Asked for once, so that every subject is of the same one, and by a request that is not
+    repeated: the datasets client spends half a minute on a Hub that is down. Offline, the cache decides."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return HfApi().dataset_info(dataset, revision=revision, timeout=20).sha
+    except OfflineModeIsEnabled:
+        if revision:
+            raise UserError("questions.revision: the cache does not say which it holds; leave it out offline") from None
+        return None
+    except RevisionNotFoundError:
+        raise UserError(f"questions.revision: the Hub dataset {dataset} has no revision {revision!r}") from None
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"questions.source: there is no file {dataset} and no such dataset on the Hub, "
+            "unless a private one that HF_TOKEN does not open"
+        ) from None

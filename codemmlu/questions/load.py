@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from codemmlu.errors import UserError
 from codemmlu.questions import hub, source
 from codemmlu.questions.clean import Cleaner
-from codemmlu.questions.readers import READERS, Record
+from codemmlu.questions.readers import READERS, Record, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, Rejected
 
@@ -23,27 +25,35 @@ class Loaded:
     cleaner: Cleaner = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cleaner = Cleaner(self.settings.columns, self.settings.answers)
+        self.cleaner = Cleaner(self.settings.columns, self.settings.answers, self.settings.subjects)
 
     def rows(self) -> Iterator[Question | Rejected]:
-        """Every row of the source in file order, up to `limit` accepted ones.
+        """Every row of the source in file order, up to `limit` accepted ones; rows of other subjects are passed over.
 
-        Raises UserError when the source cannot be read or holds nothing that can be asked.
+        Raises UserError when the source cannot be read, lacks a subject that was asked for or holds nothing that can
+        be asked.
         """
-        wanted = set(self.settings.subjects or ())
         for record in _records(self.settings):
-            if self.questions == self.settings.limit:
-                return
             row = self.cleaner.clean(record)
+            if row is None:
+                continue
             if isinstance(row, Rejected):
                 self.rejected += 1
-            elif wanted and row.subject not in wanted:
-                continue
             else:
                 self.questions += 1
                 self.labelled += row.answer is not None
                 self.most_choices = max(self.most_choices, len(row.choices))
             yield row
+            if self.questions == self.settings.limit:
+                return
+        self._check_complete()
+
+    def _check_complete(self) -> None:
+        seen = self.cleaner.subjects
+        for subject in self.settings.subjects or ():
+            if subject not in seen:
+                known = ", ".join(sorted(seen)) or "none"
+                raise UserError(f"questions.subjects: {self.settings.source} has no {subject!r}; its subjects: {known}")
         if not self.questions:
             why = "; ".join(self.notes()) or "it has no rows"
             raise UserError(f"questions.source: nothing in {self.settings.source} can be asked: {why}")
@@ -65,4 +75,7 @@ def _records(settings: QuestionSettings) -> Iterator[Record]:
         return
     for file in source.files(settings.source):
         with file.open() as stream:
-            yield from READERS[file.ending](stream, file.name, settings.encoding)
+            try:
+                yield from READERS[file.ending](stream, file.name, settings.encoding)
+            except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # a cut archive, a broken Parquet page
+                raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None

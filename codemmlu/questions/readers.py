@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -19,7 +20,7 @@ from codemmlu.errors import UserError
 class Record:
     """One row of a source. `line` counts from 1: the first physical line in text files, the row in Parquet.
 
-    A row that could not even be read has `fault` set and no fields.
+    A row that could not even be read has no fields and a `fault`, written `kind` or `kind: details`.
     """
 
     file: str
@@ -28,35 +29,43 @@ class Record:
     fault: str | None = None
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, fit for a message of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     """Lines with their own line ends, so that code keeps its whitespace; wrong bytes are an error with their place."""
+    # utf-16 and its like have other bytes at a line's end: such files are decoded whole, all others line by line.
+    whole = "\n\n".encode(encoding)[-2:] != b"\n\n"
     decoder = codecs.getincrementaldecoder(encoding)()
     number = 0
-    for number, raw in enumerate(stream, start=1):
-        try:
-            yield decoder.decode(raw)
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{name}:{number}: byte {raw[error.start : error.start + 1]!r} is not {encoding}; "
-                "set questions.encoding to what the file is written in (for example cp1252)"
-            ) from None
-    if rest := decoder.decode(b"", final=True):
-        yield rest
+    try:
+        for raw in [stream.read()] if whole else stream:
+            text = decoder.decode(raw, final=whole or not raw.endswith(b"\n"))
+            for line in io.StringIO(text, newline="\n"):
+                number += 1
+                yield line.removeprefix("\ufeff") if number == 1 else line
+    except UnicodeDecodeError as error:
+        wrong = error.object[error.start : error.start + 1]
+        before = error.object[: error.start].decode(encoding, "ignore").count("\n") if whole else 0
+        raise UserError(
+            f"{name}:{number + before + 1}: byte {wrong!r} is not {encoding}; "
+            "set questions.encoding to what the file is written in (for example cp1252)"
+        ) from None
 
 
 def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
     """CSV with a header line; quoted fields may span lines. Broken quoting would swallow rows, so it is an error."""
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    # utf-16 has NULs inside its line ends: such files are decoded whole, all others line by line
-    if encoding.replace("-", "").lower().startswith("utf16"):
-        stream = io.BytesIO(stream.read().decode(encoding).encode())
-        encoding = "utf-8"
     reader = csv.reader(_lines(stream, name, encoding), strict=True)
+    line = 1
     try:
         header = [column.strip() for column in next(reader, [])]
-        repeated = sorted({column for column in header if column and header.count(column) > 1})
-        if repeated:
-            raise UserError(f"{name}:1: the column {repeated[0]!r} appears twice; rename one of them")
+        counts = Counter(column.lower() for column in header if column)
+        for column in header:
+            if counts[column.lower()] > 1:
+                raise UserError(f"{name}:1: the column {column!r} appears twice; rename one of them")
         while True:
             line = reader.line_num + 1
             try:
@@ -66,22 +75,25 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
             if not values:
                 continue
             if len(values) > len(header):
-                yield Record(name, line, {}, f"{len(values)} fields under a header of {len(header)}")
+                yield Record(name, line, {}, f"more fields than the header: {len(values)} under {len(header)}")
             else:
                 yield Record(name, line, dict(zip(header, values, strict=False)))
     except csv.Error as error:
-        raise UserError(f"{name}:{reader.line_num}: broken CSV quoting ({error}); fix the quotes near there") from None
+        raise UserError(
+            f"{name}:{line}: broken CSV quoting in the row that begins here ({error} in line {reader.line_num}); "
+            "fix its quotes"
+        ) from None
 
 
 def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
-    """One JSON object a line."""
+    """One JSON object a line. Numbers stay as they are written: 1.50 is not 1.5 where it is a choice."""
     for line, text in enumerate(_lines(stream, name, encoding), start=1):
         if not text.strip():
             continue
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
         except (ValueError, RecursionError) as error:
-            yield Record(name, line, {}, f"not JSON: {error}")
+            yield Record(name, line, {}, f"not JSON: {first_line(error)}")
             continue
         if isinstance(value, dict):
             yield Record(name, line, value)
@@ -90,11 +102,11 @@ def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
 
 
 def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
-    """Parquet, one row group at a time. `encoding` does not apply: Parquet's strings are UTF-8."""
+    """Parquet, some rows at a time. `encoding` does not apply: Parquet's strings are UTF-8."""
     try:
         file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
-        raise UserError(f"{name}: not a Parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{name}: not a Parquet file ({first_line(error)})") from None
     line = 0
     for batch in file.iter_batches(batch_size=1024):
         for fields in batch.to_pylist():

@@ -1,6 +1,5 @@
 """Where questions lie: the embedded sample set, local paths, directories and globs, s3:// and gs:// URIs, the Hub."""
 
-import fnmatch
 import io
 import re
 from collections.abc import Iterator
@@ -12,11 +11,14 @@ import pyarrow as pa
 from pyarrow import fs
 
 from codemmlu.errors import UserError
-from codemmlu.questions.readers import READERS
+from codemmlu.questions.readers import READERS, first_line
 
 SAMPLE = Path(__file__).with_name("sample.jsonl")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _COMPRESSED = (".gz", ".bz2", ".zst")
+_WILDCARD = re.compile(r"[*?\[]")
+_GLOB_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", re.DOTALL)
+_GLOB_MEANING = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class SourceFile:
                 return cast(BinaryIO, self.filesystem.open_input_file(self.path))
             return io.BufferedReader(cast(io.RawIOBase, self.filesystem.open_input_stream(self.path)))
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"questions.source: {self.name} cannot be opened: {_short(error)}") from None
+            raise UserError(f"questions.source: {self.name} cannot be opened: {first_line(error)}") from None
 
 
 def is_hub(source: str) -> bool:
@@ -69,27 +71,27 @@ def _locate(source: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, base = fs.FileSystem.from_uri(stem + (query[0] if query else ""))
     except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise UserError(f"questions.source: {source} is no readable address: {_short(error)}") from None
+        raise UserError(f"questions.source: {source} is no readable address: {first_line(error)}") from None
     rest = source[len(stem) :].removesuffix(query[0] if query else "")
     return filesystem, base + ("/" if stem.endswith("/") and not base.endswith("/") else "") + rest
 
 
 def _expand(filesystem: fs.FileSystem, path: str, source: str) -> list[str]:
     try:
-        if re.search(r"[*?\[]", path):
-            folder = str(PurePosixPath(re.split(r"[*?\[]", path)[0] + "x").parent)
-            selected = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
-            found = [i.path for i in selected if i.type == fs.FileType.File and fnmatch.fnmatchcase(i.path, path)]
+        info = filesystem.get_file_info(path)
+        if info.type == fs.FileType.File:
+            return [path]
+        if info.type == fs.FileType.Directory:
+            found = [file for file in _inside(filesystem, path, recursive=False) if _ending(file) in READERS]
+        elif wildcard := _WILDCARD.search(path):
+            folder = path[: wildcard.start()].rpartition("/")[0] or ("/" if path.startswith("/") else ".")
+            below = "/" in path[wildcard.start() :] or "**" in path
+            matches = _glob(path).fullmatch
+            found = [file for file in _inside(filesystem, folder, below) if matches(file)]
         else:
-            info = filesystem.get_file_info(path)
-            if info.type == fs.FileType.File:
-                return [path]
             found = []
-            if info.type == fs.FileType.Directory:
-                inside = filesystem.get_file_info(fs.FileSelector(path))
-                found = [i.path for i in inside if i.type == fs.FileType.File and _ending(i.path) in READERS]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"questions.source: {source} cannot be read: {_short(error)}") from None
+    except (OSError, pa.ArrowInvalid, re.error) as error:
+        raise UserError(f"questions.source: {source} cannot be read: {first_line(error)}") from None
     if not found:
         raise UserError(
             f"questions.source: no file at {source}; give `sample`, a .csv, .jsonl or .parquet path, a glob, "
@@ -98,12 +100,24 @@ def _expand(filesystem: fs.FileSystem, path: str, source: str) -> list[str]:
     return sorted(found)
 
 
+def _inside(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[str]:
+    below = filesystem.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
+    return [info.path.removeprefix("./") for info in below if info.type == fs.FileType.File]
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """As in a shell: * and ? stay within a folder, **/ crosses any number of them."""
+
+    def meaning(part: str) -> str:
+        if len(part) > 1 and part.startswith("["):
+            return part.replace("\\", r"\\").replace("[!", "[^", 1)
+        return _GLOB_MEANING.get(part, re.escape(part))
+
+    return re.compile("".join(meaning(part) for part in _GLOB_PART.findall(pattern)), re.DOTALL)
+
+
 def _ending(path: str) -> str:
     stem = path
     for suffix in _COMPRESSED:
         stem = stem.removesuffix(suffix)
     return PurePosixPath(stem).suffix.lower()
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]

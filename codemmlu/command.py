@@ -1,0 +1,76 @@
+"""The command line every job shares: RECIPE, overrides, --dry-run, --json, --gpus; and what the exit codes mean.
+
+0 done (rejected rows do not change it); 1 some rows failed, or the run did not finish; 2 the person's mistake, in one
+line; 130 stopped. Re-issuing the same command continues in every case.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from codemmlu.engine.placement import Resources, simulated
+from codemmlu.errors import EngineDied, UserError
+from codemmlu.recipe import Recipe, load
+from codemmlu.report.terminal import Terminal, safe
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job is given: the resolved recipe, the terminal, and how it was asked for.
+
+    again: the command without its options, as the person would type it again.
+    """
+
+    recipe: Recipe
+    terminal: Terminal
+    dry_run: bool
+    hardware: Resources | None
+    again: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job gives back: the object that --json prints, and how many rows failed."""
+
+    report: dict[str, Any]
+    failed: int
+
+
+def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[str] | None = None) -> int:
+    """Parses, runs the step, and turns what happened into an exit code."""
+    parser = argparse.ArgumentParser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/demo.yaml")
+    parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
+    parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
+    given = parser.parse_intermixed_args(arguments)
+    again = " ".join([f"python jobs/{name}.py", given.recipe, *given.overrides])
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if given.gpus and not given.dry_run:
+            raise UserError("--gpus plans for hardware that is not here: add --dry-run")
+        hardware = simulated(given.gpus) if given.gpus else None
+        recipe = load(given.recipe, given.overrides)
+        outcome = step(Job(recipe, Terminal(to_stderr=given.json), given.dry_run, hardware, again))
+    except UserError as error:
+        print(f"error: {safe(str(error), 1000)}", file=sys.stderr)
+        return 2
+    except EngineDied as error:
+        print(f"not finished: {safe(str(error), 1000)}", file=sys.stderr)
+        print(f"What was answered is kept; to continue: {again}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nStopped. What was answered is kept; to continue: {again}", file=sys.stderr)
+        return 130
+    if given.json:
+        print(json.dumps(outcome.report), flush=True)
+    return 1 if outcome.failed else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

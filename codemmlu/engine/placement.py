@@ -1,0 +1,137 @@
+"""Placement: what hardware each engine gets and what vLLM is told. Pure functions of the recipe and the resources."""
+
+import ast
+import importlib.util
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from codemmlu.errors import UserError
+from codemmlu.recipe import ModelSettings
+
+GIB = 2**30
+# Engine arguments that change how fast an engine answers, but not what: they are no part of an answer's key.
+_SPEED_ONLY = {
+    "block_size",
+    "disable_custom_all_reduce",
+    "enable_chunked_prefill",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "kv_cache_memory_bytes",
+    "max_num_batched_tokens",
+    "max_num_partial_prefills",
+    "scheduling_policy",
+    "swap_space",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a cluster, or `--gpus`, has. gpu is the kind's name, such as T4; None where it is not known."""
+
+    gpus: int = 0
+    gpu: str | None = None
+    cpus: int = 1
+
+    def __str__(self) -> str:
+        if not self.gpus:
+            return f"{self.cpus} CPU cores"
+        return f"{self.gpus} x {self.gpu or 'GPU'}"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """replicas engines, each with `gpus_each` GPUs (0: they run on the CPU) and these vLLM arguments.
+
+    in_flight: questions sent to one engine at a time: enough to keep its batch full, few enough to lose little.
+    """
+
+    replicas: int
+    gpus_each: int
+    in_flight: int
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        engines = f"{self.replicas} engine{'s' * (self.replicas > 1)}"
+        tensor_parallel = self.arguments["tensor_parallel_size"]
+        return f"{engines} on the CPU" if not self.gpus_each else f"{engines} of {tensor_parallel} GPU"
+
+
+def simulated(text: str) -> Resources:
+    """`--gpus 2xT4` as resources. Raises UserError."""
+    match = re.fullmatch(r"([0-9]+)x([A-Za-z0-9-]+)", text)
+    if not match or int(match[1]) < 1:
+        raise UserError(f"--gpus {text!r}: write how many of which kind, for example 2xT4")
+    return Resources(gpus=int(match[1]), gpu=match[2])
+
+
+def place(name: str, settings: ModelSettings, resources: Resources) -> Placement:
+    """Where a model's engines run. Raises UserError when the cluster has too few GPUs for one."""
+    key = f"models.{name}"
+    if unknown := sorted(set(settings.engine) - (engine_arguments() or set(settings.engine))):
+        raise UserError(f"{key}.engine.{unknown[0]}: vLLM has no such engine argument")
+    arguments: dict[str, Any] = {
+        "tensor_parallel_size": settings.tensor_parallel,
+        "dtype": settings.dtype,
+        "quantization": settings.quantization,
+        # -1: the model's own length, or as much of it as the KV cache's memory holds
+        "max_model_len": settings.max_model_len or -1,
+        "max_num_seqs": settings.max_num_seqs,
+        "load_format": "safetensors",
+        "trust_remote_code": settings.trust_remote_code,
+        "revision": settings.revision,
+        "enable_prefix_caching": True,
+    }
+    if not resources.gpus:
+        # Eager: compiling takes longer than a few thousand questions save. Prefixes are shared in whole blocks: small.
+        arguments |= {
+            "enforce_eager": True,
+            "block_size": 32,
+            "kv_cache_memory_bytes": settings.cpu_kv_cache_gib * GIB,
+        }
+        return Placement(settings.replicas or 1, 0, 64, arguments | settings.engine)
+    fit = resources.gpus // settings.tensor_parallel
+    if fit < (settings.replicas or 1):
+        wanted = f"{settings.replicas or 1} x {settings.tensor_parallel}"
+        raise UserError(
+            f"{key}: {wanted} GPUs are asked for, there are {resources.gpus}; "
+            f"lower {key}.tensor_parallel or {key}.replicas"
+        )
+    arguments |= {
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        # vLLM's own processes on one node: Ray gives the actor the GPUs and no placement group is left behind
+        "distributed_executor_backend": "mp" if settings.tensor_parallel > 1 else "uni",
+    }
+    return Placement(
+        settings.replicas or fit, settings.tensor_parallel, 2 * settings.max_num_seqs, arguments | settings.engine
+    )
+
+
+def answer_settings(settings: ModelSettings) -> dict[str, Any]:
+    """The part of a model's settings that changes its numbers, and so the keys of its answers."""
+    extra = {name: value for name, value in settings.engine.items() if name not in _SPEED_ONLY}
+    return {"dtype": settings.dtype, "quantization": settings.quantization, **extra}
+
+
+def block_size(questions: int, replicas: int) -> int:
+    """Questions in one task: a durable unit. Small runs save often; large runs do not drown in files."""
+    return max(8, min(512, questions // (64 * replicas)))
+
+
+@cache
+def engine_arguments() -> frozenset[str] | None:
+    """The names of vLLM's engine arguments, read from its source: importing it takes seconds. None without vLLM."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    source = Path(spec.submodule_search_locations[0], "engine", "arg_utils.py").read_text(encoding="utf-8")
+    names = {
+        statement.target.id
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    return frozenset(names)

@@ -1,0 +1,163 @@
+"""Where models come from: the embedded default, a GGUF file, a local directory, the Hub.
+
+`inspect` looks at a source in the driver, before any actor starts, and says in one line what is wrong with it.
+`materialise` makes it a thing vLLM loads, on whichever node it is called; it is made once and kept in a cache.
+Safetensors only: pickled weights run code when they are read.
+"""
+
+import hashlib
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codemmlu.engine import gguf
+from codemmlu.errors import UserError
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be loaded.
+
+    source: what `materialise` takes; for the Hub with the commit, so that every node loads the same
+    fingerprint: changes when the weights, the tokenizer or the chat template do
+    weight_bytes, config: of the files on disk; None and empty where they have not been fetched
+    """
+
+    source: str
+    revision: str | None
+    fingerprint: str
+    weight_bytes: int | None
+    config: dict[str, Any]
+
+
+def inspect(source: str, revision: str | None, cache: str) -> Model:
+    """Finds a model and proves that it can be loaded. Raises UserError otherwise."""
+    if is_on_hub(source):
+        return _on_hub(source, revision)
+    if revision:
+        raise UserError(f"models: revision {revision!r} is for Hub models, {source} is local; remove it")
+    folder = Path(materialise(source, cache))
+    config = _checked_config(folder, source)
+    weights = sorted(folder.glob("*.safetensors"))
+    for file in weights:
+        _check_safetensors(file)
+    return Model(
+        source if source == EMBEDDED else str(Path(source).expanduser().absolute()),
+        None,
+        _fingerprint(folder, weights),
+        sum(file.stat().st_size for file in weights),
+        config,
+    )
+
+
+def is_on_hub(source: str) -> bool:
+    """Whether a source is a Hub id and not a path: OWNER/NAME where no such path is."""
+    local = source == EMBEDDED or source.endswith(".gguf") or Path(source).expanduser().exists()
+    return not local and HUB_ID.fullmatch(source) is not None
+
+
+def materialise(source: str, cache: str) -> str:
+    """What vLLM is given as `model`: a directory on this machine, or the Hub id as it stands."""
+    if source == EMBEDDED:
+        return str(gguf.convert(gguf.embedded_file(Path(cache)), Path(cache)))
+    if is_on_hub(source):
+        return source
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"models: there is no file {source}")
+        return str(gguf.convert(path, Path(cache)))
+    if not path.is_dir():
+        raise UserError(
+            f"models: {source} is neither a directory, a .gguf file, a Hub id (OWNER/NAME) nor `{EMBEDDED}`"
+        )
+    return str(path.absolute())
+
+
+def _checked_config(folder: Path, source: str) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"models: {source} has no config.json: not a model directory") from None
+    except ValueError as error:
+        raise UserError(f"models: {source}/config.json is broken: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"models: {source}/config.json is broken: it holds no object")
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(f.name for f in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
+        has = f"only {pickled[0]}, which would run code when read; convert it to safetensors" if pickled else "none"
+        raise UserError(f"models: {source}: weights must be .safetensors, it has {has}")
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
+        raise UserError(f"models: {source} has no tokenizer (tokenizer.json or tokenizer.model)")
+    return config
+
+
+def _check_safetensors(file: Path) -> None:
+    """The header says how long the file is: a download that was cut off is found here, not after minutes of loading."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > 100_000_000:
+                raise ValueError("its header is not one")
+            header = json.loads(stream.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise UserError(f"models: {file} is no safetensors file: {error}") from None
+    expected = 8 + length + max(ends, default=0)
+    if file.stat().st_size != expected:
+        raise UserError(f"models: {file} has {file.stat().st_size:,} bytes, not {expected:,}: an incomplete copy")
+
+
+def _fingerprint(folder: Path, weights: list[Path]) -> str:
+    """A hash of the small files whole, and of each weight file's size, header and three samples of 1 MiB.
+
+    Reading 60 GB to name a model would take longer than answering with it.
+    """
+    state = hashlib.sha256()
+    small = [f for f in folder.iterdir() if f.suffix in (".json", ".jinja", ".model") and f.is_file()]
+    for file in sorted(small):
+        state.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in weights:
+        size = file.stat().st_size
+        state.update(f"{file.name}\0{size}".encode())
+        with file.open("rb") as stream:
+            for offset in (0, size // 2, max(0, size - 2**20)):
+                stream.seek(offset)
+                state.update(stream.read(2**20))
+    return state.hexdigest()[:32]
+
+
+def _on_hub(source: str, revision: str | None) -> Model:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    at = f"{source}@{revision}" if revision else source
+    try:
+        info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)
+    except GatedRepoError:
+        raise UserError(f"models: {at} is gated: accept its terms on the Hub and set HF_TOKEN") from None
+    except RevisionNotFoundError:
+        raise UserError(f"models: {source} has no revision {revision!r}") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"models: there is no {source}, neither as a path here nor on the Hub") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        cached = try_to_load_from_cache(source, "config.json", revision=revision)
+        if isinstance(cached, str):
+            commit = Path(cached).parent.name
+            return Model(source, commit, f"{source}@{commit}", None, json.loads(Path(cached).read_text()))
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"models: {at} is no path here and the Hub cannot be reached ({first[:160]}); "
+            "give a directory or a .gguf file"
+        ) from None
+    weights = [f for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    if not weights:
+        raise UserError(f"models: {at} has no .safetensors weights on the Hub; pickled ones are not loaded")
+    size = sum(f.size or 0 for f in weights)
+    return Model(source, info.sha, f"{source}@{info.sha}", size, dict(info.config or {}))

@@ -1,0 +1,146 @@
+"""The vLLM engine: the only module that knows vLLM. It is opened inside the actor that serves it.
+
+Scoring is one prefill per reading: `logprob_token_ids` returns the raw, full-vocabulary log-probabilities of exactly
+the letters asked for. (`allowed_token_ids` with `logprobs=k` looks alike and is not: it takes the k likeliest tokens
+before the mask, so that letters can be missing.)
+"""
+
+import itertools
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings
+from codemmlu.engine.sources import materialise
+from codemmlu.errors import EngineDied, UserError
+from codemmlu.prompts import Prompt
+from codemmlu.rows import Reading
+from codemmlu.scoring import is_finite
+
+
+def open_vllm(settings: EngineSettings) -> Engine:
+    """Loads the model and starts its engine: seconds to minutes. Raises UserError when the model cannot be had."""
+    model = materialise(settings.source, settings.cache)
+    _environment(settings)
+    return VllmEngine(model, settings)
+
+
+def _environment(settings: EngineSettings) -> None:
+    """What vLLM reads from the environment when its processes start."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # Ray sets it to the actor's num_cpus, 1 at least; the engine's own threads are bound below.
+    os.environ.pop("OMP_NUM_THREADS", None)
+    if "kv_cache_memory_bytes" in settings.arguments:  # on CPU
+        ranks = int(settings.arguments["tensor_parallel_size"])
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(sorted(os.sched_getaffinity(0)), ranks)
+
+
+def cpu_binding(cores: list[int], ranks: int) -> str:
+    """vLLM's CPU binding that leaves no core idle (its default does): `0,1` for one rank, `0|1` for two."""
+    share = max(1, len(cores) // ranks)
+    groups = [cores[rank * share : (rank + 1) * share] or cores for rank in range(ranks)]
+    return "|".join(",".join(map(str, group)) for group in groups)
+
+
+class VllmEngine:
+    """One AsyncLLM and its tokenizer. Methods may be awaited concurrently; the engine batches them."""
+
+    def __init__(self, model: str, settings: EngineSettings) -> None:
+        # vLLM takes seconds to import and belongs in the worker alone.
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = {**settings.arguments, "model": model, "disable_log_stats": True, "use_tqdm_on_load": False}
+        try:
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except (RuntimeError, ValueError, TypeError, OSError) as error:
+            raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
+        self._tokenizer: Any = self._llm.get_tokenizer()
+        self._source = settings.source
+        self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
+        self._ids = itertools.count()
+        self._letters: dict[tuple[str, str], int] = {}
+
+    async def check(self, prompt: Prompt) -> None:
+        """See Engine."""
+        reading = await self.score(prompt)
+        if not is_finite(reading):
+            bad = [f"{letter} {value}" for letter, value in zip(prompt.letters, reading.logprobs, strict=True)]
+            raise UserError(f"{self._source}: letters come back without a finite log-probability: {', '.join(bad)}")
+
+    async def score(self, prompt: Prompt) -> Reading:
+        """See Engine."""
+        text, tokens = self._encode(prompt)
+        ids = [self._letter(text, tokens, prompt.before_letter, letter) for letter in prompt.letters]
+        output = await self._generate(tokens, ids)
+        found = output.outputs[0].logprobs[0]
+        logprobs = tuple(float(found[i].logprob) for i in ids)
+        return Reading(
+            order=prompt.order,
+            logprobs=logprobs,
+            mass=min(1.0, sum(math.exp(value) for value in logprobs)),
+            prompt_tokens=len(tokens),
+            cached_tokens=output.num_cached_tokens or 0,
+        )
+
+    def close(self) -> None:
+        """See Engine."""
+        self._llm.shutdown()
+
+    async def _generate(self, tokens: list[int], letter_ids: list[int]) -> Any:
+        from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        sampling = SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=letter_ids)
+        stream = self._llm.generate(tokens_input(tokens), sampling, str(next(self._ids)))
+        try:
+            return [output async for output in stream][-1]
+        except EngineDeadError as error:
+            raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
+
+    def _encode(self, prompt: Prompt) -> tuple[str, list[int]]:
+        """The prompt through the model's chat template, or as plain text for a base model that has none."""
+        tokenizer = self._tokenizer
+        if tokenizer.chat_template:
+            chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
+            text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) + prompt.prefill
+            tokens = tokenizer.encode(text, add_special_tokens=False)
+        else:
+            text = "\n\n".join([*(m.content for m in prompt.messages), prompt.prefill])
+            tokens = tokenizer.encode(text)
+        if len(tokens) > self._room:
+            raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
+        return text, tokens
+
+    def _letter(self, text: str, tokens: list[int], before: str, letter: str) -> int:
+        """The token that the letter is after a prompt. It is found once per template: prompts of one end alike."""
+        known = self._letters.get((before, letter))
+        if known is not None:
+            return known
+        plain = not self._tokenizer.chat_template
+        longer = self._tokenizer.encode(f"{text}{before}{letter}", add_special_tokens=plain)
+        if longer[:-1] != tokens:
+            raise UserError(
+                f"{self._source}: the letter {letter} is not one token of its own after this template "
+                f"({len(longer) - len(tokens)} tokens more); choose another voters.NAME.template"
+            )
+        self._letters[before, letter] = longer[-1]
+        return self._letters[before, letter]
+
+
+def _root_cause(error: Exception) -> str:
+    """An engine process that fails says why in its log only: the last error line of what this process's stderr is."""
+    said = str(error)
+    if "root cause above" in said:
+        try:
+            lines = Path("/proc/self/fd/2").read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        named = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
+        said = named[0] if named else said
+    return " ".join(said.split())[:600]

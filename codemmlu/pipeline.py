@@ -1,0 +1,134 @@
+"""The Ray Data pipeline of one pool: read pending blocks, answer them, keep the answers, count.
+
+The plan streams: a block is durable as soon as it is answered, the driver holds only counts, and the order of blocks
+means nothing. `rows in == rows out` is asserted at the end.
+"""
+
+import hashlib
+import logging
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.exceptions
+
+from codemmlu.answering.asks import Ask
+from codemmlu.answering.pending import Pending
+from codemmlu.answering.worker import AnswerWorker
+from codemmlu.engine import watchdog
+from codemmlu.engine.placement import Placement
+from codemmlu.engine.protocol import EngineSettings, OpenEngine
+from codemmlu.engine.vllm_engine import open_vllm
+from codemmlu.errors import EngineDied, UserError
+from codemmlu.report.terminal import Terminal
+from codemmlu.run_dir import RunDir
+
+# How often an actor that died is replaced before the run stops: an engine that dies at once each time would go on
+# loading for ever.
+REPLACEMENTS = 3
+
+
+def ask_all(
+    terminal: Terminal,
+    run: RunDir,
+    pool: str,
+    pending: Pending,
+    asks: Sequence[Ask],
+    placement: Placement,
+    settings: EngineSettings,
+    open_engine: OpenEngine = open_vllm,
+) -> None:
+    """Asks what is pending. Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt."""
+    _quiet()
+    blocks_in_flight = max(2, placement.in_flight * len(pending.blocks) // pending.due)
+    mark = uuid.uuid4().hex
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to bound an actor's restarts than arguments that it will drop in 2.64.
+        warnings.simplefilter("ignore", ray.data.dataset.RayDeprecationWarning)
+        kept = (
+            # Not read_parquet: it joins small files, and a block is what becomes durable at once.
+            ray.data.from_items([{"block": name} for name in pending.blocks], override_num_blocks=len(pending.blocks))
+            .map_batches(read, fn_kwargs={"address": run.address}, batch_size=1, batch_format="pyarrow", num_cpus=0.1)
+            .map_batches(
+                AnswerWorker,
+                fn_constructor_args=(open_engine, settings, tuple(asks), "test", mark),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    size=placement.replicas,
+                    max_tasks_in_flight_per_actor=blocks_in_flight,
+                    max_concurrent_calls_per_actor=blocks_in_flight,
+                ),
+                num_cpus=0,  # an engine's own processes take the cores; reserving them would starve the other steps
+                num_gpus=placement.gpus_each,
+                max_restarts=REPLACEMENTS,
+                max_task_retries=REPLACEMENTS,
+            )
+            .map_batches(
+                keep,
+                fn_kwargs={"address": run.address, "folder": f"answers/{pool}"},
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=0.1,
+            )
+        )
+    durable = 0
+    try:
+        with terminal.progress(pool, pending.due) as progress:
+            for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for counts in block.to_pylist():
+                    durable += counts["answers"]
+                    progress.advance(counts["answers"], counts["failed"])
+    except ray.exceptions.RayError as error:
+        raise _reason(error) from error
+    watchdog.wait_until_closed(mark)
+    if durable != pending.due:
+        raise RuntimeError(f"{pool}: {pending.due} asks went in and {durable} answers came out")
+
+
+def read(block: pa.Table, address: str) -> pa.Table:
+    """The questions of one pending block, given its name."""
+    return RunDir(address).read_table(block["block"][0].as_py())
+
+
+def keep(block: pa.Table, address: str, folder: str) -> pa.Table:
+    """Writes a block of answers to its own file and returns its counts.
+
+    The file's name follows from its keys, so a block that Ray runs twice is written once.
+    """
+    name = hashlib.sha256("".join(sorted(str(key) for key in block["key"].to_pylist())).encode()).hexdigest()[:24]
+    RunDir(address).write_table(f"{folder}/{name}.parquet", block)
+    failed = sum(status == "failed" for status in block["status"].to_pylist())
+    return pa.table({"answers": [block.num_rows], "failed": [failed]})
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: list[Any] = [error]
+    for one in seen:
+        yield one
+        more = (getattr(one, "cause", None), one.__cause__, one.__context__)
+        seen.extend(e for e in more if isinstance(e, BaseException) and e not in seen)
+
+
+def _reason(error: BaseException) -> Exception:
+    """What to tell the person: a mistake of theirs that a worker found, or why the engines are gone."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, UserError):
+            return UserError(str(cause).splitlines()[-1])
+    last = [line for line in str(causes[0]).strip().splitlines() if line.strip()]
+    return EngineDied(f"the engines stopped: {last[-1] if last else type(error).__name__}")
+
+
+def _quiet() -> None:
+    """Ray Data's own progress and plan descriptions: ours says the same for people."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = 0
+    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
+        logging.getLogger(name).setLevel(logging.ERROR)

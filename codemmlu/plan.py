@@ -1,0 +1,146 @@
+"""The plan of a run (`--dry-run`): what would be asked, by which engines, in how much memory and about how long.
+
+Starts nothing and asks no model hub: what is not on this machine is named as unknown instead of guessed.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from codemmlu import questions as question_room
+from codemmlu.answering.asks import ask_of
+from codemmlu.answering.pending import known_keys
+from codemmlu.command import Job, Outcome
+from codemmlu.engine import sources
+from codemmlu.engine.placement import GIB, Placement, Resources, place
+from codemmlu.prompts import render
+from codemmlu.recipe import ModelSettings
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir
+from codemmlu.steps import cache_folder, describe, refuse_deletable, weights_digest
+
+# Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
+# reaches: rough on purpose, the plan says "about".
+_CHARACTERS_PER_TOKEN = 3.2
+_EFFICIENCY = 0.4
+_CPU_CORE_FLOPS = 0.85e12
+# Dense 16-bit FLOP/s of the makers' data sheets.
+_GPU_FLOPS = {"T4": 65e12, "L4": 121e12, "A10G": 70e12, "A100": 312e12, "H100": 989e12, "H200": 989e12, "V100": 125e12}
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What one model would do. None: not known without asking the Hub."""
+
+    name: str
+    source: str
+    asks: int
+    kept: int | None
+    tokens: int
+    placement: Placement
+    weights_gib: float | None
+    kv_gib: float | None
+    seconds: float | None
+
+
+def plan(job: Job) -> Outcome:
+    """Prints the plan. Raises UserError for everything that would stop the run before its first question."""
+    recipe, say = job.recipe, job.terminal.say
+    refuse_deletable(recipe.out)
+    loaded = question_room.load(recipe.questions)
+    rows = [row for row in loaded.rows() if isinstance(row, Question)]
+    hardware = job.hardware or _here()
+    for line in describe(loaded):
+        say(line)
+    plans = [
+        _model(job, name, settings, rows, hardware)
+        for name, settings in recipe.models.items()
+        if any(voter.model == name for voter in recipe.voters.values())
+    ]
+    say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).address}")
+    for one in plans:
+        say(_line(one))
+    say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.again}")
+    report: dict[str, Any] = {
+        "questions": loaded.questions,
+        "labelled": loaded.labelled,
+        "rejected": loaded.rejected,
+        "hardware": str(hardware),
+        "models": {one.name: _as_json(one) for one in plans},
+    }
+    return Outcome(report, 0)
+
+
+def _here() -> Resources:
+    """This machine, without starting anything on it; NVIDIA GPUs by their device files."""
+    gpus = sum(name.removeprefix("nvidia").isdigit() for name in os.listdir("/dev") if name.startswith("nvidia"))
+    return Resources(gpus=gpus, cpus=len(os.sched_getaffinity(0)))
+
+
+def _model(job: Job, name: str, settings: ModelSettings, rows: list[Question], hardware: Resources) -> ModelPlan:
+    placement = place(name, settings, hardware)
+    voters = [voter for voter in job.recipe.voters.values() if voter.model == name]
+    templates = sorted({voter.template for voter in voters})
+    characters = sum(len(render(row, t).messages[0].content) for row in rows for t in templates)
+    tokens = round(characters / _CHARACTERS_PER_TOKEN)
+    model = kept = None
+    if not sources.is_on_hub(settings.source):
+        model = sources.inspect(settings.source, settings.revision, cache_folder())
+        asks = {ask_of(voter, weights_digest(model, settings)) for voter in voters}
+        answered, _ = known_keys(RunDir(job.recipe.out), name)
+        kept = sum(ask.key(row) in answered for ask in asks for row in rows)
+    size = model.weight_bytes if model else None
+    kv = settings.cpu_kv_cache_gib if not placement.gpus_each else None
+    return ModelPlan(
+        name,
+        settings.source,
+        len(rows) * len(templates),
+        kept,
+        tokens,
+        placement,
+        None if size is None else size / GIB / settings.tensor_parallel,
+        kv,
+        _seconds(tokens, size, placement, hardware),
+    )
+
+
+def _seconds(tokens: int, weight_bytes: int | None, placement: Placement, hardware: Resources) -> float | None:
+    """Two FLOP per parameter and token (Kaplan et al. 2020), two bytes per parameter."""
+    if weight_bytes is None:
+        return None
+    if placement.gpus_each:
+        flops = _GPU_FLOPS.get(hardware.gpu or "")
+        speed = None if flops is None else flops * _EFFICIENCY * placement.gpus_each * placement.replicas
+    else:
+        speed = _CPU_CORE_FLOPS * _EFFICIENCY * hardware.cpus
+    return None if speed is None else tokens * weight_bytes / speed
+
+
+def _line(one: ModelPlan) -> str:
+    kept = f", {one.kept:,} of them answered already" if one.kept else ""
+    if one.weights_gib is None:
+        memory = "memory: known once the Hub is asked, when the run starts"
+    elif one.kv_gib is None:
+        memory = (
+            f"memory: weights {one.weights_gib:.2f} GiB on each GPU, KV cache in what gpu_memory_utilization leaves"
+        )
+    else:
+        total = one.weights_gib + one.kv_gib
+        memory = f"memory: weights {one.weights_gib:.2f} + KV cache {one.kv_gib:.2f} = {total:.2f} GiB an engine"
+    time = "" if one.seconds is None else f"; about {max(1, round(one.seconds)):,} s after start-up"
+    asks = f"{one.name} ({one.source}): {one.asks:,} asks{kept}, about {one.tokens:,} prompt tokens"
+    return f"{asks}; {one.placement}; {memory}{time}"
+
+
+def _as_json(one: ModelPlan) -> dict[str, Any]:
+    return {
+        "source": one.source,
+        "asks": one.asks,
+        "kept": one.kept,
+        "prompt_tokens": one.tokens,
+        "replicas": one.placement.replicas,
+        "gpus_each": one.placement.gpus_each,
+        "weights_gib": one.weights_gib,
+        "kv_gib": one.kv_gib,
+        "seconds": one.seconds,
+    }

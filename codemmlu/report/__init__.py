@@ -1,0 +1,1 @@
+"""Reports: numbers from votes and verdicts, and how they are shown."""

@@ -1,0 +1,24 @@
+"""submission.csv: one line per row of the source that has a task_id, in the source's order."""
+
+import csv
+import io
+from collections.abc import Iterable
+
+from codemmlu.rows import Rejected, Verdict
+
+
+def submission(verdicts: Iterable[Verdict], rejected: Iterable[Rejected], blank: str) -> tuple[str, int]:
+    """The file's text, and how many lines have no answer.
+
+    A rejected row that has a task_id of its own gets a line without an answer: a grader wants to see every id.
+    """
+    rows = [(v.position, v.task_id, v.letter) for v in verdicts]
+    rows += [(r.position, r.task_id, None) for r in rejected if r.task_id is not None]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["task_id", "answer"])
+    blanks = 0
+    for _, task_id, letter in sorted(rows, key=lambda row: row[0]):
+        blanks += letter is None
+        writer.writerow([task_id, letter or blank])
+    return out.getvalue(), blanks

@@ -1,0 +1,75 @@
+"""The numbers of a run: report.json, from questions, votes and verdicts."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from codemmlu.rows import Answer, Question, Verdict, Vote
+
+
+def wilson(right: int, asked: int) -> list[float] | None:
+    """The 95 % interval of a proportion (Wilson 1927). None of nothing."""
+    if not asked:
+        return None
+    from scipy import stats  # slow to import, and only the end of a run needs it
+
+    interval = stats.binomtest(right, asked).proportion_ci(confidence_level=0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def chance(questions: Iterable[Question]) -> float | None:
+    """The accuracy of guessing on the labelled questions: the mean of 1 / number of choices."""
+    odds = [1 / len(question.choices) for question in questions if question.answer]
+    return sum(odds) / len(odds) if odds else None
+
+
+def busy_seconds(answers: Iterable[Answer]) -> float:
+    """How long at least one ask was under way: start-up and the time between two issues of a run do not count."""
+    total, end = 0.0, float("-inf")
+    for start, stop in sorted((answer.started, answer.started + answer.seconds) for answer in answers):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def voter_summary(questions: Sequence[Question], votes: Sequence[Vote], answers: Sequence[Answer]) -> dict[str, Any]:
+    """One voter's numbers: accuracies (null without labels), counts, cost as if it stood alone, letters said."""
+    status = Counter(vote.status for vote in votes)
+    asked = [(q, v) for q, v in zip(questions, votes, strict=True) if q.answer and v.status != "failed"]
+    right = sum(v.letter == q.answer for q, v in asked)
+    answered = sum(v.status == "answered" for _, v in asked)
+    masses = [reading.mass for answer in answers for reading in answer.readings]
+    return {
+        "accuracy": right / len(asked) if asked else None,
+        "accuracy_answered": right / answered if answered else None,
+        "interval": wilson(right, len(asked)),
+        "answered": status["answered"],
+        "abstained": status["abstained"],
+        "failed": status["failed"],
+        "prompt_tokens": sum(answer.prompt_tokens for answer in answers),
+        "cached_tokens": sum(answer.cached_tokens for answer in answers),
+        "generated_tokens": sum(answer.generated_tokens for answer in answers),
+        "seconds": busy_seconds(answers),
+        "letters_said": letter_counts(vote.letter for vote in votes),
+        "letter_mass": sum(masses) / len(masses) if masses else None,
+    }
+
+
+def vote_summary(
+    rule: str, questions: Sequence[Question], verdicts: Sequence[Verdict], all_failed: set[str]
+) -> dict[str, Any]:
+    """The verdicts' numbers, with the voters' denominators: a question that every voter failed on is excluded."""
+    asked = [(q, v) for q, v in zip(questions, verdicts, strict=True) if q.answer and q.task_id not in all_failed]
+    right = sum(v.letter == q.answer for q, v in asked)
+    return {
+        "rule": rule,
+        "accuracy": right / len(asked) if asked else None,
+        "interval": wilson(right, len(asked)),
+        "answered": sum(v.letter is not None for v in verdicts),
+        "letters_said": letter_counts(v.letter for v in verdicts),
+    }
+
+
+def letter_counts(letters: Iterable[str | None]) -> dict[str, int]:
+    """How often each letter stands there, in the order of the alphabet."""
+    return dict(sorted(Counter(letter for letter in letters if letter).items()))

@@ -1,0 +1,140 @@
+"""The terminal: lines, progress and the table of voters. Everything from questions and models is untrusted here."""
+
+import sys
+import time
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+
+def safe(text: str, width: int = 200) -> str:
+    """Text that cannot steer a terminal: control, format and surrogate characters are written out; long text is cut."""
+    shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(c) for c in text)
+    return shown if len(shown) <= width else shown[: width - 3] + "..."
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+class Terminal:
+    """Where a job speaks to the person: stdout, or stderr when stdout is to carry one JSON object (`--json`)."""
+
+    def __init__(self, to_stderr: bool = False) -> None:
+        seen = (sys.stderr if to_stderr else sys.stdout).isatty()
+        # A file has no edge: there tables are as wide as they need to be.
+        self._console = Console(stderr=to_stderr, highlight=False, width=None if seen else 160)
+
+    def say(self, line: str) -> None:
+        """One line."""
+        self._console.print(Text(safe(line, 2000)), soft_wrap=True)
+        self._console.file.flush()
+
+    def show(self, table: Table) -> None:
+        """A table."""
+        self._console.print(table)
+
+    def progress(self, what: str, total: int) -> "Live":
+        """Progress over `total` things: a bar in a terminal, a line now and then elsewhere."""
+        return Live(self._console, what, total)
+
+
+class Live:
+    """Rate and time left, counted from the first thing that came back: loading an engine is not slow answering."""
+
+    EVERY = 10.0  # seconds between two plain lines
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self._console, self._what, self._total = console, what, total
+        self._began, self._done, self._failed = time.monotonic(), 0, 0
+        self._first: tuple[float, int] | None = None
+        self._said = self._began
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> "Live":
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+            self._bar = Progress(*columns, console=self._console)
+            self._task = self._bar.add_task(self._what, total=self._total, state="starting the engine")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, done: int, failed: int) -> None:
+        """`done` more have come back durable, `failed` of them as failed rows."""
+        now = time.monotonic()
+        self._done, self._failed = self._done + done, self._failed + failed
+        if self._first is None:
+            self._first = (now, self._done)
+            self._print(f"the first {self._done:,} of {self._total:,} are in after {_span(now - self._began)}")
+        elif now - self._said >= self.EVERY or self._done == self._total:
+            self._print(self._state(now))
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, state=self._state(now))
+
+    def _state(self, now: float) -> str:
+        assert self._first is not None
+        since, before = self._first
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        if now - since < 0.5 or self._done == before:
+            return f"{self._done:,} of {self._total:,}{failed}"
+        rate = (self._done - before) / (now - since)
+        left = "" if self._done == self._total else f", {_span((self._total - self._done) / rate)} left"
+        return f"{self._done:,} of {self._total:,}, {rate:.1f} questions/s{left}{failed}"
+
+    def _print(self, state: str) -> None:
+        self._said = time.monotonic()
+        if not self._bar:
+            self._console.print(Text(f"{self._what}: {state}"))
+            self._console.file.flush()
+
+
+def _span(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
+
+
+def voters_table(report: Mapping[str, Any]) -> Table:
+    """One line per voter, and the vote's where there are several."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("voter")
+    for title in ("accuracy", "95 % interval", "answered", "abstained", "failed", "letters said", "tokens", "q/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, voter in report["voters"].items():
+        told = voter["answered"] + voter["abstained"] + voter["failed"]
+        rate = f"{told / voter['seconds']:.1f}" if voter["seconds"] else "-"
+        counts = [f"{voter[status]:,}" for status in ("answered", "abstained", "failed")]
+        tokens = f"{voter['prompt_tokens'] + voter['generated_tokens']:,}"
+        table.add_row(safe(name, 40), *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
+    if len(report["voters"]) > 1:
+        vote = report["vote"]
+        answered = [f"{vote['answered']:,}", "", ""]
+        table.add_row(f"vote: {vote['rule']}", *_accuracy(vote), *answered, _letters(vote["letters_said"]), "", "")
+    if report["chance"] is not None:
+        guess = [f"{report['chance']:.3f}", "", "", "", ""]
+        table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
+    return table
+
+
+def _accuracy(numbers: Mapping[str, Any]) -> tuple[str, str]:
+    if numbers["accuracy"] is None:
+        return "-", "no labels"
+    low, high = numbers["interval"]
+    return f"{numbers['accuracy']:.3f}", f"{low:.3f} to {high:.3f}"
+
+
+def _letters(counts: Mapping[str, int]) -> str:
+    return " ".join(f"{letter} {count}" for letter, count in counts.items())

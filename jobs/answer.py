@@ -1,0 +1,12 @@
+"""Answers questions: python jobs/answer.py RECIPE [key.path=value ...]
+
+Asks every voter's model what has no durable answer yet, then writes submission.csv and report.json from what is there.
+"""
+
+import sys
+
+from codemmlu import steps
+from codemmlu.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("answer", __doc__, steps.answer))

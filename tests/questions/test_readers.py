@@ -1,0 +1,337 @@
+"""The readers and what is found where: line numbers, encodings, broken files, several files, limits and subjects."""
+
+import bz2
+import csv
+import gzip
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from codemmlu.errors import UserError
+from codemmlu.questions import Loaded, load
+from codemmlu.recipe import QuestionSettings
+from codemmlu.rows import Question, Rejected
+
+HEADER = "task_id,question,choices,answer\n"
+ROW = "k1,Which?,\"['a', 'b']\",A\n"
+
+
+def loaded(source: Path | str, **more: Any) -> tuple[Loaded, list[Question | Rejected]]:
+    result = load(QuestionSettings(source=str(source), **more))
+    return result, list(result.rows())
+
+
+def rows(source: Path | str, **more: Any) -> list[Question | Rejected]:
+    return loaded(source, **more)[1]
+
+
+def questions(source: Path | str, **more: Any) -> list[Question]:
+    read = rows(source, **more)
+    assert all(isinstance(row, Question) for row in read), read
+    return [row for row in read if isinstance(row, Question)]
+
+
+def mistake(source: Path | str, **more: Any) -> str:
+    """What the person is told: always one line."""
+    with pytest.raises(UserError) as caught:
+        rows(source, **more)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def write(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def quiz(path: Path, ids: Sequence[str], subject: str | None = None) -> Path:
+    """A JSONL file of good questions."""
+    fields = [{"task_id": name, "question": "Q", "choices": ["a", "b"], "subject": subject} for name in ids]
+    return write(path, "".join(json.dumps(row) + "\n" for row in fields))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Path]:
+    """An empty working directory."""
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)
+
+
+def test_a_csv_row_stands_where_its_first_line_is(tmp_path: Path) -> None:
+    text = (
+        HEADER + "k1,\"one\ntwo\r\n\r\nthree\",\"['a',\n 'b']\",A\n\n\n" + ROW.replace("k1", "k2") + 'k3,"x\ny",[],A\n'
+    )
+    path = write(tmp_path / "q.csv", text)
+    result, read = loaded(path)
+    assert [(row.task_id, row.line, row.position) for row in read] == [("k1", 2, 0), ("k2", 9, 1), ("k3", 10, 2)]
+    assert isinstance(read[0], Question)
+    assert (read[0].question, read[0].file) == ("one\ntwo\r\n\r\nthree", str(path))
+    assert (result.questions, result.labelled, result.rejected, result.most_choices) == (2, 2, 1, 2)
+    assert result.notes() == [f"1 x rejected: 0 choices, where 2 to 26 can be asked (first at {path}:10)"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8", "utf-16", "utf-16-le", "utf-32", "cp1252", "utf-7"])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_encodings(tmp_path: Path, encoding: str, ending: str) -> None:
+    text = HEADER + ROW.replace("Which?", '"Where\nis\r\n „é“?"') + ROW.replace("k1", "k2")
+    if ending == ".jsonl":
+        fields = {"task_id": "k1", "question": "Where\nis\r\n „é“?", "choices": ["a", "b"]}
+        lines = [fields, {**fields, "task_id": "k2"}]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    read = questions(write(tmp_path / f"q{ending}", text, encoding), encoding=encoding)
+    assert [row.task_id for row in read] == ["k1", "k2"]
+    assert read[0].question == "Where\nis\r\n „é“?"
+    assert [row.line for row in read] == ([2, 5] if ending == ".csv" else [1, 2])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "q.csv", "\ufeff" + HEADER + ROW, encoding)
+    assert questions(path, encoding=encoding)[0].task_id == "k1"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "line", "byte"),
+    [
+        ((HEADER + ROW).encode() + "k2,é,[],A\n".encode("cp1252"), "utf-8-sig", 3, r"b'\xe9'"),
+        ((HEADER + ROW).encode() + b"k2,\xc3", "utf-8-sig", 3, r"b'\xc3'"),
+        ((HEADER + ROW).encode() + b"k2,\x81,,\n", "cp1252", 3, r"b'\x81'"),
+        ((HEADER + ROW).encode("utf-16") + b"\x00\xd8k\x00", "utf-16", 3, r"b'\x00'"),
+        (b"\xff\xfe" + HEADER.encode("utf-16-le"), "utf-8-sig", 1, r"b'\xff'"),
+    ],
+)
+def test_wrong_bytes_are_named_with_their_place(
+    tmp_path: Path, content: bytes, encoding: str, line: int, byte: str
+) -> None:
+    path = write(tmp_path / "q.csv", content)
+    assert mistake(path, encoding=encoding) == (
+        f"{path}:{line}: byte {byte} is not {encoding}; "
+        "set questions.encoding to what the file is written in (for example cp1252)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (HEADER + ROW + 'k2,"said "hi" twice",[],A\n' + ROW, 3, "',' expected after '\"' in line 3"),
+        (HEADER + 'k1,"never closed,[],A\n' + 20 * "more\n", 2, "unexpected end of data in line 22"),
+        ('"task_id,question\n', 1, "unexpected end of data in line 1"),
+    ],
+)
+def test_broken_quoting_is_an_error_that_names_the_row(tmp_path: Path, text: str, line: int, what: str) -> None:
+    path = write(tmp_path / "q.csv", text)
+    assert mistake(path) == f"{path}:{line}: broken CSV quoting in the row that begins here ({what}); fix its quotes"
+
+
+def test_too_many_fields_reject_the_row_and_too_few_leave_blanks(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.csv", HEADER + "k1,one, two,\"['a', 'b']\",A\nk2,Which?,\"['a', 'b']\"\n" + ROW)
+    read = rows(path)
+    assert read[0] == Rejected(None, "more fields than the header: 5 under 4", str(path), 2, 0)
+    assert isinstance(read[1], Question)
+    assert read[1].answer is None
+    assert isinstance(read[2], Question)
+
+
+def test_a_quote_inside_an_unquoted_field_is_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.csv", HEADER + ROW.replace("Which?", '5" or 3"?'))
+    assert questions(path)[0].question == '5" or 3"?'
+
+
+@pytest.mark.parametrize("header", ["task_id,question,question,choices\n", "Answer,task_id,answer\n"])
+def test_a_column_that_appears_twice(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "q.csv", header + ROW)
+    assert mistake(path).startswith(f"{path}:1: the column ")
+    assert "appears twice" in mistake(path)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", HEADER])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_a_file_without_rows(tmp_path: Path, content: str, ending: str) -> None:
+    data = content.encode()
+    path = write(tmp_path / f"q{ending}", gzip.compress(data) if ending == ".csv.gz" else data)
+    assert mistake(path) == f"questions.source: nothing in {path} can be asked: it has no rows"
+
+
+def test_a_file_in_which_every_row_is_rejected_says_why(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.csv", HEADER + "k1,Q,[],A\nk2,Q,[],A\nk3,,[],A\n")
+    assert mistake(path) == (
+        f"questions.source: nothing in {path} can be asked: 2 x rejected: 0 choices, where 2 to 26 can be asked "
+        f"(first at {path}:2); 1 x rejected: no question text (first at {path}:4)"
+    )
+
+
+def test_a_question_of_100_000_characters(tmp_path: Path) -> None:
+    text = 'x = "y"\n' * 12_500
+    with (tmp_path / "q.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [HEADER.strip().split(","), ["k1", text, "['a', 'b']", "A"], ["k2", "Q", "[1, 2]", "B"]]
+        )
+    read = questions(tmp_path / "q.csv")
+    assert read[0].question == text
+    assert [row.line for row in read] == [2, 12_503]
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_compressed_files(tmp_path: Path, ending: str, compress: Any) -> None:
+    path = write(tmp_path / f"q.csv{ending}", compress((HEADER + ROW).encode()))
+    assert [(row.task_id, row.file, row.line) for row in questions(path)] == [("k1", str(path), 2)]
+    write(path, path.read_bytes()[:-12])
+    assert mistake(path).startswith(f"questions.source: {path} cannot be read: ")
+    write(path, HEADER + ROW)
+    assert mistake(path).startswith(f"questions.source: {path} cannot be read: ")
+
+
+def test_jsonl_with_bad_lines(tmp_path: Path) -> None:
+    good = '{"task_id": "k%d", "question": "Q", "choices": ["a", 1.50], "answer": "a"}\n'
+    bad = '{"task_id": \n[1, 2]\n"text"\nnull\n\n  \n' + "[" * 200_000 + "\n"
+    path = write(tmp_path / "q.jsonl", good % 1 + bad + good.strip() % 2)
+    result, read = loaded(path)
+    assert [row.line for row in read] == [1, 2, 3, 4, 5, 8, 9]
+    reasons = [row.reason for row in read if isinstance(row, Rejected)]
+    assert reasons[0].startswith("not JSON: Expecting value")
+    assert reasons[1:4] == [f"a JSON {kind} where an object should be" for kind in ("list", "str", "NoneType")]
+    assert reasons[4].startswith("not JSON: ")
+    assert [row.choices for row in read if isinstance(row, Question)] == [("a", "1.50")] * 2
+    assert result.notes()[0] == f"2 x rejected: not JSON (first at {path}:2)"
+
+
+@pytest.mark.parametrize("content", [b"", HEADER.encode(), b"PAR1" + bytes(100) + b"PAR1"])
+def test_a_parquet_file_that_is_none(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "q.parquet", content)
+    message = mistake(path)
+    assert message.startswith((f"{path}: not a Parquet file (", f"questions.source: {path} cannot be read: "))
+
+
+def test_a_parquet_file_with_a_broken_page(tmp_path: Path) -> None:
+    path = tmp_path / "q.parquet"
+    pq.write_table(pa.table({"question": [f"Which {n}?" for n in range(5_000)]}), path)
+    content = bytearray(path.read_bytes())
+    content[200:350] = bytes(150)
+    path.write_bytes(content)
+    assert mistake(path).startswith(f"questions.source: {path} cannot be read: ")
+
+
+def test_a_parquet_file_whose_strings_are_no_utf8(tmp_path: Path) -> None:
+    offsets = pa.py_buffer(bytes([0, 0, 0, 0, 4, 0, 0, 0]))
+    strings = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"caf\xe9"))
+    pq.write_table(pa.table({"question": strings}), tmp_path / "q.parquet")
+    assert "'utf-8' codec can't decode byte 0xe9" in mistake(tmp_path / "q.parquet")
+
+
+def test_parquet_rows_are_counted_over_row_groups_and_batches(tmp_path: Path) -> None:
+    ids = [f"k{number}" for number in range(2_500)]
+    fields = {"task_id": ids, "question": [b"caf\xc3\xa9"] * 2_500, "choices": [["a", "b"]] * 2_500}
+    pq.write_table(pa.table({**fields, "answer": [1.0, None] * 1_250}), tmp_path / "q.parquet", row_group_size=700)
+    read = questions(tmp_path / "q.parquet", answers="zero-based")
+    assert [(row.task_id, row.line, row.position) for row in read] == [(k, n + 1, n) for n, k in enumerate(ids)]
+    assert {row.question for row in read} == {"café"}
+    assert [row.answer for row in read[:4]] == ["B", None, "B", None]
+
+
+def test_a_directory_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    quiz(tmp_path / "b.jsonl", ["b"])
+    write(tmp_path / "a.csv", HEADER + ROW)
+    write(tmp_path / "readme.txt", "not a question")
+    quiz(tmp_path / "sub" / "c.jsonl", ["c"])
+    read = questions(tmp_path)
+    assert [(row.task_id, row.position) for row in read] == [("k1", 0), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ids"),
+    [
+        ("in/*.jsonl", ["a", "b"]),
+        ("./in/?.jsonl", ["a", "b"]),
+        ("*.jsonl", ["top"]),
+        ("in/[!a].jsonl", ["b"]),
+        ("*/*/*.jsonl", ["c"]),
+        ("**/*.jsonl", ["a", "b", "c", "top"]),
+        ("in/**", ["a", "b", "c"]),
+        ("in/odd[1].jsonl", ["odd"]),
+    ],
+)
+def test_a_glob_is_read_as_in_a_shell(here: Path, pattern: str, ids: list[str]) -> None:
+    if pattern == "in/odd[1].jsonl":
+        quiz(here / "in" / "odd[1].jsonl", ["odd"])  # a file of that very name goes before the pattern
+    for name in ("in/a", "in/b", "in/deep/c", "top"):
+        quiz(here / f"{name}.jsonl", [name[-1] if "/" in name else name])
+    assert [row.task_id for row in questions(pattern)] == ids
+
+
+def test_a_glob_with_an_absolute_path(tmp_path: Path) -> None:
+    quiz(tmp_path / "b.jsonl", ["b"])
+    quiz(tmp_path / "a.jsonl", ["a"])
+    assert [row.file for row in questions(f"{tmp_path}/*.jsonl")] == [f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"]
+
+
+def test_a_file_uri(tmp_path: Path) -> None:
+    quiz(tmp_path / "a.jsonl", ["a"])
+    assert questions(f"file://{tmp_path}/a.jsonl")[0].task_id == "a"
+
+
+@pytest.mark.parametrize("source", ["none.csv", "no/such/place/q.csv", "nowhere/*.csv", "in/*.csv", "[z-a].csv", "in"])
+def test_nothing_there(here: Path, source: str) -> None:
+    write(here / "in" / "readme.txt", "")
+    message = mistake(source)
+    assert message.startswith(f"questions.source: no file at {source}; give ") or "bad character range" in message
+
+
+def test_a_file_of_an_unknown_kind(here: Path) -> None:
+    write(here / "data" / "q.xlsx", b"PK")
+    expected = "is not one of .csv, .jsonl, .parquet (each also as .gz, .bz2, .zst)"
+    assert mistake("data/q.xlsx") == f"questions.source: data/q.xlsx {expected}"
+
+
+def test_an_address_of_an_unknown_scheme() -> None:
+    assert mistake("ftp://host/q.csv").startswith("questions.source: ftp://host/q.csv is no readable address: ")
+
+
+def test_limit_counts_accepted_rows_and_reads_no_further(tmp_path: Path) -> None:
+    bad = "k%d,Q,[],A\n"
+    text = HEADER + bad % 1 + ROW.replace("k1", "k2") + bad % 3 + ROW.replace("k1", "k4") + 'k5,"broken "quotes",,\n'
+    path = write(tmp_path / "q.csv", text)
+    result, read = loaded(path, limit=2)
+    assert [(row.task_id, type(row)) for row in read] == [
+        ("k1", Rejected),
+        ("k2", Question),
+        ("k3", Rejected),
+        ("k4", Question),
+    ]
+    assert (result.questions, result.rejected) == (2, 2)
+    assert "broken CSV quoting" in mistake(path, limit=3)
+
+
+def test_subjects_pass_over_the_rest(tmp_path: Path) -> None:
+    quiz(tmp_path / "a.jsonl", ["a1", "a2"], "sql")
+    quiz(tmp_path / "b.jsonl", ["b1", "b2"], "c")
+    quiz(tmp_path / "c.jsonl", ["c1"], None)
+    write(tmp_path / "d.jsonl", '{"task_id": "d", "subject": "sql"}\n')
+    assert [(row.task_id, row.position) for row in rows(tmp_path, subjects=["c"])] == [("b1", 2), ("b2", 3)]
+    assert [row.task_id for row in questions(tmp_path, subjects=["c", "sql"], limit=3)] == ["a1", "a2", "b1"]
+
+
+def test_a_subject_that_is_not_there(tmp_path: Path) -> None:
+    path = quiz(tmp_path / "a.jsonl", ["a1"], "sql")
+    assert mistake(path, subjects=["sql", "Sql"]) == f"questions.subjects: {path} has no 'Sql'; its subjects: sql"
+
+
+def test_the_same_row_in_two_files_is_asked_once(tmp_path: Path) -> None:
+    quiz(tmp_path / "a.jsonl", ["k1"])
+    quiz(tmp_path / "b.jsonl", ["k1"])
+    read = rows(tmp_path)
+    assert [type(row) for row in read] == [Question, Rejected]
+
+
+def test_files_in_folders_of_their_own_without_task_ids(here: Path) -> None:
+    for subject in ("x", "y"):
+        write(here / subject / "test.jsonl", '{"question": "Q", "choices": ["a", "b"]}\n')
+    assert [row.task_id for row in questions("*/test.jsonl")] == ["test.jsonl:1", "y/test.jsonl:1"]

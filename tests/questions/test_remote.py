@@ -1,0 +1,296 @@
+"""Questions from object stores and from the Hub, each against a server that the test starts on this machine."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+
+from codemmlu.errors import UserError
+from codemmlu.questions import load
+from codemmlu.questions.hub import SUBJECTS
+from codemmlu.recipe import QuestionSettings
+from codemmlu.rows import Question
+from tests.questions.hub_server import Commit, Hub, serving
+
+DATASET = "Fsoft-AIC/CodeMMLU"
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def free_port() -> int:
+    """A port where nobody answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- S3 ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """HOST:PORT of an S3 with three objects in the bucket `quiz`."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
+    client.create_bucket(Bucket="quiz")
+    csv = "task_id,question,choices,answer\nc1,\"One\ntwo?\",\"['é', 'b']\",B\nc2,Q,[],\n"
+    client.put_object(Bucket="quiz", Key="in/a.csv", Body=csv.encode())
+    row = {"task_id": "p1", "question": "Q", "choices": ["a", "b"], "answer": "A"}
+    client.put_object(Bucket="quiz", Key="in/b.parquet", Body=parquet([row, {**row, "task_id": "p2"}]))
+    client.put_object(Bucket="quiz", Key="in/deep/c.csv", Body=csv.replace("c1", "d1").encode())
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def at(endpoint: str, path: str) -> QuestionSettings:
+    return QuestionSettings(source=f"s3://{path}?endpoint_override={endpoint}&scheme=http&region=us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("path", "rows"),
+    [
+        ("quiz/in/a.csv", [("c1", "s3://quiz/in/a.csv", 2), ("c2", "s3://quiz/in/a.csv", 4)]),
+        ("quiz/in/b.parquet", [("p1", "s3://quiz/in/b.parquet", 1), ("p2", "s3://quiz/in/b.parquet", 2)]),
+        ("quiz/in/?.par*", [("p1", "s3://quiz/in/b.parquet", 1), ("p2", "s3://quiz/in/b.parquet", 2)]),
+        ("quiz/in/*.csv", [("c1", "s3://quiz/in/a.csv", 2), ("c2", "s3://quiz/in/a.csv", 4)]),
+        ("quiz/*/deep/*.csv", [("d1", "s3://quiz/in/deep/c.csv", 2), ("c2", "s3://quiz/in/deep/c.csv", 4)]),
+        (
+            "quiz/in/",
+            [
+                ("c1", "s3://quiz/in/a.csv", 2),
+                ("c2", "s3://quiz/in/a.csv", 4),
+                ("p1", "s3://quiz/in/b.parquet", 1),
+                ("p2", "s3://quiz/in/b.parquet", 2),
+            ],
+        ),
+    ],
+)
+def test_s3(endpoint: str, path: str, rows: list[tuple[str, str, int]]) -> None:
+    read = list(load(at(endpoint, path)).rows())
+    assert [(row.task_id, row.file, row.line) for row in read] == rows
+    if isinstance(read[0], Question) and read[0].task_id == "c1":
+        assert (read[0].question, read[0].choices, read[0].answer) == ("One\ntwo?", ("é", "b"), "B")
+
+
+@pytest.mark.parametrize("path", ["nobody/a.csv", "nobody/*.csv", "nobody", "quiz/in/none.csv", "quiz/out/*.csv"])
+def test_nothing_there_on_s3(endpoint: str, path: str) -> None:
+    with pytest.raises(UserError) as caught:
+        list(load(at(endpoint, path)).rows())
+    message = str(caught.value)
+    assert message.startswith(f"questions.source: no file at s3://{path}?")
+    assert len(message.splitlines()) == 1
+
+
+# --- The Hub ----------------------------------------------------------------------------------------------------------
+
+# HF_ENDPOINT is read when the client is imported, so each Hub needs a process of its own. It takes a list of settings
+# on stdin and writes one line of JSON per settings: the rows, or the error that the person is told.
+ASK = """
+import dataclasses, json, sys
+from codemmlu.errors import UserError
+from codemmlu.questions import load
+from codemmlu.recipe import QuestionSettings
+for settings in json.load(sys.stdin):
+    try:
+        rows = [dataclasses.asdict(row) for row in load(QuestionSettings(**settings)).rows()]
+        print(json.dumps({"rows": rows}))
+    except UserError as error:
+        print(json.dumps({"error": str(error)}))
+"""
+ASKED: dict[str, dict[str, Any]] = {
+    "all": {},
+    "one": {"subjects": ["code_repair"]},
+    "two": {"subjects": ["others", "dbms_sql", "others"], "limit": 3},
+    "tag": {"revision": "v0", "subjects": ["others"]},
+    "no subject": {"subjects": ["others", "poetry"]},
+    "no revision": {"revision": "v9"},
+    "no split": {"split": "train"},
+    "no dataset": {"source": "Fsoft-AIC/CodeMMMLU"},
+    "broken": {"revision": "broken", "subjects": ["others"]},
+}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came back from the Hub: rows or an error per asked settings, and what was on stderr."""
+
+    answers: dict[str, dict[str, Any]]
+    stderr: str
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        assert "rows" in self.answers[name], self.answers[name]
+        return list(self.answers[name]["rows"])
+
+    def error(self, name: str) -> str:
+        message = str(self.answers[name]["error"])
+        assert len(message.splitlines()) == 1
+        return message
+
+
+def ask(endpoint: str, home: Path, asked: dict[str, dict[str, Any]], **env: str) -> Heard:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        input=json.dumps([{"source": DATASET, **settings} for settings in asked.values()]),
+        env={**clean, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return Heard(dict(zip(asked, answers, strict=True)), done.stderr)
+
+
+def repository(rows: int, subjects: tuple[str, ...] = SUBJECTS) -> Commit:
+    """The dataset as its owners lay it out: a folder per subject, named as configurations in the card."""
+    files = {}
+    for subject in subjects:
+        content = [
+            {"task_id": f"{subject}-{n}", "question": f"Q{n}", "choices": ["a", "b", "c"], "answer": "C"}
+            for n in range(rows)
+        ]
+        if subject == "fill_in_the_middle":
+            content = [{**row, "problem_description": "Sum a list."} for row in content]
+        files[f"{subject}/test-00000-of-00001.parquet"] = parquet(content)
+    configs = "".join(
+        f"- config_name: {subject}\n  data_files:\n  - split: test\n    path: {subject}/test-*\n"
+        for subject in sorted(subjects)
+    )
+    return Commit({**files, "README.md": f"---\nlicense: mit\nconfigs:\n{configs}---\n# CodeMMLU\n".encode()})
+
+
+def plain_repository() -> Commit:
+    """A dataset without configurations, its subjects in a column."""
+    row = {"question": "Q", "choices": ["a", "b"], "answer": "A"}
+    return Commit({"test.parquet": parquet([{**row, "subject": "c"}, {**row, "subject": "sql"}])})
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One process that asked a Hub for everything in ASKED, and the cache it left."""
+
+    heard: Heard
+    hub: Hub
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    home = tmp_path_factory.mktemp("hub")
+    good = repository(rows=2)
+    broken = Commit({**good.files, "others/test-00000-of-00001.parquet": b"PAR1 but not really"})
+    hub = Hub(DATASET, {"main": good, "v0": repository(rows=1), "broken": broken})
+    with serving(hub):
+        return Visit(ask(hub.endpoint, home, ASKED), hub, home)
+
+
+def test_the_hub_gives_every_subject_in_the_papers_order(visit: Visit) -> None:
+    rows = visit.heard.rows("all")
+    assert [(row["task_id"], row["subject"]) for row in rows] == [(f"{s}-{n}", s) for s in SUBJECTS for n in range(2)]
+    assert [row["position"] for row in rows] == list(range(18))
+    assert rows[3]["file"] == f"{DATASET}/api_frameworks/test"
+    assert [row["line"] for row in rows[:3]] == [1, 2, 1]
+    assert (rows[0]["question"], rows[0]["choices"], rows[0]["answer"]) == ("Q0", ["a", "b", "c"], "C")
+
+
+def test_the_problem_description_of_fill_in_the_middle_goes_before_its_question(visit: Visit) -> None:
+    by_id = {row["task_id"]: row["question"] for row in visit.heard.rows("all")}
+    assert by_id["fill_in_the_middle-1"] == "Sum a list.\n\nQ1"
+    assert by_id["code_repair-1"] == "Q1"
+
+
+def test_subjects_are_read_in_the_order_they_are_named_and_once(visit: Visit) -> None:
+    assert [row["task_id"] for row in visit.heard.rows("one")] == ["code_repair-0", "code_repair-1"]
+    assert [row["task_id"] for row in visit.heard.rows("two")] == ["others-0", "others-1", "dbms_sql-0"]
+
+
+def test_a_revision(visit: Visit) -> None:
+    assert [(row["task_id"], row["file"]) for row in visit.heard.rows("tag")] == [
+        ("others-0", f"{DATASET}@v0/others/test")
+    ]
+
+
+def test_what_the_hub_does_not_have(visit: Visit) -> None:
+    subjects = ", ".join(SUBJECTS)
+    assert visit.heard.error("no subject") == (
+        f"questions.subjects: {DATASET} has no 'poetry'; its subjects: {subjects}"
+    )
+    assert visit.heard.error("no revision") == f"questions.revision: the Hub dataset {DATASET} has no revision 'v9'"
+    assert visit.heard.error("no split") == (
+        f"questions.source: the Hub dataset {DATASET}, programming_syntax, split train cannot be read: "
+        "Unknown split \"train\". Should be one of ['test']."
+    )
+    assert visit.heard.error("no dataset").startswith(
+        "questions.source: there is no file Fsoft-AIC/CodeMMMLU and no such dataset on the Hub"
+    )
+
+
+def test_a_file_of_the_hub_that_is_broken(visit: Visit) -> None:
+    start = f"questions.source: the Hub dataset {DATASET}@broken, others, split test cannot be read: "
+    assert visit.heard.error("broken").startswith(start)
+
+
+def test_reading_the_hub_is_quiet_and_asks_for_each_file_once(visit: Visit) -> None:
+    assert visit.heard.stderr == ""
+    main = visit.hub.revisions["main"]
+    asked = [request for request in visit.hub.requests if request.startswith("GET") and main.sha in request]
+    assert sum(request.endswith("/others/test-00000-of-00001.parquet") for request in asked) == 1
+
+
+def test_offline_the_cache_is_read(visit: Visit) -> None:
+    asked = {"all": {}, "one": {"subjects": ["others"], "limit": 1}, "revision": {"revision": "main"}}
+    heard = ask("http://127.0.0.1:9", visit.home, asked, HF_HUB_OFFLINE="1")
+    assert len(heard.rows("all")) in (17, 18)  # v0 of `others` is the newest in the cache, or the whole of main
+    assert [row["task_id"] for row in heard.rows("one")] == ["others-0"]
+    assert heard.error("revision").startswith("questions.revision: ")
+
+
+def test_a_dataset_without_configurations_has_its_subjects_in_a_column(tmp_path: Path) -> None:
+    hub = Hub("someone/quiz", {"main": plain_repository()})
+    asked = {
+        "all": {"source": hub.repo},
+        "one": {"source": hub.repo, "subjects": ["sql"]},
+        "none": {"source": hub.repo, "subjects": ["sql", "c++"]},
+    }
+    with serving(hub):
+        heard = ask(hub.endpoint, tmp_path, asked)
+    assert [(row["task_id"], row["subject"]) for row in heard.rows("all")] == [("test:1", "c"), ("test:2", "sql")]
+    assert [row["position"] for row in heard.rows("one")] == [1]
+    assert heard.error("none") == "questions.subjects: someone/quiz has no 'c++'; its subjects: c, sql"
+
+
+def test_a_hub_that_is_down_is_said_at_once(tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    heard = ask(endpoint, tmp_path, {"all": {}})
+    assert heard.error("all") == (
+        f"questions.source: the Hub dataset {DATASET} cannot be read from {endpoint}: [Errno 111] Connection refused"
+    )
+    assert heard.stderr == ""
