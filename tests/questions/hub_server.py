@@ -1,4 +1,4 @@
-"""A Hub small enough for a test: one dataset repository, served over HTTP the way the Hub's clients ask for it."""
+"""A Hub small enough for a test: dataset repositories, served over HTTP the way the Hub's clients ask for it."""
 
 import hashlib
 import json
@@ -24,20 +24,20 @@ class Commit:
 
 @dataclass
 class Hub:
-    """A dataset repository and its revisions (branches, tags); `main` is the one that is asked for by default.
+    """Dataset repositories by OWNER/NAME, each with its revisions (branches, tags); `main` is what nobody names.
 
     requests: what was asked, as `METHOD path`, in order.
     """
 
-    repo: str
-    revisions: Mapping[str, Commit]
+    datasets: Mapping[str, Mapping[str, Commit]]
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
 
-    def commit(self, revision: str) -> Commit | None:
+    def commit(self, repo: str, revision: str) -> Commit | None:
         """The commit that a revision's name, or its own hash, stands for."""
-        by_sha = {commit.sha: commit for commit in self.revisions.values()}
-        return self.revisions.get(revision) or by_sha.get(revision)
+        revisions = self.datasets[repo]
+        by_sha = {commit.sha: commit for commit in revisions.values()}
+        return revisions.get(revision) or by_sha.get(revision)
 
 
 @contextmanager
@@ -78,30 +78,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         path = urlsplit(self.path).path
         self.served.requests.append(f"{self.command} {path}")
-        api, files = f"/api/datasets/{self.served.repo}", f"/datasets/{self.served.repo}/resolve/"
-        if path == api or path.startswith(f"{api}/"):
-            self._api(path.removeprefix(api).strip("/"), body)
-        elif path.startswith(files):
-            revision, _, name = path.removeprefix(files).partition("/")
-            self._file(unquote(revision), unquote(name))
-        else:
-            self._missing("RepoNotFound", "Repository not found")
+        for repo in self.served.datasets:
+            api, files = f"/api/datasets/{repo}", f"/datasets/{repo}/resolve/"
+            if path == api or path.startswith(f"{api}/"):
+                return self._api(repo, path.removeprefix(api).strip("/"), body)
+            if path.startswith(files):
+                revision, _, name = path.removeprefix(files).partition("/")
+                return self._file(repo, unquote(revision), unquote(name))
+        return self._missing("RepoNotFound", "Repository not found")
 
-    def _api(self, path: str, body: bytes) -> None:
+    def _api(self, repo: str, path: str, body: bytes) -> None:
         what, _, rest = path.partition("/")
         revision, _, folder = rest.partition("/")
-        commit = self.served.commit(unquote(revision) or "main")
+        commit = self.served.commit(repo, unquote(revision) or "main")
         if commit is None:
             self._missing("RevisionNotFound", f"Invalid rev id: {unquote(revision)}")
         elif what in ("", "revision"):
             siblings = [{"rfilename": name} for name in commit.files]
-            self._json({"id": self.served.repo, "sha": commit.sha, "siblings": siblings, "tags": []})
+            self._json({"id": repo, "sha": commit.sha, "siblings": siblings, "tags": []})
         elif what == "paths-info":
             wanted = parse_qs(body.decode())["paths"]
-            self._json([entry for entry in _entries(commit, recursive=True) if entry["path"] in wanted])
+            self._json([entry for entry in _entries(commit) if entry["path"] in wanted])
         elif what == "tree":
             recursive = "recursive=True" in urlsplit(self.path).query
-            inside = [entry for entry in _entries(commit, recursive=True) if _is_in(entry, unquote(folder), recursive)]
+            inside = [entry for entry in _entries(commit) if _is_in(entry, unquote(folder), recursive)]
             if inside:
                 self._json(inside)
             else:
@@ -109,8 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._missing("EntryNotFound", f"no {what}")
 
-    def _file(self, revision: str, name: str) -> None:
-        commit = self.served.commit(revision)
+    def _file(self, repo: str, revision: str, name: str) -> None:
+        commit = self.served.commit(repo, revision)
         if commit is None:
             self._missing("RevisionNotFound", f"Invalid rev id: {revision}")
         elif name not in commit.files:
@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _entries(commit: Commit, recursive: bool) -> list[dict[str, object]]:
+def _entries(commit: Commit) -> list[dict[str, object]]:
     """The files and folders of a commit as the Hub's API lists them."""
     folders = sorted({name.rpartition("/")[0] for name in commit.files if "/" in name})
     listed: list[dict[str, object]] = [{"type": "directory", "path": name, "oid": "0" * 40} for name in folders]

@@ -24,7 +24,9 @@ from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question
 from tests.questions.hub_server import Commit, Hub, serving
 
+Asked = dict[str, dict[str, Any]]  # settings by the name that a test knows them by
 DATASET = "Fsoft-AIC/CodeMMLU"
+PLAIN = "someone/quiz"
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -123,7 +125,7 @@ for settings in json.load(sys.stdin):
     except UserError as error:
         print(json.dumps({"error": str(error)}))
 """
-ASKED: dict[str, dict[str, Any]] = {
+ASKED: Asked = {
     "all": {},
     "one": {"subjects": ["code_repair"]},
     "two": {"subjects": ["others", "dbms_sql", "others"], "limit": 3},
@@ -132,6 +134,9 @@ ASKED: dict[str, dict[str, Any]] = {
     "no revision": {"revision": "v9"},
     "no split": {"split": "train"},
     "no dataset": {"source": "Fsoft-AIC/CodeMMMLU"},
+    "plain": {"source": PLAIN},
+    "plain one": {"source": PLAIN, "subjects": ["sql"]},
+    "plain none": {"source": PLAIN, "subjects": ["sql", "c++"]},
     "broken": {"revision": "broken", "subjects": ["others"]},
 }
 
@@ -153,7 +158,7 @@ class Heard:
         return message
 
 
-def ask(endpoint: str, home: Path, asked: dict[str, dict[str, Any]], **env: str) -> Heard:
+def ask(endpoint: str, home: Path, asked: Asked, **env: str) -> Heard:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     done = subprocess.run(
         [sys.executable, "-c", ASK],
@@ -207,7 +212,8 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     home = tmp_path_factory.mktemp("hub")
     good = repository(rows=2)
     broken = Commit({**good.files, "others/test-00000-of-00001.parquet": b"PAR1 but not really"})
-    hub = Hub(DATASET, {"main": good, "v0": repository(rows=1), "broken": broken})
+    revisions = {"main": good, "v0": repository(rows=1), "broken": broken}
+    hub = Hub({DATASET: revisions, PLAIN: {"main": plain_repository()}})
     with serving(hub):
         return Visit(ask(hub.endpoint, home, ASKED), hub, home)
 
@@ -259,32 +265,33 @@ def test_a_file_of_the_hub_that_is_broken(visit: Visit) -> None:
 
 
 def test_reading_the_hub_is_quiet_and_asks_for_each_file_once(visit: Visit) -> None:
-    assert visit.heard.stderr == ""
-    main = visit.hub.revisions["main"]
+    of_the_broken_file = "Failed to read schema from "
+    assert [line for line in visit.heard.stderr.splitlines() if not line.startswith(of_the_broken_file)] == []
+    main = visit.hub.datasets[DATASET]["main"]
     asked = [request for request in visit.hub.requests if request.startswith("GET") and main.sha in request]
     assert sum(request.endswith("/others/test-00000-of-00001.parquet") for request in asked) == 1
 
 
+def test_a_dataset_without_configurations_has_its_subjects_in_a_column(visit: Visit) -> None:
+    named = [(row["task_id"], row["subject"]) for row in visit.heard.rows("plain")]
+    assert named == [("test:1", "c"), ("test:2", "sql")]
+    assert [row["position"] for row in visit.heard.rows("plain one")] == [1]
+    assert visit.heard.error("plain none") == f"questions.subjects: {PLAIN} has no 'c++'; its subjects: c, sql"
+
+
 def test_offline_the_cache_is_read(visit: Visit) -> None:
-    asked = {"all": {}, "one": {"subjects": ["others"], "limit": 1}, "revision": {"revision": "main"}}
-    heard = ask("http://127.0.0.1:9", visit.home, asked, HF_HUB_OFFLINE="1")
-    assert len(heard.rows("all")) in (17, 18)  # v0 of `others` is the newest in the cache, or the whole of main
-    assert [row["task_id"] for row in heard.rows("one")] == ["others-0"]
-    assert heard.error("revision").startswith("questions.revision: ")
-
-
-def test_a_dataset_without_configurations_has_its_subjects_in_a_column(tmp_path: Path) -> None:
-    hub = Hub("someone/quiz", {"main": plain_repository()})
-    asked = {
-        "all": {"source": hub.repo},
-        "one": {"source": hub.repo, "subjects": ["sql"]},
-        "none": {"source": hub.repo, "subjects": ["sql", "c++"]},
+    asked: Asked = {
+        "first": {"limit": 3},
+        "one": {"subjects": ["code_repair"]},
+        "revision": {"revision": "main"},
+        "unknown": {"source": "someone/else"},
     }
-    with serving(hub):
-        heard = ask(hub.endpoint, tmp_path, asked)
-    assert [(row["task_id"], row["subject"]) for row in heard.rows("all")] == [("test:1", "c"), ("test:2", "sql")]
-    assert [row["position"] for row in heard.rows("one")] == [1]
-    assert heard.error("none") == "questions.subjects: someone/quiz has no 'c++'; its subjects: c, sql"
+    heard = ask("http://127.0.0.1:9", visit.home, asked, HF_HUB_OFFLINE="1")
+    names = [row["task_id"] for row in heard.rows("first")]
+    assert names == ["programming_syntax-0", "programming_syntax-1", "api_frameworks-0"]
+    assert [row["task_id"] for row in heard.rows("one")] == ["code_repair-0", "code_repair-1"]
+    assert heard.error("revision").startswith("questions.revision: the cache does not say which it holds")
+    assert heard.error("unknown").startswith("questions.source: the Hub dataset someone/else")
 
 
 def test_a_hub_that_is_down_is_said_at_once(tmp_path: Path) -> None:
