@@ -6,6 +6,7 @@ line; 130 stopped. Re-issuing the same command continues in every case.
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
     parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
     given = parser.parse_intermixed_args(arguments)
-    again = " ".join([f"python jobs/{name}.py", given.recipe, *given.overrides])
+    again = shlex.join(["python", f"jobs/{name}.py", given.recipe, *given.overrides])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if given.gpus and not given.dry_run:

@@ -22,7 +22,6 @@ from codemmlu.answering.worker import AnswerWorker
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
-from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
@@ -40,7 +39,7 @@ def ask_all(
     asks: Sequence[Ask],
     placement: Placement,
     settings: EngineSettings,
-    open_engine: OpenEngine = open_vllm,
+    open_engine: OpenEngine,
 ) -> None:
     """Asks what is pending. Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt."""
     _quiet()

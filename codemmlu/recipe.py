@@ -153,7 +153,7 @@ def _read(path: str) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: the recipe cannot be read ({error.strerror}); see recipes/ for examples") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2024-13-45
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
@@ -166,7 +166,7 @@ def _parse(override: str) -> tuple[list[str], Any]:
         raise UserError(f"{override!r}: an override is written key.path=value, for example questions.limit=100")
     try:
         return path.split("."), yaml.safe_load(text) if text.strip() else text
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"{override!r}: the value is not YAML; quote it") from None
 
 
@@ -181,11 +181,14 @@ def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> 
     values[keys[-1]] = value
 
 
-def _choose(voters: dict[str, Any], chosen: list[Any]) -> dict[str, Any]:
-    unknown = [str(name) for name in chosen if name not in voters]
-    if unknown:
-        raise UserError(f"voters: the recipe has no {', '.join(unknown)}; it has {', '.join(voters) or 'none'}")
-    return {name: voters[name] for name in chosen}
+def _choose(voters: Any, chosen: list[Any]) -> Any:
+    if not isinstance(voters, dict):
+        return voters  # validation says what is wrong with it
+    names = [str(name) for name in chosen]
+    if unknown := [name for name in names if name not in voters]:
+        known = ", ".join(map(str, voters)) or "none"
+        raise UserError(f"voters: the recipe has no {', '.join(unknown)}; it has {known}")
+    return {name: voters[name] for name in names}
 
 
 def _fault(error: Any) -> str:

@@ -29,9 +29,11 @@ class RunDir:
     """Reads and writes below one directory. It crosses to workers as its `address`, a plain string."""
 
     def __init__(self, out: str) -> None:
-        self.is_local = "://" not in out
-        self.address = str(Path(out).expanduser().absolute()) if self.is_local else out.rstrip("/")
         try:
+            if out.startswith("file://"):
+                out = fs.FileSystem.from_uri(out)[1]
+            self.is_local = "://" not in out
+            self.address = str(Path(out).expanduser().absolute()) if self.is_local else out.rstrip("/")
             self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None

@@ -13,7 +13,8 @@ from codemmlu.answering.pending import write_pending
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
 from codemmlu.engine.placement import Placement, answer_settings, block_size, place
-from codemmlu.engine.protocol import EngineSettings
+from codemmlu.engine.protocol import EngineSettings, OpenEngine
+from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
 from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
@@ -41,12 +42,12 @@ class Pool:
         return tuple({ask.name: ask for ask in self.by_voter.values()}.values())
 
 
-def whole_run(job: Job) -> Outcome:
+def whole_run(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     """Everything a recipe asks for. So far that is answering; what is done is skipped by each step itself."""
-    return answer(job)
+    return answer(job, open_engine)
 
 
-def answer(job: Job) -> Outcome:
+def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     """Asks every voter's questions of its model, then votes and reports. What is there already is not asked again."""
     if job.dry_run:
         from codemmlu.plan import plan
@@ -62,7 +63,7 @@ def answer(job: Job) -> Outcome:
         pools = find_pools(recipe)
         run.write("recipe.yaml", recipe.as_yaml().encode())
         for pool in pools:
-            _ask_pool(job, run, pool, loaded)
+            _ask_pool(job, run, pool, loaded, open_engine)
         return conclude(job, run, {voter: (p.name, ask) for p in pools for voter, ask in p.by_voter.items()}, loaded)
 
 
@@ -122,7 +123,7 @@ def cache_folder() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codemmlu")
 
 
-def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded) -> None:
+def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: OpenEngine) -> None:
     replicas = pool.settings.replicas or 1
     pending = write_pending(run, pool.name, pool.asks, block_size(loaded.questions, replicas))
     if pending.kept:
@@ -138,7 +139,8 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded) -> None:
     cluster.refuse_unshared(run)
     placement = place(pool.name, pool.settings, resources)
     job.terminal.say(f"{pool.name}: asking {pending.due:,}; starting {placement} ({resources}), {pool.model.source}")
-    pipeline.ask_all(job.terminal, run, pool.name, pending, pool.asks, placement, engine_settings(pool, placement))
+    settings = engine_settings(pool, placement)
+    pipeline.ask_all(job.terminal, run, pool.name, pending, pool.asks, placement, settings, open_engine)
     run.clear(f"pending/{pool.name}")
 
 

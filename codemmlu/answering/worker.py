@@ -20,7 +20,7 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.direct import direct
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
-from codemmlu.errors import EngineDied, UserError
+from codemmlu.errors import EngineDied
 from codemmlu.prompts import render
 from codemmlu.rows import Answer, Question, question_from, to_table
 
@@ -57,18 +57,18 @@ class AnswerWorker:
 
     async def _answer(self, ask: Ask, question: Question) -> Answer:
         """One question asked one way. What goes wrong with it is its own failed row, and stops no other."""
+        await self._check(ask, question)
         started, clock = time.time(), time.monotonic()
         told: dict[str, Any] = {"status": "failed", "letter": None, "readings": (), "error": None}
         try:
-            await self._check(ask, question)
             told |= await direct(self._engine, ask, question)
         except DoesNotFit as error:
             told["error"] = str(error)
-        except (EngineDied, UserError):
+        except EngineDied:
             raise
         except Exception as error:  # the wall: a row's trouble ends here, whatever it is
             log.exception("%s failed", question.task_id)
-            told["error"] = f"{type(error).__name__}: {error}"
+            told["error"] = f"{type(error).__name__}: {error}".encode(errors="replace").decode()  # no lone surrogates
         readings = told["readings"]
         return Answer(
             key=ask.key(question),
@@ -85,7 +85,10 @@ class AnswerWorker:
         )
 
     async def _check(self, ask: Ask, question: Question) -> None:
-        """Before the first real question: the engine proves on a tiny one that it can tell these letters apart."""
+        """Before the first real question: the engine proves on a tiny one that it can tell these letters apart.
+
+        Raises UserError, which ends the run: no question could be answered.
+        """
         wanted = (ask.template, len(question.choices))
         if wanted not in self._checked:
             tiny = Question("check", None, "Which one?", ("this",) * wanted[1], None, "", 0)

@@ -16,8 +16,10 @@ from typing import Any
 from codemmlu.engine import gguf
 from codemmlu.errors import UserError
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are paths
 EMBEDDED = "embedded"
+# Configuration, tokenizers (merges.txt among them), chat templates, and the code of models that bring their own.
+_SMALL = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def inspect(source: str, revision: str | None, cache: str) -> Model:
         raise UserError(f"models: revision {revision!r} is for Hub models, {source} is local; remove it")
     folder = Path(materialise(source, cache))
     config = _checked_config(folder, source)
+    _check_complete(folder, source)
     weights = sorted(folder.glob("*.safetensors"))
     for file in weights:
         _check_safetensors(file)
@@ -98,6 +101,20 @@ def _checked_config(folder: Path, source: str) -> dict[str, Any]:
     return config
 
 
+def _check_complete(folder: Path, source: str) -> None:
+    """Weights in several files come with an index: a file that was never copied is found here."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return
+    try:
+        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        missing = [name for name in named if not (folder / name).exists()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"models: {source}/{index.name} is broken: {error!r}") from None
+    if missing:
+        raise UserError(f"models: {source} has no {missing[0]}, which its index names: an incomplete copy")
+
+
 def _check_safetensors(file: Path) -> None:
     """The header says how long the file is: a download that was cut off is found here, not after minutes of loading."""
     try:
@@ -106,8 +123,8 @@ def _check_safetensors(file: Path) -> None:
             if length > 100_000_000:
                 raise ValueError("its header is not one")
             header = json.loads(stream.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        ends = [int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise UserError(f"models: {file} is no safetensors file: {error}") from None
     expected = 8 + length + max(ends, default=0)
     if file.stat().st_size != expected:
@@ -120,7 +137,7 @@ def _fingerprint(folder: Path, weights: list[Path]) -> str:
     Reading 60 GB to name a model would take longer than answering with it.
     """
     state = hashlib.sha256()
-    small = [f for f in folder.iterdir() if f.suffix in (".json", ".jinja", ".model") and f.is_file()]
+    small = [f for f in folder.iterdir() if f.suffix in _SMALL and f.is_file()]
     for file in sorted(small):
         state.update(file.name.encode() + b"\0" + file.read_bytes())
     for file in weights:
@@ -135,8 +152,16 @@ def _fingerprint(folder: Path, weights: list[Path]) -> str:
 
 def _on_hub(source: str, revision: str | None) -> Model:
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    # The bases: an HTTP error of the client's own library, httpx or httpx2 by its version, is no OSError.
+    failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
     at = f"{source}@{revision}" if revision else source
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)
@@ -146,7 +171,9 @@ def _on_hub(source: str, revision: str | None) -> Model:
         raise UserError(f"models: {source} has no revision {revision!r}") from None
     except RepositoryNotFoundError:
         raise UserError(f"models: there is no {source}, neither as a path here nor on the Hub") from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except HFValidationError:
+        raise UserError(f"models: {source} is no path here and can be no Hub id (OWNER/NAME)") from None
+    except failures as error:
         cached = try_to_load_from_cache(source, "config.json", revision=revision)
         if isinstance(cached, str):
             commit = Path(cached).parent.name

@@ -9,9 +9,11 @@ import itertools
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codemmlu.engine import chat
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import EngineDied, UserError
@@ -23,19 +25,19 @@ from codemmlu.scoring import is_finite
 def open_vllm(settings: EngineSettings) -> Engine:
     """Loads the model and starts its engine: seconds to minutes. Raises UserError when the model cannot be had."""
     model = materialise(settings.source, settings.cache)
-    _environment(settings)
+    set_environment(settings.arguments)
     return VllmEngine(model, settings)
 
 
-def _environment(settings: EngineSettings) -> None:
+def set_environment(arguments: Mapping[str, Any]) -> None:
     """What vLLM reads from the environment when its processes start."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Ray sets it to the actor's num_cpus, 1 at least; the engine's own threads are bound below.
     os.environ.pop("OMP_NUM_THREADS", None)
-    if "kv_cache_memory_bytes" in settings.arguments:  # on CPU
-        ranks = int(settings.arguments["tensor_parallel_size"])
+    if "gpu_memory_utilization" not in arguments:  # placed on the CPU
+        ranks = int(arguments["tensor_parallel_size"])
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(sorted(os.sched_getaffinity(0)), ranks)
 
 
@@ -74,7 +76,9 @@ class VllmEngine:
 
     async def score(self, prompt: Prompt) -> Reading:
         """See Engine."""
-        text, tokens = self._encode(prompt)
+        text, tokens = chat.encode(self._tokenizer, prompt)
+        if len(tokens) > self._room:
+            raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
         ids = [self._letter(text, tokens, prompt.before_letter, letter) for letter in prompt.letters]
         output = await self._generate(tokens, ids)
         found = output.outputs[0].logprobs[0]
@@ -103,33 +107,16 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
 
-    def _encode(self, prompt: Prompt) -> tuple[str, list[int]]:
-        """The prompt through the model's chat template, or as plain text for a base model that has none."""
-        tokenizer = self._tokenizer
-        if tokenizer.chat_template:
-            chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
-            text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) + prompt.prefill
-            tokens = tokenizer.encode(text, add_special_tokens=False)
-        else:
-            text = "\n\n".join([*(m.content for m in prompt.messages), prompt.prefill])
-            tokens = tokenizer.encode(text)
-        if len(tokens) > self._room:
-            raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
-        return text, tokens
-
     def _letter(self, text: str, tokens: list[int], before: str, letter: str) -> int:
-        """The token that the letter is after a prompt. It is found once per template: prompts of one end alike."""
-        known = self._letters.get((before, letter))
-        if known is not None:
-            return known
-        plain = not self._tokenizer.chat_template
-        longer = self._tokenizer.encode(f"{text}{before}{letter}", add_special_tokens=plain)
-        if longer[:-1] != tokens:
-            raise UserError(
-                f"{self._source}: the letter {letter} is not one token of its own after this template "
-                f"({len(longer) - len(tokens)} tokens more); choose another voters.NAME.template"
-            )
-        self._letters[before, letter] = longer[-1]
+        """The token that the letter is after a prompt. It is found once per template: its prompts all end alike."""
+        if (before, letter) not in self._letters:
+            token = chat.letter_token(self._tokenizer, text, tokens, before + letter)
+            if token is None:
+                raise UserError(
+                    f"{self._source}: the letter {letter} is not one token of its own after this template; "
+                    "choose another voters.NAME.template"
+                )
+            self._letters[before, letter] = token
         return self._letters[before, letter]
 
 

@@ -27,7 +27,7 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
     """
     import datasets  # slow to import, and only this source needs it
     import huggingface_hub
-    from datasets.exceptions import DatasetsError
+    from datasets.exceptions import DatasetGenerationError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -55,7 +55,9 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
         try:
             rows = datasets.load_dataset(dataset, subject, split=split, revision=commit)
         except failures as error:
-            raise UserError(f"{where}, {subject}, split {split} cannot be read: {first_line(error)}") from None
+            # DatasetGenerationError only says that there was an error; its cause says which.
+            reason = first_line((isinstance(error, DatasetGenerationError) and error.__cause__) or error)
+            raise UserError(f"{where}, {subject}, split {split} cannot be read: {reason}") from None
         given = {"subject": subject} if named else {}
         for line, fields in enumerate(rows, start=1):
             yield Record(f"{at}/{subject}/{split}", line, {**fields, **given})

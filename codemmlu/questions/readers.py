@@ -29,7 +29,7 @@ class Record:
     fault: str | None = None
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, fit for a message of one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 

@@ -16,9 +16,12 @@ def submission(verdicts: Iterable[Verdict], rejected: Iterable[Rejected], blank:
     rows += [(r.position, r.task_id, None) for r in rejected if r.task_id is not None]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    # Python before 3.13 leaves a lone \r unquoted, and then cannot read it back.
+    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(["task_id", "answer"])
     blanks = 0
     for _, task_id, letter in sorted(rows, key=lambda row: row[0]):
         blanks += letter is None
-        writer.writerow([task_id, letter or blank])
+        row = [task_id, letter or blank]
+        (quoting if "\r" in "".join(row) else writer).writerow(row)
     return out.getvalue(), blanks

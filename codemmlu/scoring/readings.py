@@ -10,6 +10,9 @@ from codemmlu.rows import Reading, letters
 
 Probabilities = npt.NDArray[np.float64]
 
+# Far above what adding up in another order changes (1e-15), far below what a float32 log-probability can tell apart.
+_ROUNDING = 1e-9
+
 
 def is_finite(reading: Reading) -> bool:
     """Whether every letter of a reading came back with a finite log-probability."""
@@ -37,6 +40,6 @@ def choice_probabilities(readings: Sequence[Reading]) -> Probabilities:
 
 
 def pick(probabilities: Sequence[float] | Probabilities) -> str:
-    """The most probable letter; of equals the first."""
+    """The most probable letter; of equals the first. What differs by rounding alone is equal."""
     values = np.asarray(probabilities)
-    return letters(len(values))[int(values.argmax())]
+    return letters(len(values))[int((values >= values.max() - _ROUNDING).argmax())]

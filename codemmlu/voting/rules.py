@@ -26,6 +26,8 @@ RULES: dict[str, Rule] = {"log_pool": log_pool}
 def decide(rule: str, question: Question, votes: Sequence[Vote]) -> Verdict:
     """The verdict on one question. The voters' order does not matter; of equally probable choices the first wins."""
     counted = sorted((vote for vote in votes if vote.status == "answered"), key=lambda vote: vote.voter)
-    probabilities = RULES[rule](counted) if counted else ()
-    letter = pick(probabilities) if counted else None
-    return Verdict(question.task_id, question.position, letter, probabilities, rule)
+    if not counted:
+        return Verdict(question.task_id, question.position, None, (), rule)
+    # One voter's verdict is its own answer, to the last digit.
+    probabilities = RULES[rule](counted) if len(counted) > 1 else counted[0].probabilities
+    return Verdict(question.task_id, question.position, pick(probabilities), probabilities, rule)

@@ -1,38 +1,23 @@
-"""Questions from object stores and from the Hub, each against a server that the test starts on this machine."""
+"""Questions from the Hub, against a small one that the test starts on this machine."""
 
-import io
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
-from codemmlu.errors import UserError
-from codemmlu.questions import load
 from codemmlu.questions.hub import SUBJECTS
-from codemmlu.recipe import QuestionSettings
-from codemmlu.rows import Question
+from tests.questions.asking import parquet
 from tests.questions.hub_server import Commit, Hub, serving
 
 Asked = dict[str, dict[str, Any]]  # settings by the name that a test knows them by
 DATASET = "Fsoft-AIC/CodeMMLU"
 PLAIN = "someone/quiz"
-
-
-def parquet(rows: list[dict[str, Any]]) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
-    return buffer.getvalue()
 
 
 def free_port() -> int:
@@ -41,75 +26,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
-
-# --- S3 ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """HOST:PORT of an S3 with three objects in the bucket `quiz`."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
-    client.create_bucket(Bucket="quiz")
-    csv = "task_id,question,choices,answer\nc1,\"One\ntwo?\",\"['é', 'b']\",B\nc2,Q,[],\n"
-    client.put_object(Bucket="quiz", Key="in/a.csv", Body=csv.encode())
-    row = {"task_id": "p1", "question": "Q", "choices": ["a", "b"], "answer": "A"}
-    client.put_object(Bucket="quiz", Key="in/b.parquet", Body=parquet([row, {**row, "task_id": "p2"}]))
-    client.put_object(Bucket="quiz", Key="in/deep/c.csv", Body=csv.replace("c1", "d1").encode())
-    yield f"{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-def at(endpoint: str, path: str) -> QuestionSettings:
-    return QuestionSettings(source=f"s3://{path}?endpoint_override={endpoint}&scheme=http&region=us-east-1")
-
-
-@pytest.mark.parametrize(
-    ("path", "rows"),
-    [
-        ("quiz/in/a.csv", [("c1", "s3://quiz/in/a.csv", 2), ("c2", "s3://quiz/in/a.csv", 4)]),
-        ("quiz/in/b.parquet", [("p1", "s3://quiz/in/b.parquet", 1), ("p2", "s3://quiz/in/b.parquet", 2)]),
-        ("quiz/in/?.par*", [("p1", "s3://quiz/in/b.parquet", 1), ("p2", "s3://quiz/in/b.parquet", 2)]),
-        ("quiz/in/*.csv", [("c1", "s3://quiz/in/a.csv", 2), ("c2", "s3://quiz/in/a.csv", 4)]),
-        ("quiz/*/deep/*.csv", [("d1", "s3://quiz/in/deep/c.csv", 2), ("c2", "s3://quiz/in/deep/c.csv", 4)]),
-        (
-            "quiz/in/",
-            [
-                ("c1", "s3://quiz/in/a.csv", 2),
-                ("c2", "s3://quiz/in/a.csv", 4),
-                ("p1", "s3://quiz/in/b.parquet", 1),
-                ("p2", "s3://quiz/in/b.parquet", 2),
-            ],
-        ),
-    ],
-)
-def test_s3(endpoint: str, path: str, rows: list[tuple[str, str, int]]) -> None:
-    read = list(load(at(endpoint, path)).rows())
-    assert [(row.task_id, row.file, row.line) for row in read] == rows
-    if isinstance(read[0], Question) and read[0].task_id == "c1":
-        assert (read[0].question, read[0].choices, read[0].answer) == ("One\ntwo?", ("é", "b"), "B")
-
-
-@pytest.mark.parametrize("path", ["nobody/a.csv", "nobody/*.csv", "nobody", "quiz/in/none.csv", "quiz/out/*.csv"])
-def test_nothing_there_on_s3(endpoint: str, path: str) -> None:
-    with pytest.raises(UserError) as caught:
-        list(load(at(endpoint, path)).rows())
-    message = str(caught.value)
-    assert message.startswith(f"questions.source: no file at s3://{path}?")
-    assert len(message.splitlines()) == 1
-
-
-# --- The Hub ----------------------------------------------------------------------------------------------------------
 
 # HF_ENDPOINT is read when the client is imported, so each Hub needs a process of its own. It takes a list of settings
 # on stdin and writes one line of JSON per settings: the rows, or the error that the person is told.
@@ -128,7 +44,7 @@ for settings in json.load(sys.stdin):
 ASKED: Asked = {
     "all": {},
     "one": {"subjects": ["code_repair"]},
-    "two": {"subjects": ["others", "dbms_sql", "others"], "limit": 3},
+    "two": {"subjects": ["others", "dbms_sql", "others"]},
     "tag": {"revision": "v0", "subjects": ["others"]},
     "no subject": {"subjects": ["others", "poetry"]},
     "no revision": {"revision": "v9"},
@@ -137,7 +53,8 @@ ASKED: Asked = {
     "plain": {"source": PLAIN},
     "plain one": {"source": PLAIN, "subjects": ["sql"]},
     "plain none": {"source": PLAIN, "subjects": ["sql", "c++"]},
-    "broken": {"revision": "broken", "subjects": ["others"]},
+    "page cut": {"revision": "broken", "subjects": ["others"]},
+    "no parquet": {"revision": "broken", "subjects": ["code_repair"]},
 }
 
 
@@ -211,7 +128,10 @@ class Visit:
 def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     home = tmp_path_factory.mktemp("hub")
     good = repository(rows=2)
-    broken = Commit({**good.files, "others/test-00000-of-00001.parquet": b"PAR1 but not really"})
+    page_cut = bytearray(good.files["others/test-00000-of-00001.parquet"])
+    page_cut[4:60] = bytes(56)
+    no_parquet = {"code_repair/test-00000-of-00001.parquet": b"PAR1 but not really"}
+    broken = Commit({**good.files, **no_parquet, "others/test-00000-of-00001.parquet": bytes(page_cut)})
     revisions = {"main": good, "v0": repository(rows=1), "broken": broken}
     hub = Hub({DATASET: revisions, PLAIN: {"main": plain_repository()}})
     with serving(hub):
@@ -235,7 +155,12 @@ def test_the_problem_description_of_fill_in_the_middle_goes_before_its_question(
 
 def test_subjects_are_read_in_the_order_they_are_named_and_once(visit: Visit) -> None:
     assert [row["task_id"] for row in visit.heard.rows("one")] == ["code_repair-0", "code_repair-1"]
-    assert [row["task_id"] for row in visit.heard.rows("two")] == ["others-0", "others-1", "dbms_sql-0"]
+    assert [row["task_id"] for row in visit.heard.rows("two")] == [
+        "others-0",
+        "others-1",
+        "dbms_sql-0",
+        "dbms_sql-1",
+    ]
 
 
 def test_a_revision(visit: Visit) -> None:
@@ -259,9 +184,16 @@ def test_what_the_hub_does_not_have(visit: Visit) -> None:
     )
 
 
-def test_a_file_of_the_hub_that_is_broken(visit: Visit) -> None:
-    start = f"questions.source: the Hub dataset {DATASET}@broken, others, split test cannot be read: "
-    assert visit.heard.error("broken").startswith(start)
+@pytest.mark.parametrize(
+    ("name", "subject", "reason"),
+    [
+        ("page cut", "others", "Couldn't deserialize thrift"),
+        ("no parquet", "code_repair", "Parquet magic bytes not found"),
+    ],
+)
+def test_a_file_of_the_hub_that_is_broken(visit: Visit, name: str, subject: str, reason: str) -> None:
+    start = f"questions.source: the Hub dataset {DATASET}@broken, {subject}, split test cannot be read: "
+    assert visit.heard.error(name).startswith(start + reason)
 
 
 def test_reading_the_hub_is_quiet_and_asks_for_each_file_once(visit: Visit) -> None:

@@ -1,0 +1,114 @@
+"""What is still to be asked: all of it once, what is there never again, what failed again."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from codemmlu.answering.asks import Ask
+from codemmlu.answering.pending import known_keys, stored_questions, write_pending
+from codemmlu.rows import Answer, Question, question_from, to_table
+from codemmlu.run_dir import RunDir
+from tests.samples import ASK, answer, failed, question
+
+QUESTIONS = [question(f"t{n}") for n in range(5)]
+OTHER = replace(ASK, template="reference")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run with five questions in two files, and no answers."""
+    made = RunDir(str(tmp_path))
+    made.write_table("questions/000000.parquet", to_table(QUESTIONS[:3], Question))
+    made.write_table("questions/000001.parquet", to_table(QUESTIONS[3:], Question))
+    return made
+
+
+def keep(run: RunDir, name: str, answers: Iterable[Answer]) -> None:
+    run.write_table(f"answers/m/{name}.parquet", to_table(answers, Answer))
+
+
+def due_in(run: RunDir, blocks: Iterable[str]) -> list[list[tuple[str, list[str]]]]:
+    """task_id and asks of every row, block by block."""
+    return [[(row["task_id"], row["asks"]) for row in run.read_table(block).to_pylist()] for block in blocks]
+
+
+def test_at_first_everything_is_due(run: RunDir) -> None:
+    pending = write_pending(run, "m", [ASK], 2)
+    assert (pending.due, pending.kept, pending.retried) == (5, 0, 0)
+    only = [ASK.name]
+    assert due_in(run, pending.blocks) == [
+        [("t0", only), ("t1", only)],
+        [("t2", only), ("t3", only)],
+        [("t4", only)],
+    ]
+
+
+def test_a_pending_row_is_the_whole_question(run: RunDir) -> None:
+    pending = write_pending(run, "m", [ASK], 5)
+    assert [question_from(row) for row in run.read_table(pending.blocks[0]).to_pylist()] == QUESTIONS
+    assert list(stored_questions(run)) == QUESTIONS
+
+
+def test_what_has_an_answer_is_kept_and_what_failed_is_asked_again(run: RunDir) -> None:
+    abstained = answer(QUESTIONS[1], status="abstained", letter=None)
+    keep(run, "a", [answer(QUESTIONS[0]), abstained, failed(QUESTIONS[2])])
+    pending = write_pending(run, "m", [ASK], 8)
+    assert (pending.due, pending.kept, pending.retried) == (3, 2, 1)
+    assert due_in(run, pending.blocks) == [[("t2", [ASK.name]), ("t3", [ASK.name]), ("t4", [ASK.name])]]
+
+
+@pytest.mark.parametrize("first", ["failed", "answered"])
+def test_what_failed_and_was_answered_in_another_issue_is_kept(run: RunDir, first: str) -> None:
+    both = [failed(QUESTIONS[0]), answer(QUESTIONS[0])]
+    for name, row in zip("ab", both if first == "failed" else both[::-1], strict=True):
+        keep(run, name, [row])
+    pending = write_pending(run, "m", [ASK], 8)
+    assert (pending.due, pending.kept, pending.retried) == (4, 1, 0)
+    assert known_keys(run, "m") == ({ASK.key(QUESTIONS[0])}, set())
+
+
+def test_nothing_left_is_no_block(run: RunDir) -> None:
+    keep(run, "a", map(answer, QUESTIONS))
+    pending = write_pending(run, "m", [ASK], 2)
+    assert pending == type(pending)(due=0, kept=5, retried=0, blocks=())
+
+
+def test_a_new_voter_asks_only_what_is_new(run: RunDir) -> None:
+    keep(run, "a", map(answer, QUESTIONS[:4]))
+    pending = write_pending(run, "m", [ASK, OTHER], 8)
+    assert (pending.due, pending.kept) == (6, 4)
+    (rows,) = due_in(run, pending.blocks)
+    assert rows == [(q.task_id, [OTHER.name]) for q in QUESTIONS[:4]] + [("t4", [ASK.name, OTHER.name])]
+
+
+def test_answers_to_something_else_count_for_nothing(run: RunDir) -> None:
+    other = replace(ASK, weights="w2")
+    keep(run, "a", [answer(QUESTIONS[0], other), answer(replace(QUESTIONS[1], question="another"))])
+    keep(run, "b", [failed(QUESTIONS[2], other)])
+    run.write_table("answers/n/a.parquet", to_table([answer(QUESTIONS[3])], Answer))
+    pending = write_pending(run, "m", [ASK], 8)
+    assert (pending.due, pending.kept, pending.retried) == (5, 0, 0)
+
+
+def test_blocks_of_an_earlier_issue_are_gone(run: RunDir) -> None:
+    assert len(write_pending(run, "m", [ASK], 1).blocks) == 5
+    keep(run, "a", map(answer, QUESTIONS[:4]))
+    pending = write_pending(run, "m", [ASK], 1)
+    assert run.files("pending/m") == list(pending.blocks) == ["pending/m/000000.parquet"]
+
+
+def test_a_whole_question_repeated_under_another_id_is_asked_twice(tmp_path: Path) -> None:
+    run = RunDir(str(tmp_path))
+    twins = [QUESTIONS[0], replace(QUESTIONS[0], task_id="twin")]
+    run.write_table("questions/0.parquet", to_table(twins, Question))
+    keep(run, "a", [answer(twins[0])])
+    pending = write_pending(run, "m", [ASK], 8)
+    assert due_in(run, pending.blocks) == [[("twin", [ASK.name])]]
+
+
+def test_a_pool_asks_every_ask_once(run: RunDir) -> None:
+    """Two voters that share an ask give it once; writing it twice would answer twice."""
+    same = [ASK, Ask(**vars(ASK))]
+    assert write_pending(run, "m", dict.fromkeys(same), 8).due == 5

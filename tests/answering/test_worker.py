@@ -1,0 +1,197 @@
+"""The worker, driven as Ray Data drives it: many blocks at once, and one row's trouble stops no other."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from codemmlu.answering.asks import Ask
+from codemmlu.answering.pending import PENDING
+from codemmlu.answering.worker import AnswerWorker
+from codemmlu.engine import watchdog
+from codemmlu.engine.protocol import EngineSettings
+from codemmlu.errors import UserError
+from codemmlu.prompts import render
+from codemmlu.rows import ANSWER, Answer, Question, answer_from, to_table
+from tests.samples import ASK, question
+from tests.scripted import SETTINGS, Script, ScriptedEngine
+
+OTHER = replace(ASK, template="reference")
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The marks that watchdogs were to be started with. Real ones would stay until pytest ends."""
+    marks: list[str] = []
+    monkeypatch.setattr(watchdog, "start", marks.append)
+    return marks
+
+
+def asking(*questions: Question, asks: Sequence[Ask] = (ASK,)) -> pa.Table:
+    """A pending block."""
+    names = pa.array([[ask.name for ask in asks]] * len(questions), PENDING.field("asks").type)
+    return to_table(questions, Question).append_column(PENDING.field("asks"), names)
+
+
+class Driven:
+    """A worker and its scripted engine."""
+
+    def __init__(self, script: Script, *asks: Ask) -> None:
+        engines: list[ScriptedEngine] = []
+
+        def open_engine(settings: EngineSettings) -> ScriptedEngine:
+            engines.append(ScriptedEngine(script, settings))
+            return engines[-1]
+
+        self.worker = AnswerWorker(open_engine, SETTINGS, asks or (ASK,), "test", "run")
+        (self.engine,) = engines
+
+    def tables(self, *blocks: pa.Table) -> list[list[pa.Table]]:
+        """What the worker yields for each block, all blocks in flight together."""
+
+        async def one(block: pa.Table) -> list[pa.Table]:
+            return [table async for table in self.worker(block)]
+
+        async def together() -> list[list[pa.Table]]:
+            return await asyncio.gather(*map(one, blocks))
+
+        return asyncio.run(together())
+
+    def answers(self, *blocks: pa.Table) -> list[Answer]:
+        """The rows of all blocks."""
+        return [answer_from(row) for block in self.tables(*blocks) for table in block for row in table.to_pylist()]
+
+
+def test_an_answer_says_what_every_row_must_say() -> None:
+    asked = question("t1", choices=("one", "two", "three"))
+    driven = Driven(Script({"print": "three"}))
+    before = time.time()
+    (row,) = driven.answers(asking(asked))
+    (told,) = row.readings
+    assert (row.status, row.letter, row.error) == ("answered", "C", None)
+    assert (row.key, row.task_id, row.split, row.ask) == (ASK.key(asked), "t1", "test", ASK.name)
+    assert told.order == (0, 1, 2)
+    assert told.mass == pytest.approx(0.9)
+    assert told.logprobs == pytest.approx([-2.302585, -2.302585, -0.356675])
+    assert row.prompt_tokens == told.prompt_tokens == len(render(asked, "codemmlu").messages[0].content.split())
+    assert (row.cached_tokens, row.generated_tokens, row.turns) == (0, 1, ())
+    assert before <= row.started <= time.time()
+    assert 0 <= row.seconds < 5
+
+
+def test_every_block_comes_back_as_one_block_of_its_own_answers() -> None:
+    blocks = [asking(*(question(f"t{10 * b + n}") for n in range(b + 1))) for b in range(4)]
+    found = Driven(Script()).tables(*blocks)
+    for block, tables in zip(blocks, found, strict=True):
+        (table,) = tables
+        assert table["task_id"].to_pylist() == block["task_id"].to_pylist()
+        assert table.schema.equals(ANSWER, check_metadata=True)
+
+
+def test_each_ask_that_is_due_is_asked_once() -> None:
+    driven = Driven(Script(), ASK, OTHER)
+    rows = driven.answers(asking(question("t1"), asks=[ASK, OTHER]), asking(question("t2"), asks=[OTHER]))
+    assert [(row.task_id, row.ask) for row in rows] == [("t1", ASK.name), ("t1", OTHER.name), ("t2", OTHER.name)]
+    assert len({row.key for row in rows}) == len(driven.engine.scored) == 3
+
+
+def test_all_questions_of_all_blocks_are_under_way_at_once() -> None:
+    driven = Driven(Script(seconds=0.1))
+    began = time.monotonic()
+    blocks = [asking(*(question(f"t{10 * b + n}") for n in range(10))) for b in range(5)]
+    assert len(driven.answers(*blocks)) == driven.engine.most_at_once == 50
+    assert time.monotonic() - began < 2
+
+
+def test_a_prompt_that_does_not_fit_is_a_failed_row_and_stops_no_other() -> None:
+    long = question("t1", question="LONG")
+    rows = Driven(Script(does_not_fit=("LONG",))).answers(asking(question("t0"), long, question("t2")))
+    assert [row.status for row in rows] == ["answered", "failed", "answered"]
+    assert rows[1].error == "the prompt has 9,999 tokens, this engine takes 100"
+    assert (rows[1].letter, rows[1].readings, rows[1].prompt_tokens, rows[1].key) == (None, (), 0, ASK.key(long))
+
+
+def test_a_bug_is_a_failed_row_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever its message holds: this one has a lone surrogate, which no file can."""
+    rows = Driven(Script(breaks=("BUG",))).answers(asking(question("t0"), question("t1", question="BUG")))
+    assert [row.status for row in rows] == ["answered", "failed"]
+    assert rows[1].error == "RuntimeError: scripted: broken on ? this"
+    assert "t1 failed" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_reading_that_is_not_finite_is_a_failed_row_that_keeps_it() -> None:
+    rows = Driven(Script(not_finite=("ODD",))).answers(asking(question("t0"), question("t1", question="ODD")))
+    assert [row.status for row in rows] == ["answered", "failed"]
+    assert rows[1].error == "a letter came back without a finite log-probability"
+    assert rows[1].letter is None
+    assert rows[1].readings[0].logprobs[-1] == float("-inf")
+    assert rows[1].prompt_tokens > 0
+
+
+def test_the_engine_is_checked_once_for_each_template_and_number_of_choices() -> None:
+    three = question("t3", choices=("a", "b", "c"))
+    driven = Driven(Script(seconds=0.01), ASK, OTHER)
+    rows = driven.answers(asking(*(question(f"t{n}") for n in range(3))), asking(three, asks=[ASK, OTHER]))
+    assert len(rows) == 5
+    assert sorted(len(prompt.letters) for prompt in driven.engine.checked) == [3, 3, 4]
+    assert len({prompt.prefill for prompt in driven.engine.checked if len(prompt.letters) == 3}) == 2
+
+
+def test_a_model_that_cannot_tell_letters_apart_ends_the_job_before_a_question_is_asked() -> None:
+    driven = Driven(Script(refused="the letter A is not one token"))
+    with pytest.raises(UserError, match="the letter A is not one token"):
+        driven.answers(asking(question("t1"), question("t2")))
+    assert driven.engine.scored == []
+    assert len(driven.engine.checked) == 1
+
+
+def test_each_worker_is_watched_under_a_mark_of_its_own(watched: list[str]) -> None:
+    Driven(Script())
+    Driven(Script())
+    assert len(set(watched)) == 2
+    assert all(mark.startswith("run-") for mark in watched)
+
+
+DYING = """
+import asyncio, subprocess, sys
+from codemmlu.answering.worker import AnswerWorker
+from tests.answering.test_worker import asking
+from tests.samples import ASK, question
+from tests.scripted import SETTINGS, Script, ScriptedEngine
+
+def open_engine(settings):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    print(child.pid, flush=True)
+    return ScriptedEngine(Script(dies=("DIES",)), settings)
+
+async def drive():
+    worker = AnswerWorker(open_engine, SETTINGS, [ASK], "test", "run")
+    for block in (asking(question("t1")), asking(question("t2", question="DIES"))):
+        print([table.num_rows async for table in worker(block)], flush=True)
+
+asyncio.run(drive())
+print("still here", flush=True)
+"""
+
+
+def test_a_worker_whose_engine_died_ends_itself_and_leaves_no_process() -> None:
+    """Ray replaces an actor that ends; an exception would end the job. What the engine had started ends with it."""
+    here = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", DYING], capture_output=True, text=True, timeout=30, env=here)
+    child, *blocks = done.stdout.splitlines()
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert blocks == ["[1]"]
+    assert "this worker ends so that Ray replaces it" in done.stderr
+    end = time.monotonic() + 10
+    while Path("/proc", child).exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not Path("/proc", child).exists()

@@ -1,0 +1,64 @@
+"""jobs/answer.py with another engine behind it, and a file that counts what is asked.
+
+    python tests/counted_job.py ASKED (vllm | SCRIPT.json) RECIPE [key.path=value ...]
+
+ASKED gets one line per prompt that reaches an engine: the first line of the question. SCRIPT.json holds the fields of a
+`scripted.Script`; with `dies_once: PATH` the engine that is to die does so only where PATH is not there yet.
+"""
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from codemmlu import steps
+from codemmlu.command import main
+from codemmlu.engine.protocol import Engine, EngineSettings
+from codemmlu.engine.vllm_engine import open_vllm
+from codemmlu.prompts import Prompt
+from codemmlu.rows import Reading
+from tests.scripted import Script, ScriptedEngine
+
+
+class Counted:
+    """An engine that writes down what it is asked before it asks."""
+
+    def __init__(self, engine: Engine, asked: str) -> None:
+        self._engine, self._asked = engine, asked
+
+    async def check(self, prompt: Prompt) -> None:
+        """See Engine."""
+        await self._engine.check(prompt)
+
+    async def score(self, prompt: Prompt) -> Reading:
+        """See Engine."""
+        line = next(line for line in prompt.messages[-1].content.splitlines() if "#q" in line)
+        handle = os.open(self._asked, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(handle, f"{line}\n".encode())
+        os.close(handle)
+        return await self._engine.score(prompt)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._engine.close()
+
+
+def open_counted(settings: EngineSettings, asked: str, engine: str) -> Engine:
+    """Opens the engine that the command line named."""
+    if engine == "vllm":
+        return Counted(open_vllm(settings), asked)
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(engine).items()}
+    if once := fields.pop("dies_once", None):
+        if Path(once).exists():
+            fields.pop("dies")
+        Path(once).touch()
+    script = Script(**fields)
+    return Counted(ScriptedEngine(script, settings), asked)
+
+
+if __name__ == "__main__":
+    asked, engine, *arguments = sys.argv[1:]
+    named = engine if engine == "vllm" else Path(engine).read_text()
+    step = partial(steps.answer, open_engine=partial(open_counted, asked=asked, engine=named))
+    sys.exit(main("answer", "", step, arguments))

@@ -1,0 +1,69 @@
+"""Rows for tests: each is whole, and a test says only what it is about."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from codemmlu.answering.asks import Ask
+from codemmlu.rows import Answer, Question, Reading, Verdict, Vote
+
+ASK = Ask(model="m", weights="w", method="direct", template="codemmlu")
+
+QUESTION = Question(
+    task_id="t1",
+    subject="syntax",
+    question="What does `{x!r}` print?",
+    choices=("one", "two", "three", "four"),
+    answer="B",
+    file="quiz.csv",
+    line=2,
+)
+
+
+def question(task_id: str = "t1", **fields: Any) -> Question:
+    """A question of four choices; its position is the number at the end of its task_id."""
+    digits = "".join(c for c in task_id if c.isdigit())
+    return replace(QUESTION, task_id=task_id, **{"position": int(digits or 0), **fields})
+
+
+def reading(logprobs: Sequence[float], order: Sequence[int] | None = None, mass: float = 0.5) -> Reading:
+    """A reading of `logprobs` by letter; the choices stand in file order unless `order` says otherwise."""
+    shown = tuple(order) if order is not None else tuple(range(len(logprobs)))
+    return Reading(shown, tuple(logprobs), mass, prompt_tokens=10, cached_tokens=4)
+
+
+def answer(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
+    """An answer that says B, taken in the first second of 1970."""
+    readings = fields.get("readings", (reading((-3.0, -0.5, -3.0, -3.0)),))
+    told = Answer(
+        key=ask.key(of),
+        task_id=of.task_id,
+        split="test",
+        ask=ask.name,
+        status="answered",
+        letter="B",
+        readings=readings,
+        turns=(),
+        prompt_tokens=10,
+        cached_tokens=4,
+        generated_tokens=1,
+        started=0.0,
+        seconds=1.0,
+        error=None,
+    )
+    return replace(told, **fields)
+
+
+def failed(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
+    """An answer that failed before anything was read."""
+    return answer(of, ask, **{"status": "failed", "letter": None, "readings": (), "error": "why", **fields})
+
+
+def vote(letter: str | None, probabilities: Sequence[float] = (), voter: str = "v", status: str = "answered") -> Vote:
+    """A vote on `t1`; without a letter it is no answer."""
+    return Vote(voter, "t1", 1, status, letter, tuple(probabilities))  # type: ignore[arg-type]
+
+
+def verdict(letter: str | None, task_id: str = "t1", position: int = 1) -> Verdict:
+    """A verdict without probabilities."""
+    return Verdict(task_id, position, letter, (), "log_pool")

@@ -1,0 +1,201 @@
+"""Recipes: overrides reach every key, and every fault is said in one line before anything starts."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from codemmlu.errors import UserError
+from codemmlu.recipe import Recipe, digest, load
+
+SMALL = """
+out: runs/x
+models:
+  m: {source: embedded}
+voters:
+  one: {model: m}
+  two: {model: m, template: reference}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """A recipe with one model and two voters."""
+    return written(tmp_path, SMALL)
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def fault(path: str, *overrides: str) -> str:
+    """What the person is told; always one line."""
+    with pytest.raises(UserError) as error:
+        load(path, list(overrides))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in Path("recipes").glob("*.yaml")))
+def test_every_recipe_here_loads_and_says_how_it_is_run(name: str) -> None:
+    path = Path("recipes", name)
+    assert load(str(path), []).voters
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(f"python jobs/run.py recipes/{name}" in line for line in comments[:5])
+
+
+def test_what_is_left_out_has_a_written_default(small: str) -> None:
+    recipe = load(small, [])
+    assert recipe.questions.source == "sample"
+    assert recipe.questions.limit is None
+    assert recipe.models["m"].tensor_parallel == 1
+    assert recipe.voters["one"].template == "codemmlu"
+    assert recipe.submission.blank == ""
+    assert recipe.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("questions.limit=300", "questions.limit", 300),
+        ("questions.limit=null", "questions.limit", None),
+        ("questions.source=a=b.csv", "questions.source", "a=b.csv"),
+        ("questions.subjects=[api, sql]", "questions.subjects", ["api", "sql"]),
+        ("questions.columns.task_id=Nr", "questions.columns", {"task_id": "Nr"}),
+        ("models.m.source=/models/qwen", "models.m.source", "/models/qwen"),
+        ("models.m.engine.max_num_batched_tokens=4096", "models.m.engine", {"max_num_batched_tokens": 4096}),
+        ("models.m.gpu_memory_utilization=1", "models.m.gpu_memory_utilization", 1.0),
+        ("voters.one.template=reference", "voters.one.template", "reference"),
+        ("submission.blank=E", "submission.blank", "E"),
+        ("submission.blank=", "submission.blank", ""),
+        ("out=s3://bucket/run", "out", "s3://bucket/run"),
+        ("seed=7", "seed", 7),
+    ],
+)
+def test_overrides_reach_every_key(small: str, override: str, path: str, value: object) -> None:
+    found = load(small, [override]).model_dump(mode="json")
+    for key in path.split("."):
+        found = found[key]
+    assert found == value
+
+
+def test_an_override_makes_what_is_not_there_yet(small: str) -> None:
+    recipe = load(small, ["models.new.source=a/b", "voters.three.model=new"])
+    assert recipe.voters["three"].model == "new"
+    assert recipe.models["new"].source == "a/b"
+
+
+def test_of_two_overrides_the_last_counts(small: str) -> None:
+    assert load(small, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_an_empty_section_can_be_filled(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{SMALL}questions:\n")
+    assert load(path, ["questions.limit=3"]).questions.limit == 3
+
+
+def test_voters_are_picked_by_name(small: str) -> None:
+    assert list(load(small, ["voters=[two]"]).voters) == ["two"]
+    assert list(load(small, ["voters=[two, one, two]"]).voters) == ["two", "one"]
+    picked = load(small, ["voters=[three]", "voters.three.model=m"])
+    assert list(picked.voters) == ["three"]
+
+
+def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
+    assert list(load(small, ["voters={only: {model: m}}"]).voters) == ["only"]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("voters=[three]", "voters: the recipe has no three; it has one, two"),
+        ("voters=[{a: 1}]", "voters: the recipe has no {'a': 1}; it has one, two"),
+        ("voters=[]", "voters: at least one is needed"),
+        ("voters=one", "voters: Input should be a valid dictionary (it is 'one')"),
+        ("voters.one.model=n", "voters.one.model: there is no model 'n'; models: m"),
+        ("voters.one.method=guess", "voters.one.method: Input should be 'direct' (it is 'guess')"),
+        ("questions.limt=3", "questions.limt: there is no such key"),
+        ("questions.limit=0", "questions.limit: Input should be greater than or equal to 1 (it is '0')"),
+        ("questions.limit=many", "questions.limit: Input should be a valid integer"),
+        ("questions.encoding=utf9", "questions: encoding: there is no 'utf9'; try utf-8-sig or cp1252"),
+        ("questions=3", "questions: Input should be a valid dictionary"),
+        ("models.m.revison=main", "models.m.revison: there is no such key"),
+        ("models.a b.source=x", "'models.a b.source=x': an override is written key.path=value"),
+        ("models.m.engine.tensor_parallel_size=2", "models.m: engine.tensor_parallel_size: say this with"),
+        ("vote.rule=loudest", "vote.rule: Input should be 'log_pool' (it is 'loudest')"),
+        ("out=", "out: the run needs a directory"),
+        ("out=2024-13-45", "'out=2024-13-45': the value is not YAML; quote it"),
+        ("out.x=3", "'out.x=3': out is a value, it has no keys"),
+        ("questions.subjects=[a", "'questions.subjects=[a': the value is not YAML; quote it"),
+        ("limit", "'limit': an override is written key.path=value, for example questions.limit=100"),
+        ("=3", "'=3': an override is written key.path=value"),
+        ("questions..limit=3", "'questions..limit=3': an override is written key.path=value"),
+    ],
+)
+def test_a_fault_names_the_key_and_what_would_be_right(small: str, override: str, says: str) -> None:
+    assert says in fault(small, override)
+
+
+def test_all_faults_are_said_at_once(small: str) -> None:
+    said = fault(small, "questions.limit=0", "models.m.dtype=int3", "vote.rue=x", "seed=x")
+    assert said.startswith(small)
+    for key in ("questions.limit: ", "models.m.dtype: ", "vote.rue: ", "seed: "):
+        assert key in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "a recipe is a mapping with the keys out, seed, questions, models, voters"),
+        ("[out]", "a recipe is a mapping with the keys"),
+        ("out: [", "not YAML"),
+        ("out: 2024-13-45", "not YAML"),
+        ("out: x", "voters: is missing"),
+        ("voters: {}", "out: is missing"),
+        ("out: x\nvoters: {}", "voters: at least one is needed"),
+        ("out: x\nvoters: [one]", "voters: Input should be a valid dictionary"),
+        (f"{SMALL}1: 2", "1: Keys should be strings"),
+        (SMALL.replace("one:", "../one:"), "voters.../one: String should match pattern"),
+        (SMALL.replace("one:", f"{'n' * 65}:"), "String should match pattern"),
+    ],
+)
+def test_a_broken_recipe_is_told_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    assert says in fault(written(tmp_path, text))
+
+
+def test_voters_that_are_no_mapping_cannot_be_picked(tmp_path: Path) -> None:
+    path = written(tmp_path, "out: x\nvoters: [one]")
+    assert "voters: Input should be a valid dictionary" in fault(path, "voters=[one]")
+
+
+def test_a_recipe_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    assert "No such file" in fault(str(tmp_path / "nowhere.yaml"))
+    assert "Is a directory" in fault(str(tmp_path))
+    path = tmp_path / "bytes.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "not YAML" in fault(str(path))
+
+
+def test_the_resolved_recipe_loads_as_itself(tmp_path: Path, small: str) -> None:
+    overrides = ["questions.limit=3", "questions.source=é.csv", "models.m.engine.seed=1"]
+    recipe = load(small, overrides)
+    again = load(written(tmp_path, recipe.as_yaml()), [])
+    assert again == recipe
+    assert "é.csv" in recipe.as_yaml()
+
+
+def test_a_recipe_cannot_be_changed_once_read(small: str) -> None:
+    recipe = load(small, [])
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 1
+    assert Recipe.model_validate(yaml.safe_load(SMALL)) == recipe
+
+
+def test_a_digest_follows_values_not_their_order_in_a_mapping() -> None:
+    assert digest("a", {"x": 1, "y": [2]}) == digest("a", {"y": [2], "x": 1})
+    assert digest("a", "b") != digest("ab")
+    assert digest(["a"], "b") != digest("a", ["b"])
+    assert digest(1) != digest("1")
+    assert digest("é") == "d8f81e7a2fa1455720e881bd1d164699"

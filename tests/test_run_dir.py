@@ -1,0 +1,160 @@
+"""The run directory: whole files or none, one writer at a time, nothing outside it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from codemmlu.errors import UserError
+from codemmlu.rows import Question, to_table
+from codemmlu.run_dir import RunDir
+from tests.samples import question
+
+TABLE = to_table([question("t1")], Question)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """An empty run."""
+    made = RunDir(str(tmp_path / "run"))
+    made.create()
+    return made
+
+
+def left_in(run: RunDir) -> list[str]:
+    """Every file of a run, hidden ones included."""
+    return sorted(str(path.relative_to(run.base)) for path in Path(run.base).rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", ["plain", "with blank", "100%20", "é#?", "a:b", "deep/er"])
+def test_any_local_path_can_hold_a_run(tmp_path: Path, name: str) -> None:
+    run = RunDir(str(tmp_path / name))
+    run.create()
+    run.write("answers/m/a.txt", b"here")
+    assert (tmp_path / name / "answers/m/a.txt").read_bytes() == b"here"
+    assert left_in(run) == ["answers/m/a.txt"]
+
+
+def test_a_relative_path_and_home_become_an_address_that_workers_can_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDir("runs/x").address == str(tmp_path / "runs/x")
+    assert RunDir("~/x").address == str(tmp_path / "x")
+
+
+def test_a_file_address_is_a_local_directory(tmp_path: Path) -> None:
+    run = RunDir(f"file://{tmp_path}/run")
+    run.create()
+    run.write("answers/m/a.txt", b"")
+    assert run.address == str(tmp_path / "run")
+    with run.lock(), pytest.raises(UserError), RunDir(run.address).lock():
+        pass
+
+
+@pytest.mark.parametrize("out", ["nope://bucket/run", "http://host/run"])
+def test_an_address_that_nothing_writes_is_the_persons_mistake(out: str) -> None:
+    with pytest.raises(UserError, match=f"out: {out} is no writable address"):
+        RunDir(out)
+
+
+def test_a_file_in_the_way_is_the_persons_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written") as error:
+        RunDir(str(tmp_path / "file/run")).create()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "..", ""])
+def test_nothing_is_written_outside(run: RunDir, name: str) -> None:
+    with pytest.raises(ValueError, match="leaves the run directory"):
+        run.write(name, b"")
+
+
+def test_a_write_that_fails_leaves_what_was_there(run: RunDir) -> None:
+    run.write_table("t.parquet", TABLE)
+    broken = pa.table({"unwritable": pa.nulls(1, pa.month_day_nano_interval())})
+    with pytest.raises(pa.ArrowNotImplementedError):
+        run.write_table("t.parquet", broken)
+    assert left_in(run) == ["t.parquet"]
+    assert run.read_table("t.parquet").equals(TABLE)
+
+
+def test_a_writer_that_is_killed_leaves_no_half_file_to_read(run: RunDir) -> None:
+    code = f"""
+import os, signal
+from codemmlu.run_dir import RunDir
+run = RunDir({run.address!r})
+with run._whole("answers/m/a.parquet") as sink:
+    sink.write(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert len(left_in(run)) == 1  # the temporary one: there, and never taken for an answer
+    assert run.files("answers/m") == []
+    run.write_table("answers/m/a.parquet", TABLE)
+    assert run.files("answers/m") == ["answers/m/a.parquet"]
+
+
+def test_files_are_listed_by_name(run: RunDir) -> None:
+    assert run.files("answers/m") == []
+    for name in ("b", "a"):
+        run.write_table(f"answers/m/{name}.parquet", TABLE)
+    run.write("answers/m/notes.txt", b"")
+    run.write("answers/m/deeper/c.parquet", b"")
+    assert run.files("answers/m") == ["answers/m/a.parquet", "answers/m/b.parquet"]
+
+
+def test_a_folder_can_be_cleared_and_need_not_be_there(run: RunDir) -> None:
+    run.clear("pending/m")
+    run.write("pending/m/0.parquet", b"")
+    run.write("pending/n/0.parquet", b"")
+    run.clear("pending/m")
+    assert left_in(run) == ["pending/n/0.parquet"]
+
+
+@pytest.mark.parametrize("metadata", [None, {"codemmlu.schema": "0"}, {"codemmlu.schema": "2"}])
+def test_a_table_of_another_version_is_refused(run: RunDir, metadata: dict[str, str] | None) -> None:
+    pq.write_table(TABLE.replace_schema_metadata(metadata), run.path("t.parquet"))
+    says = "none" if metadata is None else metadata["codemmlu.schema"]
+    with pytest.raises(UserError, match=f"t.parquet has schema {says}, this is 1; use another `out`"):
+        run.read_table("t.parquet", columns=["task_id"])
+
+
+def test_a_table_is_read_whole_or_by_column(run: RunDir) -> None:
+    run.write_table("t.parquet", TABLE)
+    assert run.read_table("t.parquet").equals(TABLE)
+    assert run.read_table("t.parquet", columns=["line"]).column_names == ["line"]
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(run: RunDir) -> None:
+    with run.lock():
+        with pytest.raises(UserError, match="another run is writing to") as error, RunDir(run.address).lock():
+            pass
+        assert run.address in str(error.value)
+    with run.lock():
+        pass
+
+
+def test_a_writer_that_was_killed_holds_nothing(run: RunDir) -> None:
+    code = f"""
+from codemmlu.run_dir import RunDir
+with RunDir({run.address!r}).lock():
+    print("held", flush=True)
+    input()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(UserError, match="another run is writing"), run.lock():
+        pass
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    with run.lock():
+        pass
