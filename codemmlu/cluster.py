@@ -1,26 +1,88 @@
-"""Ray: joining the cluster that is there or starting one here, and what it has."""
+"""Ray: joining the cluster that is there or starting one here, and what it has.
+
+Import this module, not ray: a cluster of our own listens on loopback only (Ray has no passwords), and Ray decides that
+when it is imported.
+"""
 
 import logging
 import os
-
-import ray
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from codemmlu.engine.placement import Resources
 from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 
 
-def join() -> Resources:
-    """Joins the running cluster, or starts one on this machine that ends with this process. Loopback only."""
-    # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True}
+def _running_cluster() -> str | None:
+    """The cluster to join: RAY_ADDRESS (a submitted job has it), or what `ray start` on this machine left."""
+    given = os.environ.get("RAY_ADDRESS")
+    if given and given != "auto":
+        return given
     try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except (OSError, ValueError):  # none, or one that is gone
+        return None
+    return address
+
+
+_ADDRESS = _running_cluster()
+if _ADDRESS is None or _ADDRESS.startswith(("127.0.0.1:", "localhost:")):
+    # Where this is 0, as it is on those systems, Ray stays on loopback instead of looking for an outer address.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+import ray  # noqa: E402  (after the line above)
+
+
+def join() -> Resources:
+    """Joins the running cluster, or starts one on this machine that ends with this process."""
+    if not ray.is_initialized():
+        # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if _ADDRESS:
+            _join(_ADDRESS, quiet)
+        else:
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     total = ray.cluster_resources()
     kinds = [name.removeprefix("accelerator_type:") for name in total if name.startswith("accelerator_type:")]
     return Resources(int(total.get("GPU", 0)), kinds[0] if len(kinds) == 1 else None, int(total.get("CPU", 1)))
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **quiet)
+    except ConnectionError as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
+
+
+class _Holder:
+    """Held by one run; it ends with that run's driver."""
+
+
+@contextmanager
+def lock(run: RunDir) -> Iterator[None]:
+    """Holds a run directory that has an address instead of a path, by a name in the cluster.
+
+    Raises UserError when another job of this cluster holds it. Jobs of two clusters do not see each other.
+    """
+    join()
+    name = f"run {run.address}"
+    try:
+        holder = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0).remote()
+    except ValueError:
+        raise UserError(
+            f"out: another run is writing to {run.address}; wait for it, stop it, or give another `out`"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.kill(holder)
 
 
 def refuse_unshared(run: RunDir) -> None:

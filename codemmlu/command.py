@@ -5,6 +5,7 @@ line; 130 stopped. Re-issuing the same command continues in every case.
 """
 
 import argparse
+import contextlib
 import json
 import shlex
 import signal
@@ -57,7 +58,9 @@ def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[
             raise UserError("--gpus plans for hardware that is not here: add --dry-run")
         hardware = simulated(given.gpus) if given.gpus else None
         recipe = load(given.recipe, given.overrides)
-        outcome = step(Job(recipe, Terminal(to_stderr=given.json), given.dry_run, hardware, again))
+        # Libraries print too: with --json whatever they say goes where our own words go.
+        with contextlib.redirect_stdout(sys.stderr if given.json else sys.stdout):
+            outcome = step(Job(recipe, Terminal(to_stderr=given.json), given.dry_run, hardware, again))
     except UserError as error:
         print(f"error: {safe(str(error), 1000)}", file=sys.stderr)
         return 2

@@ -6,13 +6,15 @@ means nothing. `rows in == rows out` is asserted at the end.
 
 import hashlib
 import logging
+import os
+import re
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
 
 import pyarrow as pa
-import ray
 import ray.data
 import ray.exceptions
 
@@ -77,7 +79,7 @@ def ask_all(
         )
     durable = 0
     try:
-        with terminal.progress(pool, pending.due) as progress:
+        with _without_actor_warning(), terminal.progress(pool, pending.due) as progress:
             for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for counts in block.to_pylist():
                     durable += counts["answers"]
@@ -105,22 +107,17 @@ def keep(block: pa.Table, address: str, folder: str) -> pa.Table:
     return pa.table({"answers": [block.num_rows], "failed": [failed]})
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: list[Any] = [error]
-    for one in seen:
-        yield one
-        more = (getattr(one, "cause", None), one.__cause__, one.__context__)
-        seen.extend(e for e in more if isinstance(e, BaseException) and e not in seen)
+def _reason(error: Exception) -> Exception:
+    """What to tell the person: a mistake of theirs that a worker found, or why the engines are gone.
 
-
-def _reason(error: BaseException) -> Exception:
-    """What to tell the person: a mistake of theirs that a worker found, or why the engines are gone."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, UserError):
-            return UserError(str(cause).splitlines()[-1])
-    last = [line for line in str(causes[0]).strip().splitlines() if line.strip()]
-    return EngineDied(f"the engines stopped: {last[-1] if last else type(error).__name__}")
+    Of an error in an actor Ray brings back the traceback as text, and its type only there.
+    """
+    said = str(error)
+    if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", said):
+        return UserError(mistake[1])
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
+    return EngineDied(f"the engines stopped: {why or (lines[-1] if lines else type(error).__name__)}")
 
 
 def _quiet() -> None:
@@ -129,5 +126,31 @@ def _quiet() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = 0
-    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error also reaches us as one
+
+
+@contextmanager
+def _without_actor_warning() -> Iterator[None]:
+    """Keeps one line of Ray's C++ core off stderr.
+
+    For every actor pool that may restart its actors Ray 2.60 prints an alarm about lost constructor arguments. They
+    are held by this process for as long as the pool lives. Nothing in Python can turn the line off.
+    """
+    kept, (source, sink) = os.dup(2), os.pipe()
+    os.dup2(sink, 2)
+    os.close(sink)
+
+    def copy() -> None:
+        with os.fdopen(source, "rb", buffering=0) as lines, os.fdopen(kept, "wb", buffering=0, closefd=False) as out:
+            while chunk := lines.read(2**16):
+                out.write(
+                    b"".join(x for x in chunk.splitlines(True) if b"constructor arguments in the object" not in x)
+                )
+
+    copier = threading.Thread(target=copy, daemon=True)
+    copier.start()
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open

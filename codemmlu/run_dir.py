@@ -7,7 +7,7 @@
     answers/<pool>/     one row per question and ask, one file a block
     voters.parquet verdicts.parquet submission.csv report.json
 
-A file appears whole or not at all: local files are renamed into place, object stores show a file when it is closed.
+A file appears whole or not at all: local files are renamed into place, object stores get a file in one piece.
 """
 
 import errno
@@ -67,8 +67,10 @@ class RunDir:
     def _whole(self, name: str) -> Iterator[pa.NativeFile]:
         target = self.path(name)
         if not self.is_local:
+            whole = pa.BufferOutputStream()  # a stream that is closed after an error would show half a file
+            yield whole
             with self.filesystem.open_output_stream(target) as sink:
-                yield sink
+                sink.write(whole.getvalue())
             return
         folder, _, leaf = target.rpartition("/")
         os.makedirs(folder, exist_ok=True)
@@ -104,13 +106,10 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a job writes here; the kernel lets go of it however the job ends. Local directories only.
+        """Held while a job writes here; the kernel lets go of it however the job ends. For local directories.
 
         Raises UserError when another live job holds it.
         """
-        if not self.is_local:
-            yield
-            return
         handle = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

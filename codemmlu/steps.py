@@ -4,6 +4,8 @@ questions -> questions/ -> pending/ -> [Ray Data: read blocks | answer | keep] -
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.pending import write_pending
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
-from codemmlu.engine.placement import Placement, answer_settings, block_size, place
+from codemmlu.engine.placement import Placement, answer_settings, block_size, check_engine_arguments, place
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
 from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
@@ -58,7 +60,7 @@ def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     run = RunDir(recipe.out)
     job.terminal.say(f"Run directory {run.address}")
     run.create()
-    with run.lock():
+    with _alone(run):
         loaded = store_questions(recipe, run, job)
         pools = find_pools(recipe)
         run.write("recipe.yaml", recipe.as_yaml().encode())
@@ -104,6 +106,7 @@ def find_pools(recipe: Recipe) -> list[Pool]:
         voters = {voter: v for voter, v in recipe.voters.items() if v.model == name}
         if not voters:
             continue
+        check_engine_arguments(name, settings)
         model = sources.inspect(settings.source, settings.revision, cache_folder())
         weights = weights_digest(model, settings)
         by_voter = {voter: ask_of(v, weights) for voter, v in voters.items()}
@@ -123,6 +126,19 @@ def cache_folder() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codemmlu")
 
 
+@contextmanager
+def _alone(run: RunDir) -> Iterator[None]:
+    """One live run on one `out`: a file lock on a path, a name in the cluster for an address."""
+    if run.is_local:
+        with run.lock():
+            yield
+        return
+    from codemmlu import cluster
+
+    with cluster.lock(run):
+        yield
+
+
 def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: OpenEngine) -> None:
     replicas = pool.settings.replicas or 1
     pending = write_pending(run, pool.name, pool.asks, block_size(loaded.questions, replicas))
@@ -133,7 +149,7 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: Op
         return
     if pending.retried:
         job.terminal.say(f"{pool.name}: {pending.retried:,} questions failed before and are asked again")
-    from codemmlu import cluster, pipeline
+    from codemmlu import cluster, pipeline  # in this order: see cluster
 
     resources = cluster.join()
     cluster.refuse_unshared(run)

@@ -11,6 +11,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from codemmlu import steps
 from codemmlu.command import main
@@ -48,13 +49,13 @@ def open_counted(settings: EngineSettings, asked: str, engine: str) -> Engine:
     """Opens the engine that the command line named."""
     if engine == "vllm":
         return Counted(open_vllm(settings), asked)
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(engine).items()}
+    told: dict[str, Any] = json.loads(engine)
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     if once := fields.pop("dies_once", None):
         if Path(once).exists():
             fields.pop("dies")
         Path(once).touch()
-    script = Script(**fields)
-    return Counted(ScriptedEngine(script, settings), asked)
+    return Counted(ScriptedEngine(Script(**fields), settings), asked)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class CountedRun:
     folder: Path
     questions: int
     engine: dict[str, Any] | str
-    model: str = "embedded"
+    ray_address: str | None = None  # None: the job starts a Ray of its own
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class CountedRun:
         recipe = {
             "out": str(self.out),
             "questions": {"source": str(self.source)},
-            "models": {"m": {"source": self.model}},
+            "models": {"m": {"source": "embedded"}},
             "voters": {"direct": {"model": "m"}},
         }
         self.recipe = self.folder / "recipe.yaml"
@@ -60,7 +60,8 @@ class CountedRun:
             script.write_text(json.dumps(self.engine))
         named = "vllm" if self.engine == "vllm" else str(script)
         command = [sys.executable, "-m", "tests.counted_job", str(self.asked), named, str(self.recipe), *overrides]
-        return psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        env = {**os.environ, **({"RAY_ADDRESS": self.ray_address} if self.ray_address else {})}
+        return psutil.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *overrides: str) -> Run:
         """Runs the job to its end."""
@@ -69,7 +70,7 @@ class CountedRun:
     def durable(self) -> list[str]:
         """The task_ids of all durable answers."""
         files = sorted((self.out / "answers" / "m").glob("*.parquet"))
-        return [name for file in files for name in pq.read_table(file)["task_id"].to_pylist()]
+        return [str(name) for file in files for name in pq.read_table(file)["task_id"].to_pylist()]
 
     def times_asked(self) -> Counter[str]:
         """How often each question reached an engine."""

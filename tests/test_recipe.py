@@ -8,6 +8,7 @@ import yaml
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe, digest, load
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 SMALL = """
 out: runs/x
 models:
@@ -38,9 +39,9 @@ def fault(path: str, *overrides: str) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in Path("recipes").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.yaml")))
 def test_every_recipe_here_loads_and_says_how_it_is_run(name: str) -> None:
-    path = Path("recipes", name)
+    path = RECIPES / name
     assert load(str(path), []).voters
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any(f"python jobs/run.py recipes/{name}" in line for line in comments[:5])

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from moto.server import ThreadedMotoServer
 
 from codemmlu.errors import UserError
 from codemmlu.rows import Question, to_table
@@ -16,6 +19,7 @@ from codemmlu.run_dir import RunDir
 from tests.samples import question
 
 TABLE = to_table([question("t1")], Question)
+UNWRITABLE = pa.table({"interval": pa.nulls(1, pa.month_day_nano_interval())})  # Parquet has no such type
 
 
 @pytest.fixture
@@ -24,6 +28,22 @@ def run(tmp_path: Path) -> RunDir:
     made = RunDir(str(tmp_path / "run"))
     made.create()
     return made
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a bucket in an S3 on this machine."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3").create_bucket(Bucket="runs")
+        yield "s3://runs"
+    server.stop()
 
 
 def left_in(run: RunDir) -> list[str]:
@@ -79,9 +99,8 @@ def test_nothing_is_written_outside(run: RunDir, name: str) -> None:
 
 def test_a_write_that_fails_leaves_what_was_there(run: RunDir) -> None:
     run.write_table("t.parquet", TABLE)
-    broken = pa.table({"unwritable": pa.nulls(1, pa.month_day_nano_interval())})
     with pytest.raises(pa.ArrowNotImplementedError):
-        run.write_table("t.parquet", broken)
+        run.write_table("t.parquet", UNWRITABLE)
     assert left_in(run) == ["t.parquet"]
     assert run.read_table("t.parquet").equals(TABLE)
 
@@ -158,3 +177,33 @@ with RunDir({run.address!r}).lock():
     holder.communicate()
     with run.lock():
         pass
+
+
+def test_a_run_in_an_object_store(bucket: str) -> None:
+    run = RunDir(f"{bucket}/deep/run/")
+    run.create()
+    assert (run.address, run.is_local) == ("s3://runs/deep/run", False)
+    assert run.files("answers/m") == []
+    for name in ("b", "a"):
+        run.write_table(f"answers/m/{name}.parquet", TABLE)
+    run.write("submission.csv", b"task_id,answer\n")
+    again = RunDir(run.address)
+    assert again.files("answers/m") == ["answers/m/a.parquet", "answers/m/b.parquet"]
+    assert again.read_table("answers/m/a.parquet").equals(TABLE)
+    again.clear("answers/m")
+    assert run.files("answers/m") == []
+
+
+def test_a_write_to_an_object_store_that_fails_leaves_what_was_there(bucket: str) -> None:
+    run = RunDir(f"{bucket}/other")
+    run.write_table("t.parquet", TABLE)
+    with pytest.raises(pa.ArrowNotImplementedError):
+        run.write_table("t.parquet", UNWRITABLE)
+    assert run.read_table("t.parquet").equals(TABLE)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_object_store_without_the_bucket_is_the_persons_mistake() -> None:
+    with pytest.raises(UserError, match=r"^out: s3://elsewhere/run cannot be written: ") as error:
+        RunDir("s3://elsewhere/run").create()
+    assert "\n" not in str(error.value)

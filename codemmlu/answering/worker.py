@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -67,8 +68,8 @@ class AnswerWorker:
         except EngineDied:
             raise
         except Exception as error:  # the wall: a row's trouble ends here, whatever it is
-            log.exception("%s failed", question.task_id)
-            told["error"] = f"{type(error).__name__}: {error}".encode(errors="replace").decode()  # no lone surrogates
+            log.error("%s failed\n%s", question.task_id, _encodable("".join(traceback.format_exception(error))))
+            told["error"] = _encodable(f"{type(error).__name__}: {error}")
         readings = told["readings"]
         return Answer(
             key=ask.key(question),
@@ -94,3 +95,8 @@ class AnswerWorker:
             tiny = Question("check", None, "Which one?", ("this",) * wanted[1], None, "", 0)
             self._checked[wanted] = asyncio.ensure_future(self._engine.check(render(tiny, ask.template)))
         await self._checked[wanted]
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which neither a log nor a table can hold."""
+    return text.encode(errors="replace").decode()

@@ -21,9 +21,7 @@ _SPEED_ONLY = {
     "enforce_eager",
     "kv_cache_memory_bytes",
     "max_num_batched_tokens",
-    "max_num_partial_prefills",
     "scheduling_policy",
-    "swap_space",
 }
 
 
@@ -67,11 +65,16 @@ def simulated(text: str) -> Resources:
     return Resources(gpus=int(match[1]), gpu=match[2])
 
 
+def check_engine_arguments(name: str, settings: ModelSettings) -> None:
+    """Raises UserError for an engine argument that vLLM does not have. Without vLLM here, its actor says so."""
+    if unknown := sorted(set(settings.engine) - (engine_arguments() or set(settings.engine))):
+        raise UserError(f"models.{name}.engine.{unknown[0]}: vLLM has no such engine argument")
+
+
 def place(name: str, settings: ModelSettings, resources: Resources) -> Placement:
     """Where a model's engines run. Raises UserError when the cluster has too few GPUs for one."""
+    check_engine_arguments(name, settings)
     key = f"models.{name}"
-    if unknown := sorted(set(settings.engine) - (engine_arguments() or set(settings.engine))):
-        raise UserError(f"{key}.engine.{unknown[0]}: vLLM has no such engine argument")
     arguments: dict[str, Any] = {
         "tensor_parallel_size": settings.tensor_parallel,
         "dtype": settings.dtype,

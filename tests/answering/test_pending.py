@@ -110,5 +110,6 @@ def test_a_whole_question_repeated_under_another_id_is_asked_twice(tmp_path: Pat
 
 def test_a_pool_asks_every_ask_once(run: RunDir) -> None:
     """Two voters that share an ask give it once; writing it twice would answer twice."""
-    same = [ASK, Ask(**vars(ASK))]
-    assert write_pending(run, "m", dict.fromkeys(same), 8).due == 5
+    pending = write_pending(run, "m", [ASK, Ask(**vars(ASK))], 8)
+    assert pending.due == 5
+    assert due_in(run, pending.blocks)[0][0] == ("t0", [ASK.name])

@@ -1,0 +1,159 @@
+"""Placement, without a cluster and without vLLM: hardware and recipe in, engines and arguments out."""
+
+from typing import Any
+
+import pytest
+
+from codemmlu.engine import placement
+from codemmlu.engine.placement import GIB, Resources, answer_settings, block_size, place, simulated
+from codemmlu.errors import UserError
+from codemmlu.recipe import ModelSettings
+
+T4, T4X2, H100X8 = Resources(1, "T4"), Resources(2, "T4", 4), Resources(8, "H100", 64)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vLLM with three engine arguments."""
+    arguments = frozenset({"block_size", "enforce_eager", "seed"})
+    monkeypatch.setattr(placement, "engine_arguments", lambda: arguments)
+
+
+def model(**fields: Any) -> ModelSettings:
+    return ModelSettings(source="embedded", **fields)
+
+
+def test_on_a_cpu_one_engine_with_the_memory_that_the_recipe_says() -> None:
+    placed = place("m", model(cpu_kv_cache_gib=3), Resources(cpus=2))
+    assert (placed.replicas, placed.gpus_each) == (1, 0)
+    assert placed.arguments["kv_cache_memory_bytes"] == 3 * GIB
+    assert placed.arguments["block_size"] == 32
+    assert placed.arguments["enforce_eager"] is True
+    assert "gpu_memory_utilization" not in placed.arguments
+    assert str(placed) == "1 engine on the CPU"
+
+
+@pytest.mark.parametrize(
+    ("resources", "fields", "replicas", "gpus_each", "backend"),
+    [
+        (T4, {}, 1, 1, "uni"),
+        (T4X2, {}, 2, 1, "uni"),
+        (T4X2, {"tensor_parallel": 2}, 1, 2, "mp"),
+        (T4X2, {"replicas": 1}, 1, 1, "uni"),
+        (H100X8, {}, 8, 1, "uni"),
+        (H100X8, {"tensor_parallel": 2}, 4, 2, "mp"),
+        (H100X8, {"tensor_parallel": 2, "replicas": 3}, 3, 2, "mp"),
+        (H100X8, {"tensor_parallel": 8}, 1, 8, "mp"),
+        (H100X8, {"tensor_parallel": 3}, 2, 3, "mp"),
+    ],
+)
+def test_as_many_engines_as_the_gpus_hold(
+    resources: Resources, fields: dict[str, Any], replicas: int, gpus_each: int, backend: str
+) -> None:
+    placed = place("m", model(**fields), resources)
+    assert (placed.replicas, placed.gpus_each) == (replicas, gpus_each)
+    assert placed.replicas * placed.gpus_each <= resources.gpus
+    assert placed.arguments["tensor_parallel_size"] == gpus_each
+    assert placed.arguments["distributed_executor_backend"] == backend
+    assert "kv_cache_memory_bytes" not in placed.arguments
+    assert f"{replicas} engine{'s' if replicas > 1 else ''} of {gpus_each} GPU" == str(placed)
+
+
+@pytest.mark.parametrize(
+    ("resources", "fields", "says"),
+    [
+        (T4, {"tensor_parallel": 2}, "1 x 2 GPUs are asked for, there are 1"),
+        (T4X2, {"tensor_parallel": 2, "replicas": 2}, "2 x 2 GPUs are asked for, there are 2"),
+        (H100X8, {"replicas": 9}, "9 x 1 GPUs are asked for, there are 8"),
+    ],
+)
+def test_too_few_gpus_are_the_persons_mistake(resources: Resources, fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as error:
+        place("qwen", model(**fields), resources)
+    assert str(error.value) == f"models.qwen: {says}; lower models.qwen.tensor_parallel or models.qwen.replicas"
+
+
+@pytest.mark.parametrize("resources", [Resources(), T4X2])
+def test_what_the_recipe_says_reaches_vllm(resources: Resources) -> None:
+    said = {"dtype": "float16", "quantization": "awq", "max_model_len": 4096, "max_num_seqs": 32}
+    placed = place("m", model(trust_remote_code=True, revision="main", **said), resources)
+    assert {**said, "trust_remote_code": True, "revision": "main"}.items() <= placed.arguments.items()
+    assert placed.arguments["load_format"] == "safetensors"
+    assert placed.arguments["enable_prefix_caching"] is True
+
+
+def test_without_a_length_the_model_gets_its_own() -> None:
+    assert place("m", model(), T4).arguments["max_model_len"] == -1
+
+
+def test_enough_questions_are_in_flight_to_keep_the_batch_full() -> None:
+    settings = model(max_num_seqs=100)
+    assert place("m", settings, T4).in_flight >= 100
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("resources", [Resources(), T4X2])
+def test_engine_arguments_go_through_and_override_ours(resources: Resources) -> None:
+    placed = place("m", model(engine={"seed": 7, "block_size": 64, "enforce_eager": False}), resources)
+    assert {"seed": 7, "block_size": 64, "enforce_eager": False}.items() <= placed.arguments.items()
+
+
+@pytest.mark.usefixtures("known")
+def test_an_engine_argument_that_vllm_does_not_have_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^models\.m\.engine\.sede: vLLM has no such engine argument$"):
+        place("m", model(engine={"seed": 7, "sede": 7}), T4)
+
+
+def test_without_vllm_here_every_engine_argument_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "engine_arguments", lambda: None)
+    assert place("m", model(engine={"anything": 1}), T4).arguments["anything"] == 1
+
+
+@pytest.mark.skipif(placement.engine_arguments() is None, reason="vLLM is not installed")
+@pytest.mark.parametrize("resources", [Resources(), T4X2])
+def test_everything_we_tell_vllm_is_an_argument_of_its(resources: Resources) -> None:
+    known = placement.engine_arguments()
+    assert known is not None
+    assert set(place("m", model(), resources).arguments) <= known
+    assert known >= placement._SPEED_ONLY
+
+
+def test_settings_that_change_only_the_speed_are_no_part_of_the_key() -> None:
+    speed: dict[str, Any] = {
+        "replicas": 2,
+        "tensor_parallel": 2,
+        "max_num_seqs": 8,
+        "gpu_memory_utilization": 0.5,
+        "cpu_kv_cache_gib": 8,
+        "max_model_len": 512,
+        "engine": {"block_size": 64, "enforce_eager": True, "max_num_batched_tokens": 99},
+    }
+    assert answer_settings(model(**speed)) == answer_settings(model())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"dtype": "float16"}, {"quantization": "awq"}, {"engine": {"seed": 1}}, {"engine": {"new": 1}}]
+)
+def test_settings_that_may_change_the_answer_are_part_of_the_key(fields: dict[str, Any]) -> None:
+    assert answer_settings(model(**fields)) != answer_settings(model())
+
+
+@pytest.mark.parametrize(
+    ("questions", "replicas", "size"),
+    [(0, 1, 8), (144, 1, 8), (3_483, 1, 54), (3_483, 2, 27), (100_000, 1, 512), (100_000, 8, 195), (10**7, 8, 512)],
+)
+def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(questions: int, replicas: int, size: int) -> None:
+    assert block_size(questions, replicas) == size
+
+
+def test_simulated_hardware() -> None:
+    assert simulated("2xT4") == Resources(gpus=2, gpu="T4")
+    assert str(simulated("8xH100-80GB")) == "8 x H100-80GB"
+    assert str(Resources(3)) == "3 x GPU"
+    assert str(Resources(cpus=2)) == "2 CPU cores"
+
+
+@pytest.mark.parametrize("text", ["", "T4", "x", "0xT4", "-1xT4", "2xT4 ", "twoxT4", "2xT4;ls", "2x"])
+def test_hardware_that_cannot_be_read_is_told_how(text: str) -> None:
+    with pytest.raises(UserError, match="for example 2xT4"):
+        simulated(text)

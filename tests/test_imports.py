@@ -1,0 +1,150 @@
+"""The house's walls: a room imports only from rooms above it, and the pure rooms load nothing heavy."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# In the order of a question's path. A folder is one room.
+ROOMS = (
+    "errors",
+    "rows",
+    "recipe",
+    "run_dir",
+    "questions",
+    "prompts",
+    "scoring",
+    "engine",
+    "answering",
+    "voting",
+    "report",
+    "command",
+    "outcome",
+    "cluster",
+    "pipeline",
+    "steps",
+    "plan",
+)
+
+# plan says what the steps would do and so stands below them; `answer` hands a dry run to it when it meets one.
+ALLOWED = {("codemmlu.steps", "codemmlu.plan")}
+
+# The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
+OWNERS = {
+    "vllm": {"codemmlu.engine.vllm_engine"},
+    "ray": {"codemmlu.cluster", "codemmlu.pipeline"},
+    "torch": {"codemmlu.engine.gguf"},
+    "transformers": {"codemmlu.engine.gguf"},
+    "faiss": set[str](),
+    "datasets": {"codemmlu.questions.hub"},
+    "huggingface_hub": {"codemmlu.questions.hub", "codemmlu.engine.sources"},
+    "rich": {"codemmlu.report.terminal"},
+}
+HEAVY = ("ray", "torch", "vllm", "faiss", "transformers", "datasets", "huggingface_hub", "scipy", "pandas")
+PURE: tuple[str, ...] = (
+    *("rows", "recipe", "questions", "prompts", "scoring", "engine.placement", "engine.sources"),
+    *("answering.pending", "voting.rules", "voting.views"),
+    *("report.summary", "report.submission", "report.terminal"),
+    *("command", "outcome", "steps", "plan"),
+)
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in ("codemmlu", "jobs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+PACKAGE = [name for name in MODULES if name.startswith("codemmlu")]
+JOBS = [name for name in MODULES if name.startswith("jobs")]
+
+
+@cache
+def imported(module: str) -> tuple[tuple[str, bool], ...]:
+    """What a module imports, anywhere in it, and whether it does so inside a function."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    late = {id(inner) for function in functions for inner in ast.walk(function)}
+    return tuple((name, id(node) in late) for node in ast.walk(tree) for name in named(node))
+
+
+def named(node: ast.AST) -> Iterator[str]:
+    """The modules that an import statement names; of `from package import module`, the module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "relative imports hide which room is meant"
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            yield inner if inner in MODULES else str(node.module)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_this_test_knows_every_room() -> None:
+    assert {room(name) for name in PACKAGE if "." in name} == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", PACKAGE)
+def test_a_module_imports_only_from_rooms_above_it(module: str) -> None:
+    for target, _ in imported(module):
+        assert not target.startswith("jobs"), f"{module} imports a job"
+        if not target.startswith("codemmlu.") or (module, target) in ALLOWED:
+            continue
+        assert ROOMS.index(room(target)) <= ROOMS.index(room(module)), f"{module} imports {target} from below"
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """Imports inside functions count, but for those that are allowed by name."""
+    inside = {
+        name: {target for target, _ in imported(name) if target in MODULES and (name, target) not in ALLOWED}
+        for name in PACKAGE
+    }
+    while free := {name for name, targets in inside.items() if not targets & inside.keys() - {name}}:
+        inside = {name: targets for name, targets in inside.items() if name not in free}
+    assert not inside, f"a circle among {sorted(inside)}"
+
+
+def test_what_is_allowed_is_still_needed_and_happens_late() -> None:
+    for module, target in ALLOWED:
+        assert (target, True) in imported(module)
+        assert (target, False) not in imported(module)
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_is_known_in_one_place(library: str) -> None:
+    users = {m for m in MODULES for target, _ in imported(m) if target.split(".")[0] == library}
+    assert users <= OWNERS[library]
+
+
+@pytest.mark.parametrize("module", JOBS)
+def test_a_job_imports_only_the_command_line_and_the_steps(module: str) -> None:
+    ours = {target for target, _ in imported(module) if target.split(".")[0] in ("codemmlu", "jobs", "tests")}
+    assert ours <= {"codemmlu.command", "codemmlu.steps"}
+
+
+def test_the_pure_rooms_load_nothing_heavy() -> None:
+    """In one fresh process, room after room, so that the first that does is named."""
+    code = """
+import importlib, json, sys
+rooms, heavy = json.loads(sys.argv[1])
+for room in rooms:
+    importlib.import_module(f"codemmlu.{room}")
+    if loaded := [name for name in heavy if name in sys.modules]:
+        sys.exit(f"codemmlu.{room} loads {', '.join(loaded)}")
+"""
+    argument = json.dumps([PURE, HEAVY])
+    done = subprocess.run([sys.executable, "-c", code, argument], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_opens_with_what_it_is(module: str) -> None:
+    assert (ast.get_docstring(ast.parse(MODULES[module].read_text(encoding="utf-8"))) or "").strip()

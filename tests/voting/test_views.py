@@ -1,0 +1,90 @@
+"""Voters as views: stored answers become votes, without an engine."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codemmlu.rows import Answer, to_table
+from codemmlu.run_dir import RunDir
+from codemmlu.voting.views import stored_answers, view
+from tests.samples import ASK, answer, failed, question, reading
+
+QUESTIONS = [question(f"t{n}") for n in range(4)]
+KEY = ASK.key(QUESTIONS[0])
+
+
+def keep(run: RunDir, *files: Iterable[Answer]) -> None:
+    """Writes one file of answers for each."""
+    run.clear("answers/m")
+    for number, rows in enumerate(files):
+        run.write_table(f"answers/m/{number}.parquet", to_table(rows, Answer))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run without answers."""
+    return RunDir(str(tmp_path))
+
+
+def test_votes_stand_in_the_order_of_the_questions_whatever_the_answers(run: RunDir) -> None:
+    keep(run, [answer(QUESTIONS[2])], [answer(QUESTIONS[0]), answer(QUESTIONS[3])])
+    answers = stored_answers(run, "m", {ASK.key(q) for q in QUESTIONS})
+    votes = view("one", ASK, QUESTIONS, answers)
+    assert [(v.voter, v.task_id, v.position) for v in votes] == [("one", q.task_id, q.position) for q in QUESTIONS]
+    assert [v.status for v in votes] == ["answered", "failed", "answered", "answered"]
+
+
+def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
+    shown = reading((-0.5, -3.0, -3.0, -3.0), order=(2, 0, 1, 3))  # letter A shows the third choice
+    keep(run, [answer(QUESTIONS[0], letter="C", readings=(shown,))])
+    (vote,) = view("one", ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    assert vote.letter == "C"
+    assert sum(vote.probabilities) == pytest.approx(1)
+    assert max(vote.probabilities) == vote.probabilities[2] == pytest.approx(0.8024, abs=1e-4)
+
+
+@pytest.mark.parametrize("status", ["abstained", "failed"])
+def test_what_is_no_answer_has_no_letter_however_its_readings_look(run: RunDir, status: str) -> None:
+    row = replace(answer(QUESTIONS[0]), status=status)  # type: ignore[arg-type]
+    keep(run, [row])
+    (vote,) = view("one", ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    assert (vote.status, vote.letter, vote.probabilities) == (status, None, ())
+
+
+def test_what_was_never_asked_counts_as_failed() -> None:
+    (vote,) = view("one", ASK, QUESTIONS[:1], {})
+    assert (vote.status, vote.letter) == ("failed", None)
+
+
+def test_only_the_answers_of_this_recipe_are_read(run: RunDir) -> None:
+    other = replace(ASK, weights="w2")
+    keep(run, [answer(QUESTIONS[0], other), answer(QUESTIONS[1])])
+    run.write_table("answers/n/0.parquet", to_table([answer(QUESTIONS[0])], Answer))
+    assert stored_answers(run, "m", {KEY}) == {}
+
+
+LATE, EARLY = answer(QUESTIONS[0], started=9.0), answer(QUESTIONS[0], started=5.0)
+RIVALS = [failed(QUESTIONS[0], started=1.0), LATE, EARLY, failed(QUESTIONS[0], started=2.0)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations(RIVALS), st.integers(0, 4))
+def test_of_several_answers_the_first_one_that_is_no_failure_counts(run: RunDir, rows: list[Answer], cut: int) -> None:
+    """Whatever the order of the rows and of the files they are in."""
+    keep(run, rows[:cut], rows[cut:])
+    assert stored_answers(run, "m", {KEY}) == {KEY: EARLY}
+
+
+def test_of_failures_alone_the_first_counts(run: RunDir) -> None:
+    keep(run, RIVALS[3:], RIVALS[:1])
+    assert stored_answers(run, "m", {KEY})[KEY].started == 1.0
+
+
+def test_an_abstention_stands_against_a_failure(run: RunDir) -> None:
+    abstained = answer(QUESTIONS[0], status="abstained", letter=None, started=9.0)
+    keep(run, [failed(QUESTIONS[0], started=1.0)], [abstained])
+    assert stored_answers(run, "m", {KEY}) == {KEY: abstained}
