@@ -17,11 +17,8 @@ from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 
 
-def _running_cluster() -> str | None:
-    """The cluster to join: RAY_ADDRESS (a submitted job has it), or what `ray start` on this machine left."""
-    given = os.environ.get("RAY_ADDRESS")
-    if given and given != "auto":
-        return given
+def _started_here() -> str | None:
+    """The address of a cluster that `ray start` left on this machine, if it still answers."""
     try:
         address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
         host, _, port = address.rpartition(":")
@@ -31,8 +28,9 @@ def _running_cluster() -> str | None:
     return address
 
 
-_ADDRESS = _running_cluster()
-if _ADDRESS is None or _ADDRESS.startswith(("127.0.0.1:", "localhost:")):
+_GIVEN = os.environ.get("RAY_ADDRESS")
+_HERE = _started_here()
+if (_HERE or "127.0.0.1:").startswith("127.0.0.1:") and (_HERE or not _GIVEN):
     # Where this is 0, as it is on those systems, Ray stays on loopback instead of looking for an outer address.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
@@ -44,8 +42,8 @@ def join() -> Resources:
     if not ray.is_initialized():
         # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if _ADDRESS:
-            _join(_ADDRESS, quiet)
+        if _GIVEN or _HERE:
+            _join(_GIVEN or "auto", quiet)  # auto finds the cluster's token, an address does not
         else:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     total = ray.cluster_resources()

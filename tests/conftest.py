@@ -1,5 +1,6 @@
 """Fast tests first: what needs a real engine runs after all else. And one Ray cluster for the jobs that tests start."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+LOOPBACK = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -16,10 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """A cluster of this machine's own, on loopback: joining it is quicker than starting one for every job."""
-    address = "127.0.0.1:26379"
+def running_ray() -> Iterator[None]:
+    """A cluster on loopback, which jobs find by themselves: joining it is quicker than starting one each."""
     start = f"{RAY} start --head --node-ip-address=127.0.0.1 --port=26379 --num-cpus=2 --include-dashboard=false"
-    subprocess.run(start.split(), check=True, capture_output=True)
-    yield address
+    subprocess.run(start.split(), check=True, capture_output=True, env=LOOPBACK)
+    yield
     subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)

@@ -34,7 +34,6 @@ class CountedRun:
     folder: Path
     questions: int
     engine: dict[str, Any] | str
-    ray_address: str | None = None  # None: the job starts a Ray of its own
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,8 +59,7 @@ class CountedRun:
             script.write_text(json.dumps(self.engine))
         named = "vllm" if self.engine == "vllm" else str(script)
         command = [sys.executable, "-m", "tests.counted_job", str(self.asked), named, str(self.recipe), *overrides]
-        env = {**os.environ, **({"RAY_ADDRESS": self.ray_address} if self.ray_address else {})}
-        return psutil.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *overrides: str) -> Run:
         """Runs the job to its end."""

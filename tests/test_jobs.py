@@ -42,8 +42,8 @@ def test_whole_run(tmp_path: Path) -> None:
     assert run.report()["voters"]["direct"]["answered"] == 39
 
 
-def test_nothing_left_starts_nothing_and_more_asks_only_what_is_new(tmp_path: Path, ray_address: str) -> None:
-    run = CountedRun(tmp_path, 30, {}, ray_address)
+def test_nothing_left_starts_nothing_and_more_asks_only_what_is_new(tmp_path: Path, running_ray: None) -> None:
+    run = CountedRun(tmp_path, 30, {})
     assert run.run("questions.limit=10").code == 0
     assert sum(run.times_asked().values()) == 10
     before = time.monotonic()
@@ -65,8 +65,8 @@ def test_nothing_left_starts_nothing_and_more_asks_only_what_is_new(tmp_path: Pa
     assert sum(run.times_asked().values()) == 90
 
 
-def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, ray_address: str) -> None:
-    run = CountedRun(tmp_path, 300, {"seconds": 0.4}, ray_address)
+def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, running_ray: None) -> None:
+    run = CountedRun(tmp_path, 300, {"seconds": 0.4})
     process = run.start()
     run.wait_for_some(process)
     kill(process)
@@ -81,8 +81,8 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, ray_address: st
     assert len(run.submission()) == 301
 
 
-def test_second_live_run_is_refused(tmp_path: Path, ray_address: str) -> None:
-    run = CountedRun(tmp_path, 200, {"seconds": 0.4}, ray_address)
+def test_second_live_run_is_refused(tmp_path: Path, running_ray: None) -> None:
+    run = CountedRun(tmp_path, 200, {"seconds": 0.4})
     process = run.start()
     run.wait_for_some(process)
     second = run.run()
@@ -96,26 +96,26 @@ def test_second_live_run_is_refused(tmp_path: Path, ray_address: str) -> None:
     assert "Traceback" not in first.err
 
 
-def test_dead_engine_is_replaced(tmp_path: Path, ray_address: str) -> None:
+def test_dead_engine_is_replaced(tmp_path: Path, running_ray: None) -> None:
     """An engine that dies once costs a restart; the run finishes in one issue."""
-    run = CountedRun(tmp_path, 100, {"dies_once": str(tmp_path / "died"), "dies": ["#q30 "]}, ray_address)
+    run = CountedRun(tmp_path, 100, {"dies_once": str(tmp_path / "died"), "dies": ["#q30 "]})
     done = run.run()
     assert done.code == 0, done.err
     assert (tmp_path / "died").exists()
     assert sorted(run.durable()) == sorted(f"q{i}" for i in range(100))
 
 
-def test_engine_that_always_dies_ends_the_run_and_keeps_the_rest(tmp_path: Path, ray_address: str) -> None:
-    run = CountedRun(tmp_path, 100, {"dies": ["#q5 "], "seconds": 0.1}, ray_address)
+def test_engine_that_always_dies_ends_the_run_and_keeps_the_rest(tmp_path: Path, running_ray: None) -> None:
+    run = CountedRun(tmp_path, 100, {"dies": ["#q5 "], "seconds": 0.1})
     done = run.run()
     assert done.code == 1
     assert "not finished: the engines stopped" in done.err
     assert "to continue:" in done.err
-    assert len(run.durable()) > 50
+    assert 0 < len(run.durable()) < 100
 
 
-def test_model_that_cannot_tell_letters_is_the_persons_mistake(tmp_path: Path, ray_address: str) -> None:
-    done = CountedRun(tmp_path, 10, {"refused": "m: the letter A is not one token"}, ray_address).run()
+def test_model_that_cannot_tell_letters_is_the_persons_mistake(tmp_path: Path, running_ray: None) -> None:
+    done = CountedRun(tmp_path, 10, {"refused": "m: the letter A is not one token"}).run()
     assert done.code == 2
     assert done.err.strip() == "error: m: the letter A is not one token"
 
