@@ -53,7 +53,7 @@ def ask_all(
         kept = (
             # Not read_parquet: it joins small files, and a block is what becomes durable at once.
             ray.data.from_items([{"block": name} for name in pending.blocks], override_num_blocks=len(pending.blocks))
-            .map_batches(read, fn_kwargs={"address": run.address}, batch_size=1, batch_format="pyarrow", num_cpus=0.1)
+            .map_batches(read, fn_kwargs={"address": run.address}, batch_size=1, batch_format="pyarrow")
             .map_batches(
                 AnswerWorker,
                 fn_constructor_args=(open_engine, settings, tuple(asks), "test", mark),
@@ -74,7 +74,6 @@ def ask_all(
                 fn_kwargs={"address": run.address, "folder": f"answers/{pool}"},
                 batch_size=None,
                 batch_format="pyarrow",
-                num_cpus=0.1,
             )
         )
     durable = 0
