@@ -14,7 +14,9 @@ READY := $(VENV)/.ready-$(EXTRAS)
 
 # vLLM's CPU build needs PyTorch's CPU build, which is not on PyPI: from a directory, or from PyTorch's own index.
 TORCH_WHEEL := $(wildcard $(foreach place,$(PIP_FIND_LINKS),$(place)/torch-*+cpu-*.whl))
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place))
+# Bytecode is compiled now: it takes 15 s, and every engine starts three processes that would each do it again where
+# python may not write it.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place))
 UV += $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
 ifneq ($(findstring cpu,$(EXTRAS)),)
 UV += --constraint constraints-cpu.txt $(if $(TORCH_WHEEL),,--torch-backend cpu)

@@ -137,7 +137,8 @@ def measure(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
         if process.wait():
             raise SystemExit(f"{way} failed with exit code {process.returncode}")
         out.seek(0)
-        figures: dict[str, Any] = json.loads(out.read().splitlines()[-1])
+        said = [line for line in out.read().splitlines() if line.startswith("{")]  # libraries print after the end, too
+    figures: dict[str, Any] = json.loads(said[-1])
     figures["questions_per_second"] = figures["questions"] / figures["seconds"]
     figures["memory_gib"] = peak[0] / 2**30
     print(f"{way:10s} {figures['questions_per_second']:7.2f} questions/s", file=sys.stderr, flush=True)

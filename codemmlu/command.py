@@ -6,13 +6,14 @@ line; 130 stopped. Re-issuing the same command continues in every case.
 
 import argparse
 import contextlib
+import io
 import json
 import shlex
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from codemmlu.engine.placement import Resources, simulated
 from codemmlu.errors import EngineDied, UserError
@@ -42,6 +43,14 @@ class Outcome:
     failed: int
 
 
+class _Parser(argparse.ArgumentParser):
+    """As argparse, but a mistake is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and how to see what is right."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
 def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[str] | None = None) -> int:
     """Parses, runs the step, and turns what happened into an exit code."""
     parser = argparse.ArgumentParser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
@@ -50,6 +59,9 @@ def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
     parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to stop
     given = parser.parse_intermixed_args(arguments)
     again = shlex.join(["python", f"jobs/{name}.py", given.recipe, *given.overrides])
     signal.signal(signal.SIGTERM, _interrupt)

@@ -148,9 +148,21 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+class _Loader(yaml.SafeLoader):
+    """As the safe loader, but a key that stands there twice is a mistake and not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See yaml.SafeLoader."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if isinstance(key, str) and keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: the recipe cannot be read ({error.strerror}); see recipes/ for examples") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2024-13-45
@@ -171,14 +183,24 @@ def _parse(override: str) -> tuple[list[str], Any]:
 
 
 def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
-    for key in keys[:-1]:
+    key, rest = _first_key(values, keys)
+    while rest:
         inner = values.setdefault(key, {})
         if inner is None:
             inner = values[key] = {}
         if not isinstance(inner, dict):
             raise UserError(f"{override!r}: {key} is a value, it has no keys")
         values = inner
-    values[keys[-1]] = value
+        key, rest = _first_key(values, rest)
+    values[key] = value
+
+
+def _first_key(values: dict[str, Any], keys: list[str]) -> tuple[str, list[str]]:
+    """The first key of a path and the rest. A name that is there and has dots in it (`qwen2.5`) is one key."""
+    for width in range(len(keys), 1, -1):
+        if ".".join(keys[:width]) in values:
+            return ".".join(keys[:width]), keys[width:]
+    return keys[0], keys[1:]
 
 
 def _choose(voters: Any, chosen: list[Any]) -> Any:

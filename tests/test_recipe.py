@@ -200,3 +200,16 @@ def test_a_digest_follows_values_not_their_order_in_a_mapping() -> None:
     assert digest(["a"], "b") != digest("a", ["b"])
     assert digest(1) != digest("1")
     assert digest("é") == "d8f81e7a2fa1455720e881bd1d164699"
+
+
+def test_a_name_with_dots_can_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("out: x\nmodels: {qwen2.5: {source: a}}\nvoters: {v: {model: qwen2.5}}\n")
+    assert load(str(path), ["models.qwen2.5.source=b"]).models["qwen2.5"].source == "b"
+
+
+def test_a_key_that_stands_there_twice_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("out: x\nout: y\n")
+    with pytest.raises(UserError, match="'out' stands there twice"):
+        load(str(path), [])

@@ -107,12 +107,14 @@ def _verified(file: Path) -> Path:
 
 
 def _sample_hash(file: Path) -> str:
-    """A name for the content: the size and the first and last MiB."""
+    """A name for the content: the size and 64 samples of 256 KiB, evenly spread. A whole 26 GB file takes a minute."""
     size = file.stat().st_size
+    state = hashlib.sha256(str(size).encode())
     with file.open("rb") as stream:
-        first = stream.read(2**20)
-        stream.seek(max(0, size - 2**20))
-        return hashlib.sha256(str(size).encode() + first + stream.read()).hexdigest()[:16]
+        for sample in range(64):
+            stream.seek(sample * max(0, size - 2**18) // 63)
+            state.update(stream.read(2**18))
+    return state.hexdigest()[:16]
 
 
 @contextmanager

@@ -69,7 +69,10 @@ class VllmEngine:
 
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
-        reading = await self.score(prompt)
+        try:
+            reading = await self.score(prompt)
+        except DoesNotFit as error:
+            raise UserError(f"{self._source}: not even a tiny question fits: {error}; raise max_model_len") from None
         if not is_finite(reading):
             bad = [f"{letter} {value}" for letter, value in zip(prompt.letters, reading.logprobs, strict=True)]
             raise UserError(f"{self._source}: letters come back without a finite log-probability: {', '.join(bad)}")

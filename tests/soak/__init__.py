@@ -1,0 +1,1 @@
+"""Long checks: real kills, real jobs."""

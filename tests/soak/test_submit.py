@@ -1,0 +1,42 @@
+"""`ray job submit` to a cluster that `ray start --head` made, as the README has it."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LOOPBACK, RAY
+from tests.runs import ROOT
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.fixture
+def dashboard() -> Iterator[str]:
+    """A head node with its dashboard, which takes the jobs."""
+    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+    start = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    subprocess.run(start, check=True, capture_output=True, env=LOOPBACK)
+    yield "http://127.0.0.1:8265"
+    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+
+
+def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    line = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--", *command]
+    environment = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
+    run = ["python", "jobs/run.py", "recipes/demo.yaml", "questions.limit=40"]
+    refused = submit(dashboard, *run)
+    assert "out: runs/demo is relative" in refused.stdout + refused.stderr
+    done = submit(dashboard, *run, f"out={tmp_path}/run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 questions from sample" in done.stdout
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["voters"]["direct"]["answered"] == 40
+    assert len((tmp_path / "run" / "submission.csv").read_text().splitlines()) == 41
