@@ -1,0 +1,48 @@
+"""The README's commands as they stand there. `make` and `ray` lines are run by .ci/run and tests/soak/test_submit.py."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from codemmlu.engine.gguf import embedded_file
+from codemmlu.engine.sources import materialise
+from codemmlu.steps import cache_folder
+from tests.runs import ROOT, job
+
+COMMANDS = [
+    line.strip()
+    for line in (ROOT / "README.md").read_text().splitlines()
+    if line.startswith("    python jobs/") and "Fsoft-AIC/CodeMMLU" not in line  # that one: tests/questions/test_hub.py
+]
+CSV = "task_id,question,choices,answer\n" + "".join(
+    f"q{i},What is {i} + {i}?,\"['{2 * i}', '{3 * i + 1}', 'neither']\",A\n" for i in range(120)
+)
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_a_plan(command: str, tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_text(CSV)
+    there = {
+        "my.csv": str(tmp_path / "my.csv"),
+        "/models/my-model": materialise("embedded", cache_folder()),
+        "my-model.gguf": str(embedded_file(Path(cache_folder()))),
+    }
+    for named, real in there.items():
+        command = command.replace(f"={named}", f"={real}")
+    _, script, *arguments = shlex.split(command)
+    arguments += [] if "--dry-run" in arguments else ["--dry-run"]
+    done = job(Path(script).stem, *arguments)
+    assert done.code == 0, done.err
+    assert "Nothing was started" in done.out
+
+
+def test_what_the_demo_prints_is_what_is_shown() -> None:
+    """The words of the sample output are the program's own; its numbers are one machine's."""
+    shown = (ROOT / "README.md").read_text()
+    for words in ("smol: asking 144; starting 1 engine on the CPU", "are in after", "submission.csv has 144 rows"):
+        assert words in shown
