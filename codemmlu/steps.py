@@ -155,7 +155,7 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: Op
     cluster.refuse_unshared(run)
     placement = place(pool.name, pool.settings, resources)
     job.terminal.say(f"{pool.name}: asking {pending.due:,}; starting {placement} ({resources}), {pool.model.source}")
-    settings = engine_settings(pool, placement)
+    settings = engine_settings(pool, placement, job.recipe.seed)
     pipeline.ask_all(job.terminal, run, pool.name, pending, pool.asks, placement, settings, open_engine)
     run.clear(f"pending/{pool.name}")
 
@@ -170,9 +170,9 @@ def refuse_deletable(out: str) -> None:
         )
 
 
-def engine_settings(pool: Pool, placement: Placement) -> EngineSettings:
+def engine_settings(pool: Pool, placement: Placement, seed: int) -> EngineSettings:
     """What crosses to the actor: plain values."""
-    arguments = dict(placement.arguments)
+    arguments = {"seed": seed, **placement.arguments}
     if pool.model.revision:
         arguments["revision"] = pool.model.revision
     return EngineSettings(pool.model.source, cache_folder(), arguments)

@@ -1,4 +1,4 @@
-"""The README's commands as they stand there. `make` and `ray` lines are run by .ci/run and tests/soak/test_submit.py."""
+"""The README's commands have a plan. Its `make` and `ray` lines are run by .ci/run and tests/soak/test_submit.py."""
 
 import shlex
 from pathlib import Path
