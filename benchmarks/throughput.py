@@ -154,7 +154,7 @@ def _watch_memory(process: psutil.Process, peak: list[int]) -> None:
             except psutil.Error:
                 continue
         peak[0] = max(peak[0], total)
-        time.sleep(2)
+        time.sleep(15)  # reading the maps of a dozen processes is not free
 
 
 def main() -> None:

@@ -33,6 +33,9 @@ _HERE = _started_here()
 if (_HERE or "127.0.0.1:").startswith("127.0.0.1:") and (_HERE or not _GIVEN):
     # Where this is 0, as it is on those systems, Ray stays on loopback instead of looking for an outer address.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+# A Ray of our own runs its workers at the priority of everything else: by default they, and so an engine on the CPU,
+# give way to whatever runs on the machine, and every core waits for the one that was taken away.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray  # noqa: E402  (after the line above)
 
