@@ -1,15 +1,18 @@
 # Two commands: `make demo` and `make test`. Both set up .venv first, once.
 #
-# Only python 3.11 or newer, make and a package index are needed. pip's own settings are passed on to uv:
+# Only Linux, python 3.11 to 3.13, make and a package index are needed. Two of pip's settings are passed on to uv:
 #   PIP_FIND_LINKS  a directory of wheels (for example with the CPU build of torch)
 #   PIP_INDEX_URL   a package index other than the default one
 # EXTRAS=gpu,dev sets up for NVIDIA GPUs instead.
 
 PYTHON ?= python3
-EXTRAS ?= cpu,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What .venv was set up with stays what it is for, until EXTRAS says otherwise.
+DEFAULT := cpu,dev
+PRESENT := $(patsubst $(VENV)/.ready-%,%,$(firstword $(wildcard $(VENV)/.ready-*)))
+EXTRAS ?= $(if $(PRESENT),$(PRESENT),$(DEFAULT))
 READY := $(VENV)/.ready-$(EXTRAS)
 
 # vLLM's CPU build needs PyTorch's CPU build, which is not on PyPI: from a directory, or from PyTorch's own index.
@@ -19,15 +22,16 @@ TORCH_WHEEL := $(wildcard $(foreach place,$(PIP_FIND_LINKS),$(place)/torch-*+cpu
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place))
 UV += $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
 ifneq ($(findstring cpu,$(EXTRAS)),)
-UV += --constraint constraints-cpu.txt $(if $(TORCH_WHEEL),,--torch-backend cpu)
+UV += --constraint constraints-cpu.txt --overrides overrides-cpu.txt $(if $(TORCH_WHEEL),,--torch-backend cpu)
 endif
 
 .PHONY: setup demo check test soak clean
 setup: $(READY)
 
-$(READY): pyproject.toml constraints-cpu.txt
+$(READY): pyproject.toml constraints-cpu.txt overrides-cpu.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11")'
 	@echo "Setting up $(VENV) (about a minute, once)"
+	@$(if $(filter-out $(EXTRAS),$(PRESENT)),rm -rf $(VENV),true)
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make virtual environments: on Debian, apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.13,<0.14"
 	@$(UV) --editable ".[$(EXTRAS)]"

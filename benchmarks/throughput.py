@@ -14,7 +14,6 @@ Start-up is not counted. floor and ours alternate; `ratio` is the median of ours
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -28,8 +27,9 @@ import psutil
 
 from codemmlu import questions as question_room
 from codemmlu.engine import chat, sources
-from codemmlu.engine.placement import Resources, place
+from codemmlu.engine.placement import place
 from codemmlu.engine.vllm_engine import set_environment
+from codemmlu.plan import here
 from codemmlu.prompts import Prompt, render
 from codemmlu.recipe import ModelSettings, QuestionSettings
 from codemmlu.rows import Question
@@ -51,7 +51,7 @@ def prompts(arguments: argparse.Namespace) -> list[Prompt]:
 def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the job's engine is given on this machine."""
     settings = ModelSettings(source=arguments.model)
-    return place("model", settings, Resources(cpus=os.cpu_count() or 1)).arguments
+    return place("model", settings, here()).arguments
 
 
 def floor(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,13 +6,14 @@ when it is imported.
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.placement import Resources
+from codemmlu.engine.placement import Resources, built_for_cpu
 from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 
@@ -43,21 +44,24 @@ import ray  # noqa: E402  (after the line above)
 def join() -> Resources:
     """Joins the running cluster, or starts one on this machine that ends with this process."""
     if not ray.is_initialized():
+        on_terminate = signal.getsignal(signal.SIGTERM)
         # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         if _GIVEN or _HERE:
             _join(_GIVEN or "auto", quiet)  # auto finds the cluster's token, an address does not
         else:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-    total = ray.cluster_resources()
-    kinds = [name.removeprefix("accelerator_type:") for name in total if name.startswith("accelerator_type:")]
-    return Resources(int(total.get("GPU", 0)), kinds[0] if len(kinds) == 1 else None, int(total.get("CPU", 1)))
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    kinds = {name.partition(":")[2] for node in nodes for name in node if name.startswith("accelerator_type:")}
+    gpus = () if built_for_cpu() else tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1)
+    return Resources(gpus, kinds.pop() if len(kinds) == 1 else None, int(sum(node.get("CPU", 0) for node in nodes)))
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
     try:
         ray.init(address=address, **quiet)
-    except ConnectionError as error:
+    except (ConnectionError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
         why = str(error).splitlines()[0]
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
 
@@ -78,7 +82,7 @@ def lock(run: RunDir) -> Iterator[None]:
         holder = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0).remote()
     except ValueError:
         raise UserError(
-            f"out: another run is writing to {run.address}; wait for it, stop it, or give another `out`"
+            f"out: another run is writing to {run.shown}; wait for it, stop it, or give another `out`"
         ) from None
     try:
         yield
@@ -103,6 +107,6 @@ def refuse_unshared(run: RunDir) -> None:
     blind = [node["NodeManagerAddress"] for node, sees in zip(nodes, ray.get(seen), strict=True) if not sees]
     if blind:
         raise UserError(
-            f"out: {run.address} is not the same directory on every node ({blind[0]} does not see it); "
+            f"out: {run.shown} is not the same directory on every node ({blind[0]} does not see it); "
             "give a shared path or an s3:// or gs:// address"
         )

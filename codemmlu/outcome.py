@@ -40,7 +40,7 @@ def conclude(job: Job, run: RunDir, asks: dict[str, tuple[str, Ask]], loaded: Lo
         "comparisons": [],
         "submission": {"rows": lines, "blank": blanks},
         "failures": [{"task_id": t, "voter": v, "error": e} for t, v, e in failures[:1000]],
-        "out": run.address,
+        "out": run.shown,
     }
     run.write_table("voters.parquet", to_table((vote for one in votes.values() for vote in one), Vote))
     run.write_table("verdicts.parquet", to_table(verdicts, Verdict))
@@ -79,10 +79,11 @@ def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int) -> None:
             say(f"  and {failed - 10:,} more, in report.json under failures")
     blanks = report["submission"]["blank"]
     without = f", {blanks:,} of them without an answer" if blanks else ""
-    say(f"{run.address}/submission.csv has {report['submission']['rows']:,} rows{without}; report.json is beside it.")
+    say(f"{run.shown}/submission.csv has {report['submission']['rows']:,} rows{without}; report.json is beside it.")
     if failed:
         say(f"To ask the failed ones again: {job.again}")
     elif job.recipe.questions.source == "sample":
         say("Your own questions: python jobs/run.py recipes/demo.yaml questions.source=FILE.csv out=runs/mine")
     else:
-        say(f"Another model on the same questions: {job.again} models.NAME.source=MODEL out=runs/other")
+        model = next(iter(job.recipe.models))
+        say(f"Another model on the same questions: {job.again} models.{model}.source=MODEL out=DIRECTORY")

@@ -13,56 +13,79 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.pending import Pending
 from codemmlu.answering.worker import AnswerWorker
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.report.terminal import Terminal
-from codemmlu.run_dir import RunDir
+from codemmlu.run_dir import ISSUE, RunDir
 
 # How often an actor that died is replaced before the run stops: an engine that dies at once each time would go on
 # loading for ever.
 REPLACEMENTS = 3
 
 
+@dataclass(frozen=True)
+class Worker:
+    """What every actor of a pool is made from: how it opens its engine, what it asks, and the most choices it meets."""
+
+    open_engine: OpenEngine
+    settings: EngineSettings
+    asks: tuple[Ask, ...]
+    most_choices: int
+
+
 def ask_all(
-    terminal: Terminal,
-    run: RunDir,
-    pool: str,
-    pending: Pending,
-    asks: Sequence[Ask],
-    placement: Placement,
-    settings: EngineSettings,
-    open_engine: OpenEngine,
+    terminal: Terminal, run: RunDir, pool: str, due: int, blocks: Sequence[str], worker: Worker, placement: Placement
 ) -> None:
-    """Asks what is pending. Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt."""
-    _quiet()
-    blocks_in_flight = max(2, placement.in_flight * len(pending.blocks) // pending.due)
+    """Asks what is due. Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt."""
     mark = uuid.uuid4().hex
+    durable = 0
+    try:
+        with terminal.progress(pool, due) as progress, _without_actor_warning():
+            kept = _plan(run, pool, due, blocks, worker, placement, mark)
+            for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for counts in block.to_pylist():
+                    durable += counts["answers"]
+                    progress.advance(counts["answers"], counts["failed"])
+    except ray.exceptions.RayError as error:
+        raise _reason(error) from error
+    watchdog.wait_until_closed(mark)
+    if durable != due:
+        raise RuntimeError(f"{pool}: {due} asks went in and {durable} answers came out")
+
+
+def _plan(
+    run: RunDir, pool: str, due: int, blocks: Sequence[str], worker: Worker, placement: Placement, mark: str
+) -> ray.data.Dataset:
+    """The visible list of steps: names of blocks -> questions -> answers -> counts of what is durable."""
+    _quiet()
+    issue = run.read(ISSUE)
+    in_flight = max(2, placement.in_flight * len(blocks) // due)
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound an actor's restarts than arguments that it will drop in 2.64.
         warnings.simplefilter("ignore", ray.data.dataset.RayDeprecationWarning)
-        kept = (
+        return (
             # Not read_parquet: it joins small files, and a block is what becomes durable at once.
-            ray.data.from_items([{"block": name} for name in pending.blocks], override_num_blocks=len(pending.blocks))
+            ray.data.from_items([{"block": name} for name in blocks], override_num_blocks=len(blocks))
             .map_batches(read, fn_kwargs={"address": run.address}, batch_size=1, batch_format="pyarrow")
             .map_batches(
                 AnswerWorker,
-                fn_constructor_args=(open_engine, settings, tuple(asks), "test", mark),
+                fn_constructor_args=(*_fields(worker), "test", mark),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(
                     size=placement.replicas,
-                    max_tasks_in_flight_per_actor=blocks_in_flight,
-                    max_concurrent_calls_per_actor=blocks_in_flight,
+                    max_tasks_in_flight_per_actor=in_flight,
+                    max_concurrent_calls_per_actor=in_flight,
                 ),
                 num_cpus=0,  # an engine's own processes take the cores; reserving them would starve the other steps
                 num_gpus=placement.gpus_each,
@@ -71,23 +94,15 @@ def ask_all(
             )
             .map_batches(
                 keep,
-                fn_kwargs={"address": run.address, "folder": f"answers/{pool}"},
+                fn_kwargs={"address": run.address, "folder": f"answers/{pool}", "issue": issue},
                 batch_size=None,
                 batch_format="pyarrow",
             )
         )
-    durable = 0
-    try:
-        with _without_actor_warning(), terminal.progress(pool, pending.due) as progress:
-            for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for counts in block.to_pylist():
-                    durable += counts["answers"]
-                    progress.advance(counts["answers"], counts["failed"])
-    except ray.exceptions.RayError as error:
-        raise _reason(error) from error
-    watchdog.wait_until_closed(mark)
-    if durable != pending.due:
-        raise RuntimeError(f"{pool}: {pending.due} asks went in and {durable} answers came out")
+
+
+def _fields(worker: Worker) -> tuple[object, ...]:
+    return worker.open_engine, worker.settings, worker.asks, worker.most_choices
 
 
 def read(block: pa.Table, address: str) -> pa.Table:
@@ -95,13 +110,17 @@ def read(block: pa.Table, address: str) -> pa.Table:
     return RunDir(address).read_table(block["block"][0].as_py())
 
 
-def keep(block: pa.Table, address: str, folder: str) -> pa.Table:
+def keep(block: pa.Table, address: str, folder: str, issue: bytes) -> pa.Table:
     """Writes a block of answers to its own file and returns its counts.
 
-    The file's name follows from its keys, so a block that Ray runs twice is written once.
+    The file's name follows from its keys, so a block that Ray runs twice is written once. A block of a job that was
+    killed and re-issued meanwhile is dropped: the new job asks its questions itself.
     """
+    run = RunDir(address)
+    if run.read(ISSUE) != issue:
+        return pa.table({"answers": [0], "failed": [0]})
     name = hashlib.sha256("".join(sorted(str(key) for key in block["key"].to_pylist())).encode()).hexdigest()[:24]
-    RunDir(address).write_table(f"{folder}/{name}.parquet", block)
+    run.write_table(f"{folder}/{name}.parquet", block)
     failed = sum(status == "failed" for status in block["status"].to_pylist())
     return pa.table({"answers": [block.num_rows], "failed": [failed]})
 
@@ -116,7 +135,7 @@ def _reason(error: Exception) -> Exception:
         return UserError(mistake[1])
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
-    return EngineDied(f"the engines stopped: {why or (lines[-1] if lines else type(error).__name__)}")
+    return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")
 
 
 def _quiet() -> None:
@@ -152,4 +171,6 @@ def _without_actor_warning() -> Iterator[None]:
         yield
     finally:
         os.dup2(kept, 2)
-        copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open
+        copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open: then the thread ends with us
+        if not copier.is_alive():
+            os.close(kept)

@@ -12,7 +12,7 @@ from codemmlu.answering.asks import ask_of
 from codemmlu.answering.pending import known_keys
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
-from codemmlu.engine.placement import GIB, Placement, Resources, place
+from codemmlu.engine.placement import GIB, Placement, Resources, built_for_cpu, place
 from codemmlu.prompts import render
 from codemmlu.recipe import ModelSettings
 from codemmlu.rows import Question
@@ -49,7 +49,7 @@ def plan(job: Job) -> Outcome:
     refuse_deletable(recipe.out)
     loaded = question_room.load(recipe.questions)
     rows = [row for row in loaded.rows() if isinstance(row, Question)]
-    hardware = job.hardware or _here()
+    hardware = job.hardware or here()
     for line in describe(loaded):
         say(line)
     plans = [
@@ -57,7 +57,7 @@ def plan(job: Job) -> Outcome:
         for name, settings in recipe.models.items()
         if any(voter.model == name for voter in recipe.voters.values())
     ]
-    say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).address}")
+    say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
     for one in plans:
         say(_line(one))
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.again}")
@@ -71,10 +71,11 @@ def plan(job: Job) -> Outcome:
     return Outcome(report, 0)
 
 
-def _here() -> Resources:
+def here() -> Resources:
     """This machine, without starting anything on it; NVIDIA GPUs by their device files."""
     gpus = sum(name.removeprefix("nvidia").isdigit() for name in os.listdir("/dev") if name.startswith("nvidia"))
-    return Resources(gpus=gpus, cpus=len(os.sched_getaffinity(0)))
+    one_node = (gpus,) if gpus and not built_for_cpu() else ()
+    return Resources(one_node, cpus=len(os.sched_getaffinity(0)))
 
 
 def _model(job: Job, name: str, settings: ModelSettings, rows: list[Question], hardware: Resources) -> ModelPlan:
@@ -89,6 +90,7 @@ def _model(job: Job, name: str, settings: ModelSettings, rows: list[Question], h
         asks = {ask_of(voter, weights_digest(model, settings)) for voter in voters}
         answered, _ = known_keys(RunDir(job.recipe.out), name)
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
+        tokens = round(tokens * (1 - kept / max(1, len(asks) * len(rows))))
     size = model.weight_bytes if model else None
     kv = settings.cpu_kv_cache_gib if not placement.gpus_each else None
     return ModelPlan(

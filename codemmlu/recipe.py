@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from codemmlu.errors import UserError
 
@@ -58,7 +58,7 @@ class ModelSettings(_Settings):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Annotated[int, Field(ge=1)] = 2  # without a GPU: memory for the KV cache
     trust_remote_code: bool = False  # runs Python code that comes with the model
-    engine: dict[str, Any] = {}  # any other vLLM engine argument, by vLLM's own name
+    engine: dict[str, JsonValue] = {}  # any other vLLM engine argument, by vLLM's own name
 
     @model_validator(mode="after")
     def _engine_does_not_repeat(self) -> Self:

@@ -13,6 +13,7 @@ A file appears whole or not at all: local files are renamed into place, object s
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,18 @@ from pyarrow import fs
 from codemmlu.errors import UserError
 from codemmlu.rows import SCHEMA_VERSION
 
+ISSUE = ".issue"  # names the job that writes here now
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return "//" if match[0].startswith("//") else ""
+
 
 class RunDir:
-    """Reads and writes below one directory. It crosses to workers as its `address`, a plain string."""
+    """Reads and writes below one directory. It crosses to workers as its `address`, a plain string.
+
+    shown: the address for people, without the keys and options that an s3:// address may carry
+    """
 
     def __init__(self, out: str) -> None:
         try:
@@ -35,6 +45,7 @@ class RunDir:
             self.is_local = "://" not in out
             self.address = str(Path(out).expanduser().absolute()) if self.is_local else out.rstrip("/")
             self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
+            self.shown = self.address if self.is_local else re.sub(r"//[^/@]*@|\?.*", _hidden, self.address)
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
 
@@ -45,7 +56,7 @@ class RunDir:
             self.write(".probe", b"")
             self.filesystem.delete_file(self.path(".probe"))
         except OSError as error:
-            raise UserError(f"out: {self.address} cannot be written: {str(error).splitlines()[0]}") from None
+            raise UserError(f"out: {self.shown} cannot be written: {str(error).splitlines()[0]}") from None
 
     def path(self, *parts: str) -> str:
         """The full path of something in the run; a part that climbs out of it is a programming error."""
@@ -85,6 +96,11 @@ class RunDir:
             Path(temporary).unlink(missing_ok=True)
             raise
 
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        with self.filesystem.open_input_stream(self.path(name)) as source:
+            return bytes(source.read())
+
     def files(self, folder: str) -> list[str]:
         """The Parquet files in a folder of the run, as names for `read_table`, sorted."""
         found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
@@ -96,7 +112,7 @@ class RunDir:
         table = pq.read_table(self.path(name), columns=columns, filesystem=self.filesystem, partitioning=None)
         version = (table.schema.metadata or {}).get(b"codemmlu.schema", b"none").decode()
         if version != str(SCHEMA_VERSION):
-            raise UserError(f"{self.address}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
+            raise UserError(f"{self.shown}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
         return table
 
     def clear(self, folder: str) -> None:
@@ -116,9 +132,9 @@ class RunDir:
         except OSError as error:
             os.close(handle)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"out: {self.address} cannot be locked: {error.strerror}") from None
+                raise UserError(f"out: {self.shown} cannot be locked: {error.strerror}") from None
             raise UserError(
-                f"out: another run is writing to {self.address}; wait for it, stop it, or give another `out`"
+                f"out: another run is writing to {self.shown}; wait for it, stop it, or give another `out`"
             ) from None
         try:
             yield

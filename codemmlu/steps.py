@@ -4,6 +4,7 @@ questions -> questions/ -> pending/ -> [Ray Data: read blocks | answer | keep] -
 """
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from codemmlu import questions as question_room
 from codemmlu.answering.asks import Ask, ask_of
-from codemmlu.answering.pending import write_pending
+from codemmlu.answering.pending import survey, write_blocks
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
 from codemmlu.engine.placement import Placement, answer_settings, block_size, check_engine_arguments, place
@@ -22,10 +23,10 @@ from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
 from codemmlu.recipe import ModelSettings, Recipe, digest
 from codemmlu.rows import Question, Rejected, to_table
-from codemmlu.run_dir import RunDir
+from codemmlu.run_dir import ISSUE, RunDir
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
-# time left errs high, while the driver never holds more than this.
+# time left errs high, while reading holds no more than this.
 _CHUNK = 10_000
 
 
@@ -58,9 +59,10 @@ def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     recipe = job.recipe
     refuse_deletable(recipe.out)
     run = RunDir(recipe.out)
-    job.terminal.say(f"Run directory {run.address}")
+    job.terminal.say(f"Run directory {run.shown}")
     run.create()
     with _alone(run):
+        run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
         loaded = store_questions(recipe, run, job)
         pools = find_pools(recipe)
         run.write("recipe.yaml", recipe.as_yaml().encode())
@@ -140,8 +142,7 @@ def _alone(run: RunDir) -> Iterator[None]:
 
 
 def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: OpenEngine) -> None:
-    replicas = pool.settings.replicas or 1
-    pending = write_pending(run, pool.name, pool.asks, block_size(loaded.questions, replicas))
+    pending = survey(run, pool.name, pool.asks)
     if pending.kept:
         job.terminal.say(f"{pool.name}: {pending.kept:,} answers are here already and are not asked again")
     if not pending.due:
@@ -156,7 +157,9 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: Op
     placement = place(pool.name, pool.settings, resources)
     job.terminal.say(f"{pool.name}: asking {pending.due:,}; starting {placement} ({resources}), {pool.model.source}")
     settings = engine_settings(pool, placement, job.recipe.seed)
-    pipeline.ask_all(job.terminal, run, pool.name, pending, pool.asks, placement, settings, open_engine)
+    blocks = write_blocks(run, pool.name, pool.asks, block_size(pending.questions, placement))
+    worker = pipeline.Worker(open_engine, settings, pool.asks, loaded.most_choices)
+    pipeline.ask_all(job.terminal, run, pool.name, pending.due, blocks, worker, placement)
     run.clear(f"pending/{pool.name}")
 
 

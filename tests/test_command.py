@@ -132,7 +132,7 @@ def given(arguments: list[str]) -> Job:
 
 def test_options_may_stand_anywhere(recipe: str) -> None:
     job = given(["--dry-run", recipe, "seed=4", "--gpus", "2xT4", "out=elsewhere"])
-    assert (job.dry_run, job.hardware) == (True, Resources(gpus=2, gpu="T4"))
+    assert (job.dry_run, job.hardware) == (True, Resources((2,), "T4"))
     assert (job.recipe.seed, job.recipe.out) == (4, "elsewhere")
     plain = given([recipe])
     assert (plain.dry_run, plain.hardware) == (False, None)

@@ -1,6 +1,7 @@
 """What is still to be asked: the questions of a run against the durable answers it already has."""
 
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -14,15 +15,15 @@ PENDING = QUESTION.append(pa.field("asks", pa.list_(pa.string())))
 
 @dataclass(frozen=True)
 class Pending:
-    """What one pool has to do: `due` asks in the files `blocks`; `kept` answers are there already.
+    """What one pool has to do: `due` asks of `questions` questions; `kept` answers are there already.
 
-    retried: asks among the due whose earlier answer is a failed one.
+    retried: asks among the due whose earlier answer is a failed one
     """
 
     due: int
+    questions: int
     kept: int
     retried: int
-    blocks: tuple[str, ...]
 
 
 def stored_questions(run: RunDir) -> Iterator[Question]:
@@ -32,37 +33,40 @@ def stored_questions(run: RunDir) -> Iterator[Question]:
             yield question_from(row)
 
 
-def write_pending(run: RunDir, pool: str, asks: Iterable[Ask], block: int) -> Pending:
-    """Writes what has no durable answer as files of `block` questions, each with the names of the asks it is due.
-
-    A failed row is no answer: it is asked again.
-    """
-    asks = list(asks)
-    run.clear(f"pending/{pool}")
+def survey(run: RunDir, pool: str, asks: Sequence[Ask]) -> Pending:
+    """Counts what has no durable answer. A failed row is none: it is asked again."""
     answered, failed = known_keys(run, pool)
-    due = kept = retried = 0
+    due = questions = kept = retried = 0
+    for question in stored_questions(run):
+        missing = [key for key in (ask.key(question) for ask in asks) if key not in answered]
+        due += len(missing)
+        questions += bool(missing)
+        kept += len(asks) - len(missing)
+        retried += sum(key in failed for key in missing)
+    return Pending(due, questions, kept, retried)
+
+
+def write_blocks(run: RunDir, pool: str, asks: Sequence[Ask], block: int) -> tuple[str, ...]:
+    """Writes what `survey` counted as files of `block` questions, each with the names of the asks it is due."""
+    answered, _ = known_keys(run, pool)
+    run.clear(f"pending/{pool}")
+    folder = f"pending/{pool}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
     blocks: list[str] = []
     waiting: list[dict[str, object]] = []
+
+    def write() -> None:
+        blocks.append(f"{folder}/{len(blocks):06d}.parquet")
+        run.write_table(blocks[-1], pa.Table.from_pylist(waiting, schema=PENDING))
+        waiting.clear()
+
     for question in stored_questions(run):
-        keys = {ask.name: ask.key(question) for ask in asks}
-        missing = [name for name, key in keys.items() if key not in answered]
-        kept += len(keys) - len(missing)
-        retried += sum(keys[name] in failed for name in missing)
-        if missing:
-            due += len(missing)
+        if missing := [ask.name for ask in asks if ask.key(question) not in answered]:
             waiting.append({**asdict(question), "asks": missing})
         if len(waiting) == block:
-            blocks.append(_write_block(run, pool, len(blocks), waiting))
-            waiting = []
+            write()
     if waiting:
-        blocks.append(_write_block(run, pool, len(blocks), waiting))
-    return Pending(due, kept, retried, tuple(blocks))
-
-
-def _write_block(run: RunDir, pool: str, number: int, rows: list[dict[str, object]]) -> str:
-    name = f"pending/{pool}/{number:06d}.parquet"
-    run.write_table(name, pa.Table.from_pylist(rows, schema=PENDING))
-    return name
+        write()
+    return tuple(blocks)
 
 
 def known_keys(run: RunDir, pool: str) -> tuple[set[str], set[str]]:

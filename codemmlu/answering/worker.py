@@ -21,7 +21,7 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.direct import direct
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
-from codemmlu.errors import EngineDied
+from codemmlu.errors import EngineDied, UserError
 from codemmlu.prompts import render
 from codemmlu.rows import Answer, Question, question_from, to_table
 
@@ -32,12 +32,19 @@ class AnswerWorker:
     """Called by Ray Data with blocks of pending questions; yields one block of Answer rows for each."""
 
     def __init__(
-        self, open_engine: OpenEngine, settings: EngineSettings, asks: Sequence[Ask], split: str, mark: str
+        self,
+        open_engine: OpenEngine,
+        settings: EngineSettings,
+        asks: Sequence[Ask],
+        most_choices: int,
+        split: str,
+        mark: str,
     ) -> None:
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
         self._asks = {ask.name: ask for ask in asks}
+        self._most_choices = most_choices
         self._split = split
-        self._checked: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._checked: asyncio.Task[None] | None = None
         self._engine: Engine = open_engine(settings)
         # When the stream ends Ray lets the actor's process exit; multiprocessing's own exit handler, which was
         # registered before this one and so runs after it, would end the engine the hard way.
@@ -47,6 +54,7 @@ class AnswerWorker:
         """One pending block: QUESTION columns and `asks`, the names of what is still to be asked of each."""
         due = [(self._asks[name], question_from(row)) for row in block.to_pylist() for name in row["asks"]]
         try:
+            await self._check()
             answers = await asyncio.gather(*(self._answer(ask, question) for ask, question in due))
         except EngineDied as died:
             # Ray replaces an actor whose process ends and hands its blocks to the next one. An exception would end the
@@ -58,7 +66,6 @@ class AnswerWorker:
 
     async def _answer(self, ask: Ask, question: Question) -> Answer:
         """One question asked one way. What goes wrong with it is its own failed row, and stops no other."""
-        await self._check(ask, question)
         started, clock = time.time(), time.monotonic()
         told: dict[str, Any] = {"status": "failed", "letter": None, "readings": (), "error": None}
         try:
@@ -85,16 +92,24 @@ class AnswerWorker:
             **told,
         )
 
-    async def _check(self, ask: Ask, question: Question) -> None:
-        """Before the first real question: the engine proves on a tiny one that it can tell these letters apart.
+    async def _check(self) -> None:
+        """Before the first question: the engine proves on a tiny one that it can tell all letters in use apart.
 
         Raises UserError, which ends the run: no question could be answered.
         """
-        wanted = (ask.template, len(question.choices))
-        if wanted not in self._checked:
-            tiny = Question("check", None, "Which one?", ("this",) * wanted[1], None, "", 0)
-            self._checked[wanted] = asyncio.ensure_future(self._engine.check(render(tiny, ask.template)))
-        await self._checked[wanted]
+        if self._checked is None:
+            self._checked = asyncio.ensure_future(self._check_templates())
+        try:
+            await self._checked
+        except (EngineDied, UserError):
+            raise
+        except Exception as error:
+            raise UserError(f"not even a tiny question can be asked: {_encodable(repr(error))}") from error
+
+    async def _check_templates(self) -> None:
+        tiny = Question("check", None, "Which one?", ("this",) * self._most_choices, None, "", 0)
+        for template in sorted({ask.template for ask in self._asks.values()}):
+            await self._engine.check(render(tiny, template))
 
 
 def _encodable(text: str) -> str:

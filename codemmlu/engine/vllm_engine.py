@@ -65,7 +65,7 @@ class VllmEngine:
         self._source = settings.source
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()
-        self._letters: dict[tuple[str, str], int] = {}
+        self._letters: dict[tuple[str, str, str], int] = {}
 
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
@@ -73,6 +73,8 @@ class VllmEngine:
             reading = await self.score(prompt)
         except DoesNotFit as error:
             raise UserError(f"{self._source}: not even a tiny question fits: {error}; raise max_model_len") from None
+        if len(set(self._letters.values())) < len({letter for *_, letter in self._letters}):
+            raise UserError(f"{self._source}: two letters are the same token after this template; choose another")
         if not is_finite(reading):
             bad = [f"{letter} {value}" for letter, value in zip(prompt.letters, reading.logprobs, strict=True)]
             raise UserError(f"{self._source}: letters come back without a finite log-probability: {', '.join(bad)}")
@@ -82,14 +84,15 @@ class VllmEngine:
         text, tokens = chat.encode(self._tokenizer, prompt)
         if len(tokens) > self._room:
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
-        ids = [self._letter(text, tokens, prompt.before_letter, letter) for letter in prompt.letters]
+        ids = [self._letter(prompt, text, tokens, letter) for letter in prompt.letters]
         output = await self._generate(tokens, ids)
         found = output.outputs[0].logprobs[0]
         logprobs = tuple(float(found[i].logprob) for i in ids)
+        mass = sum(math.exp(value) for value in logprobs)
         return Reading(
             order=prompt.order,
             logprobs=logprobs,
-            mass=min(1.0, sum(math.exp(value) for value in logprobs)),
+            mass=1.0 if mass > 1 else mass,  # rounding may pass one; NaN stays NaN
             prompt_tokens=len(tokens),
             cached_tokens=output.num_cached_tokens or 0,
         )
@@ -110,27 +113,26 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
 
-    def _letter(self, text: str, tokens: list[int], before: str, letter: str) -> int:
-        """The token that the letter is after a prompt. It is found once per template: its prompts all end alike."""
-        if (before, letter) not in self._letters:
-            token = chat.letter_token(self._tokenizer, text, tokens, before + letter)
+    def _letter(self, prompt: Prompt, text: str, tokens: list[int], letter: str) -> int:
+        """The token that the letter is after a prompt. It is found once for all prompts that end alike."""
+        end = (text[-20:], prompt.before_letter, letter)
+        if end not in self._letters:
+            token = chat.letter_token(self._tokenizer, text, tokens, prompt.before_letter + letter)
             if token is None:
                 raise UserError(
                     f"{self._source}: the letter {letter} is not one token of its own after this template; "
                     "choose another voters.NAME.template"
                 )
-            self._letters[before, letter] = token
-        return self._letters[before, letter]
+            self._letters[end] = token
+        return self._letters[end]
 
 
 def _root_cause(error: Exception) -> str:
     """An engine process that fails says why in its log only: the last error line of what this process's stderr is."""
     said = str(error)
     if "root cause above" in said:
-        try:
-            lines = Path("/proc/self/fd/2").read_text(errors="replace").splitlines()
-        except OSError:
-            lines = []
+        log = Path("/proc/self/fd/2")
+        lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
         named = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
         said = named[0] if named else said
     return " ".join(said.split())[:600]

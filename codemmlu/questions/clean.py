@@ -1,7 +1,7 @@
 """Cleaning: a record becomes a Question, or is rejected with a reason. The rules, in the order they are applied:
 
 - Columns are found by name, upper or lower case: `task_id` (or `id`), `question`, `subject`, `answer`, and either
-  `choices` (a list; in CSV a JSON or Python list in a string, never evaluated) or one column per option (`A`, `B`, ...;
+  `choices` (a list; in CSV a JSON or Python list in a string, never evaluated) or one column per option (`A`, `B`, ... without a gap;
   `option_a` or `choice_a`; `option_1` or `choice_1`). `questions.columns` maps other names and goes before a column
   that has our name; a row that lacks the column it names is counted and said. `problem_description` (the Hub's
   fill_in_the_middle) goes before the question.
@@ -18,8 +18,10 @@
 """
 
 import ast
+import itertools
 import json
 import re
+import string
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -38,7 +40,8 @@ _DRESSED_LETTER = re.compile(
         [\s*_`"'(\[]*([A-Za-z])[\s*_`"')\].:]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-_OPTION_COLUMN = re.compile(r"(?:(?:option|choice)[ _]?)?([a-z])|(?:option|choice)[ _]?([0-9]{1,2})")
+_OPTION_COLUMN = re.compile(r"(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
+_LONGEST_ANSWER = 100  # characters; what is longer is no letter, and costs the pattern above quadratic time
 _NUMBER = re.compile(r"\s*([0-9]{1,3})(?:\.0)?\s*")  # pandas writes an index beside a missing one as 2.0
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -54,12 +57,21 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _as_json(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else _plain(value)
+
+
 def _is_blank(value: object) -> bool:
     return not _plain(value).strip()
 
 
 def _read_json(text: str) -> object:
-    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    return [_as_json(item) for item in value] if _is_flat(value) else value
+
+
+def _is_flat(value: object) -> bool:
+    return isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
 
 
 def _read_python(text: str) -> object:
@@ -93,14 +105,20 @@ def _parsed(text: str) -> object:
 
 
 def _option_columns(fields: Mapping[str, Any]) -> list[str]:
-    """The choices of a row with one column per option, in the order of their letters or numbers."""
-    found: dict[int, str] = {}
-    for name, value in fields.items():
-        if match := _OPTION_COLUMN.fullmatch(name):
-            found[ord(match[1]) - ord("a") if match[1] else int(match[2])] = _plain(value)
-    if not found:
+    """The choices of a row with one column per option, in the order of their letters or numbers.
+
+    Columns that say so (`option_a`, `choice_1`) count before single letters, and of those the run from A on: a letter
+    after a gap may well mean something else.
+    """
+    named = {match[1]: name for name in fields if (match := _OPTION_COLUMN.fullmatch(name))}
+    if len({key.isdigit() for key in named}) > 1:
+        raise _FaultyError("option columns with letters and with numbers")
+    in_order = sorted(named, key=lambda key: (len(key), key)) or list(
+        itertools.takewhile(fields.__contains__, string.ascii_lowercase)
+    )
+    if not in_order:
         raise _FaultyError("no choices")
-    texts = [found[place] for place in sorted(found)]
+    texts = [_plain(fields[named.get(key, key)]) for key in in_order]
     while texts and not texts[-1]:
         texts.pop()
     if "" in texts:
@@ -216,7 +234,7 @@ class Cleaner:
         if self._answers == "text":
             index = choices.index(text) if choices.count(text) == 1 else None
         elif self._answers == "letter":
-            match = _DRESSED_LETTER.fullmatch(text)
+            match = _DRESSED_LETTER.fullmatch(text) if len(text.strip()) <= _LONGEST_ANSWER else None
             if match and match[1].upper() not in names:
                 self._note(f"answer {match[1].upper()} of {len(choices)} choices: unlabelled", place)
                 return None

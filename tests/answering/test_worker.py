@@ -52,7 +52,7 @@ class Driven:
             engines.append(ScriptedEngine(script, settings))
             return engines[-1]
 
-        self.worker = AnswerWorker(open_engine, SETTINGS, asks or (ASK,), "test", "run")
+        self.worker = AnswerWorker(open_engine, SETTINGS, asks or (ASK,), 4, "test", "run")
         (self.engine,) = engines
 
     def tables(self, *blocks: pa.Table) -> list[list[pa.Table]]:
@@ -138,13 +138,13 @@ def test_a_reading_that_is_not_finite_is_a_failed_row_that_keeps_it() -> None:
     assert rows[1].prompt_tokens > 0
 
 
-def test_the_engine_is_checked_once_for_each_template_and_number_of_choices() -> None:
+def test_the_engine_is_checked_once_for_each_template_with_all_letters_in_use() -> None:
     three = question("t3", choices=("a", "b", "c"))
     driven = Driven(Script(seconds=0.01), ASK, OTHER)
     rows = driven.answers(asking(*(question(f"t{n}") for n in range(3))), asking(three, asks=[ASK, OTHER]))
     assert len(rows) == 5
-    assert sorted(len(prompt.letters) for prompt in driven.engine.checked) == [3, 3, 4]
-    assert len({prompt.prefill for prompt in driven.engine.checked if len(prompt.letters) == 3}) == 2
+    assert [len(prompt.letters) for prompt in driven.engine.checked] == [4, 4]
+    assert len({prompt.prefill for prompt in driven.engine.checked}) == 2
 
 
 def test_a_model_that_cannot_tell_letters_apart_ends_the_job_before_a_question_is_asked() -> None:
@@ -175,7 +175,7 @@ def open_engine(settings):
     return ScriptedEngine(Script(dies=("DIES",)), settings)
 
 async def drive():
-    worker = AnswerWorker(open_engine, SETTINGS, [ASK], "test", "run")
+    worker = AnswerWorker(open_engine, SETTINGS, [ASK], 4, "test", "run")
     for block in (asking(question("t1")), asking(question("t2", question="DIES"))):
         print([table.num_rows async for table in worker(block)], flush=True)
 

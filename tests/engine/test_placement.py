@@ -9,7 +9,8 @@ from codemmlu.engine.placement import GIB, Resources, answer_settings, block_siz
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
-T4, T4X2, H100X8 = Resources(1, "T4"), Resources(2, "T4", 4), Resources(8, "H100", 64)
+CPU = Resources(cpus=2)
+T4, T4X2, H100X8 = Resources((1,), "T4"), Resources((2,), "T4", 4), Resources((8,), "H100", 64)
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def test_as_many_engines_as_the_gpus_hold(
 @pytest.mark.parametrize(
     ("resources", "fields", "says"),
     [
-        (T4, {"tensor_parallel": 2}, "1 x 2 GPUs are asked for, there are 1"),
-        (T4X2, {"tensor_parallel": 2, "replicas": 2}, "2 x 2 GPUs are asked for, there are 2"),
-        (H100X8, {"replicas": 9}, "9 x 1 GPUs are asked for, there are 8"),
+        (T4, {"tensor_parallel": 2}, "1 x 2 GPUs are asked for, an engine's on one node; there are 1"),
+        (T4X2, {"tensor_parallel": 2, "replicas": 2}, "2 x 2 GPUs are asked for, an engine's on one node; there are 2"),
+        (H100X8, {"replicas": 9}, "9 x 1 GPUs are asked for, an engine's on one node; there are 8"),
     ],
 )
 def test_too_few_gpus_are_the_persons_mistake(resources: Resources, fields: dict[str, Any], says: str) -> None:
@@ -139,17 +140,28 @@ def test_settings_that_may_change_the_answer_are_part_of_the_key(fields: dict[st
 
 
 @pytest.mark.parametrize(
-    ("questions", "replicas", "size"),
-    [(0, 1, 8), (144, 1, 8), (3_483, 1, 54), (3_483, 2, 27), (100_000, 1, 512), (100_000, 8, 195), (10**7, 8, 512)],
+    ("questions", "resources", "size"),
+    [(0, CPU, 8), (144, CPU, 9), (3_483, CPU, 16), (10**7, CPU, 16), (1_253, H100X8, 9), (10**7, H100X8, 128)],
 )
-def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(questions: int, replicas: int, size: int) -> None:
-    assert block_size(questions, replicas) == size
+def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(
+    questions: int, resources: Resources, size: int
+) -> None:
+    placed = place("m", model(), resources)
+    assert block_size(questions, placed) == size
+    assert size * 4 <= max(32, placed.in_flight), "several blocks are in flight for every engine"
+
+
+def test_an_engine_stays_on_one_node() -> None:
+    nodes = Resources((3, 3), "L4")
+    assert place("m", model(tensor_parallel=2), nodes).replicas == 2
+    with pytest.raises(UserError, match=r"1 x 4 GPUs are asked for, an engine's on one node; there are 3 \+ 3"):
+        place("m", model(tensor_parallel=4), nodes)
 
 
 def test_simulated_hardware() -> None:
-    assert simulated("2xT4") == Resources(gpus=2, gpu="T4")
+    assert simulated("2xT4") == simulated("2xt4") == Resources((2,), "T4")
     assert str(simulated("8xH100-80GB")) == "8 x H100-80GB"
-    assert str(Resources(3)) == "3 x GPU"
+    assert str(Resources((2, 1))) == "3 x GPU"
     assert str(Resources(cpus=2)) == "2 CPU cores"
 
 

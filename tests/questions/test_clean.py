@@ -25,7 +25,7 @@ from tests.questions.asking import FOUR, asked, clean, refused
         (repr(["😀", "\x00\u200bé"]), ["😀", "\x00\u200bé"]),
         (r'["a\/b", "c"]', ["a/b", "c"]),
         ("[1, 2.50, 1e3]", ["1", "2.50", "1e3"]),
-        ("[true, null]", ["True", ""]),
+        ("[true, null]", ["true", ""]),
         ("[True, None, 'x']", ["True", "", "x"]),
         ("[NaN, Infinity]", ["NaN", "Infinity"]),
         ("['', ' ']", ["", " "]),
