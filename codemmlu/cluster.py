@@ -6,6 +6,7 @@ when it is imported.
 
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ _HERE = _started_here()
 if (_HERE or "127.0.0.1:").startswith("127.0.0.1:") and (_HERE or not _GIVEN):
     # Where this is 0, as it is on those systems, Ray stays on loopback instead of looking for an outer address.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+if not (_GIVEN or _HERE):
+    # Ray asks for a token even on loopback, and would leave one in the home directory that then locks every cluster
+    # started by hand. One for this process and its children is enough.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # A Ray of our own runs its workers at the priority of everything else: by default they, and so an engine on the CPU,
 # give way to whatever runs on the machine, and every core waits for the one that was taken away.
 os.environ.setdefault("RAY_worker_niceness", "0")

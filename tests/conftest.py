@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
 
 
+@contextmanager
+def head_node(*options: str) -> Iterator[None]:
+    """`ray start --head` on loopback, which jobs find by themselves; its own processes end with it, nobody else's."""
+    command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--block", *options]
+    with tempfile.TemporaryFile("w+") as said:
+        head = subprocess.Popen(command, env=LOOPBACK, stdout=said, stderr=subprocess.STDOUT)
+        for _ in range(600):
+            said.seek(0)
+            if "Ray runtime started" in said.read():
+                break
+            assert head.poll() is None, "ray start ended"
+            time.sleep(0.1)
+        yield
+        head.terminate()
+        head.wait(timeout=60)
+
+
 @pytest.fixture(scope="session")
 def running_ray() -> Iterator[None]:
-    """A cluster on loopback, which jobs find by themselves: joining it is quicker than starting one each."""
-    start = f"{RAY} start --head --node-ip-address=127.0.0.1 --port=26379 --num-cpus=2 --include-dashboard=false"
-    subprocess.run(start.split(), check=True, capture_output=True, env=LOOPBACK)
-    yield
-    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+    """A cluster for the jobs of all tests: joining it is quicker than starting one each."""
+    with head_node("--port=26379", "--include-dashboard=false"):
+        yield

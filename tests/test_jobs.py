@@ -109,7 +109,7 @@ def test_engine_that_always_dies_ends_the_run_and_keeps_the_rest(tmp_path: Path,
     run = CountedRun(tmp_path, 100, {"dies": ["#q5 "], "seconds": 0.1})
     done = run.run()
     assert done.code == 1
-    assert "not finished: the engines stopped" in done.err
+    assert "not finished: the run stopped" in done.err
     assert "to continue:" in done.err
     assert 0 < len(run.durable()) < 100
 

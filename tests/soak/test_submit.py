@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LOOPBACK, RAY
+from tests.conftest import RAY, head_node
 from tests.runs import ROOT
 
 pytestmark = pytest.mark.soak
@@ -17,11 +17,8 @@ pytestmark = pytest.mark.soak
 @pytest.fixture
 def dashboard() -> Iterator[str]:
     """A head node with its dashboard, which takes the jobs."""
-    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
-    start = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
-    subprocess.run(start, check=True, capture_output=True, env=LOOPBACK)
-    yield "http://127.0.0.1:8265"
-    subprocess.run([RAY, "stop", "--force"], check=True, capture_output=True)
+    with head_node():
+        yield "http://127.0.0.1:8265"
 
 
 def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
