@@ -5,7 +5,7 @@
 Three ways answer the same prompts, in the same order (longest first), with the same model and equal engine arguments,
 each in processes of its own:
 
-floor      plain `vllm.LLM.generate` over all prompts in one call
+floor      plain `vllm.LLM.generate` over all prompts in one call; like the others it tokenises on the clock
 ours       `jobs/answer.py`, from the first question submitted to the last durable row
 reference  transformers, one question at a time, as the reference project's notebooks do
 
@@ -32,7 +32,7 @@ from codemmlu.engine.vllm_engine import set_environment
 from codemmlu.plan import here
 from codemmlu.prompts import Prompt, render
 from codemmlu.recipe import ModelSettings, QuestionSettings
-from codemmlu.rows import Question
+from codemmlu.rows import Question, letters
 from codemmlu.run_dir import RunDir
 from codemmlu.steps import cache_folder
 
@@ -64,17 +64,23 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
 
     engine = LLM(model=model, disable_log_stats=True, use_tqdm_on_load=False, **given)
     tokenizer = engine.get_tokenizer()
-    inputs, samplings = [], []
-    for prompt in prompts(arguments):
-        text, tokens = chat.encode(tokenizer, prompt)
-        ids = [chat.letter_token(tokenizer, text, tokens, prompt.before_letter + letter) for letter in prompt.letters]
-        inputs.append(TokensPrompt(prompt_token_ids=tokens))
-        samplings.append(SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids))
-    engine.generate(inputs[-1:], samplings[-1:], use_tqdm=False)
+    asked = prompts(arguments)
+    text, tokens = chat.encode(tokenizer, asked[-1])
+    ids = [chat.letter_token(tokenizer, text, tokens, asked[-1].before_letter + letter) for letter in letters(26)]
+
+    def ask(some: list[Prompt]) -> int:
+        inputs = [TokensPrompt(prompt_token_ids=chat.encode(tokenizer, prompt)[1]) for prompt in some]
+        samplings = [
+            SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids[: len(prompt.order)])
+            for prompt in some
+        ]
+        engine.generate(inputs, samplings, use_tqdm=False)
+        return sum(len(one["prompt_token_ids"]) for one in inputs)
+
+    ask(asked[-1:])
     began = time.monotonic()
-    outputs = engine.generate(inputs, samplings, use_tqdm=False)
-    seconds = time.monotonic() - began
-    return {"questions": len(outputs), "seconds": seconds, "tokens": sum(len(i["prompt_token_ids"]) for i in inputs)}
+    counted = ask(asked)
+    return {"questions": len(asked), "seconds": time.monotonic() - began, "tokens": counted}
 
 
 def ours(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -109,16 +115,17 @@ def reference(arguments: argparse.Namespace) -> dict[str, Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(model_path)
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype="auto").eval()
-    inputs = [chat.encode(tokenizer, prompt)[1] for prompt in prompts(arguments)]
+    asked = prompts(arguments)
 
-    def ask(tokens: list[int]) -> None:
+    def ask(prompt: Prompt) -> int:
+        tokens = chat.encode(tokenizer, prompt)[1]
         model.generate(torch.tensor([tokens]), max_new_tokens=1, do_sample=False, pad_token_id=0)
+        return len(tokens)
 
-    ask(inputs[-1])
+    ask(asked[-1])
     began = time.monotonic()
-    for tokens in inputs:
-        ask(tokens)
-    return {"questions": len(inputs), "seconds": time.monotonic() - began, "tokens": sum(map(len, inputs))}
+    counted = sum(map(ask, asked))
+    return {"questions": len(asked), "seconds": time.monotonic() - began, "tokens": counted}
 
 
 WAYS = {"floor": floor, "ours": ours, "reference": reference}
@@ -154,7 +161,7 @@ def _watch_memory(process: psutil.Process, peak: list[int]) -> None:
             except psutil.Error:
                 continue
         peak[0] = max(peak[0], total)
-        time.sleep(15)  # reading the maps of a dozen processes is not free
+        time.sleep(30)  # reading the maps of a dozen processes is not free
 
 
 def main() -> None:

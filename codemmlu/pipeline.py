@@ -93,10 +93,13 @@ def _plan(
                 max_task_retries=REPLACEMENTS,
             )
             .map_batches(
-                keep,
-                fn_kwargs={"address": run.address, "folder": f"answers/{pool}", "issue": issue},
+                Keeper,
+                fn_constructor_args=(run.address, f"answers/{pool}", issue),
                 batch_size=None,
                 batch_format="pyarrow",
+                # An actor: its process is there before the first answer, while starting one takes cores from the engine.
+                compute=ray.data.ActorPoolStrategy(size=1),
+                num_cpus=0,
             )
         )
 
@@ -110,19 +113,25 @@ def read(block: pa.Table, address: str) -> pa.Table:
     return RunDir(address).read_table(block["block"][0].as_py())
 
 
-def keep(block: pa.Table, address: str, folder: str, issue: bytes) -> pa.Table:
-    """Writes a block of answers to its own file and returns its counts.
+class Keeper:
+    """Writes blocks of answers, each to its own file, and returns their counts.
 
-    The file's name follows from its keys, so a block that Ray runs twice is written once. A block of a job that was
+    A file's name follows from its keys, so a block that Ray runs twice is written once. A block of a job that was
     killed and re-issued meanwhile is dropped: the new job asks its questions itself.
     """
-    run = RunDir(address)
-    if run.read(ISSUE) != issue:
-        return pa.table({"answers": [0], "failed": [0]})
-    name = hashlib.sha256("".join(sorted(str(key) for key in block["key"].to_pylist())).encode()).hexdigest()[:24]
-    run.write_table(f"{folder}/{name}.parquet", block)
-    failed = sum(status == "failed" for status in block["status"].to_pylist())
-    return pa.table({"answers": [block.num_rows], "failed": [failed]})
+
+    def __init__(self, address: str, folder: str, issue: bytes) -> None:
+        self._run, self._folder, self._issue = RunDir(address), folder, issue
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """ANSWER rows in, one row of counts out."""
+        if self._run.read(ISSUE) != self._issue:
+            return pa.table({"answers": [0], "failed": [0]})
+        keys = "".join(sorted(str(key) for key in block["key"].to_pylist()))
+        name = hashlib.sha256(keys.encode()).hexdigest()[:24]
+        self._run.write_table(f"{self._folder}/{name}.parquet", block)
+        failed = sum(status == "failed" for status in block["status"].to_pylist())
+        return pa.table({"answers": [block.num_rows], "failed": [failed]})
 
 
 def _reason(error: Exception) -> Exception:

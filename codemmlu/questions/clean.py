@@ -3,8 +3,8 @@
 - Columns are found by name, upper or lower case: `task_id` (or `id`), `question`, `subject`, `answer`, and either
   `choices` (a list; in CSV a JSON or Python list in a string, never evaluated) or one column per option (`A`, `B`, ...
   without a gap; `option_a` or `choice_a`; `option_1` or `choice_1`). `questions.columns` maps other names and goes
-  before a column that has our name; a row that lacks the column it names is counted and said. `problem_description` (the Hub's
-  fill_in_the_middle) goes before the question.
+  before a column that has our name; a row that lacks the column it names is counted and said. `problem_description`
+  (the Hub's fill_in_the_middle) goes before the question.
 - With `questions.subjects`, rows of other subjects are passed over.
 - Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a repeated task_id.
 - Empty option columns at the end of a row are choices the question does not have; one in between is rejected.
