@@ -97,7 +97,7 @@ def _plan(
                 fn_constructor_args=(run.address, f"answers/{pool}", issue),
                 batch_size=None,
                 batch_format="pyarrow",
-                # An actor: its process is there before the first answer, while starting one takes cores from the engine.
+                # An actor: its process is there before the first answer. Starting one takes cores from the engine.
                 compute=ray.data.ActorPoolStrategy(size=1),
                 num_cpus=0,
             )
