@@ -2,21 +2,28 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.runs import job
+from tests.runs import ROOT, job
 
 pytestmark = pytest.mark.engine
 
 
+def masked(text: str) -> set[str]:
+    """Lines without what differs between machines: numbers, paths, the width of columns."""
+    return {" ".join(re.sub(r"/\S+|[\d.,]+", "#", line).split()) for line in text.splitlines()}
+
+
 def test_demo(tmp_path: Path) -> None:
-    done = job("run", "recipes/demo.yaml", f"out={tmp_path}/demo", "--json")
+    done = job("run", "recipes/demo.yaml", f"out={tmp_path}/demo")
     assert done.code == 0, done.err
-    (line,) = done.out.splitlines()
-    report = json.loads(line)
-    assert report == json.loads((tmp_path / "demo" / "report.json").read_text())
+    shown = (ROOT / "README.md").read_text().split("```")[1]
+    lasting = {line for line in masked(shown) if "questions/s" not in line}  # how often that is said depends
+    assert lasting <= masked(done.out), "the README shows what the demo does not print"
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
     voter = report["voters"]["direct"]
     assert (report["questions"], voter["answered"], voter["failed"]) == (144, 144, 0)
     assert 0.3 < voter["letter_mass"] <= 1

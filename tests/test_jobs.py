@@ -33,10 +33,12 @@ def test_whole_run(tmp_path: Path) -> None:
     assert voter["accuracy"] == voter["accuracy_answered"] == report["vote"]["accuracy"]
     assert {failure["task_id"] for failure in report["failures"]} == {"q7", "q9"}
 
-    again = run.run()  # only what failed is asked again
+    again = run.run("--json")  # only what failed is asked again
     assert again.code == 1
-    assert "39 answers are here already" in again.out
-    assert "2 questions failed before and are asked again" in again.out
+    (line,) = again.out.splitlines()
+    assert json.loads(line) == run.report()
+    assert "39 answers are here already" in again.err
+    assert "2 questions failed before and are asked again" in again.err
     asked = run.times_asked()
     assert {line for line, times in asked.items() if times > 1} == {"#q7 which is it?", "#q9 which is it?"}
     assert run.report()["voters"]["direct"]["answered"] == 39

@@ -41,8 +41,6 @@ def test_command_has_a_plan(command: str, tmp_path: Path) -> None:
     assert "Nothing was started" in done.out
 
 
-def test_what_the_demo_prints_is_what_is_shown() -> None:
-    """The words of the sample output are the program's own; its numbers are one machine's."""
-    shown = (ROOT / "README.md").read_text()
-    for words in ("smol: asking 144; starting 1 engine on the CPU", "are in after", "submission.csv has 144 rows"):
-        assert words in shown
+def test_no_blank_is_left_to_fill() -> None:
+    words = (ROOT / "README.md").read_text().replace("`", " ").split()
+    assert not {"FLOOR", "OURS", "RATIO", "REFERENCE", "TODO"} & set(words)

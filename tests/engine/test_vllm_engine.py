@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,7 @@ def engine(runner: asyncio.Runner) -> Iterator[VllmEngine]:
     one.close()  # twice does no harm
     watchdog.wait_until_closed("test-engine")
     assert not watchdog.marked("test-engine"), "the engine left processes behind"
+    os.environ.pop(watchdog.MARK)
 
 
 def ask(text: str, n: int, template: str = "codemmlu") -> Prompt:
