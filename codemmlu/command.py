@@ -64,7 +64,8 @@ def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to stop
     given = parser.parse_intermixed_args(arguments)
     again = shlex.join(["python", f"jobs/{name}.py", given.recipe, *given.overrides])
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell starts background jobs that ignore it
+        signal.signal(number, _interrupt)
     try:
         if given.gpus and not given.dry_run:
             raise UserError("--gpus plans for hardware that is not here: add --dry-run")

@@ -1,4 +1,4 @@
-"""The worker: the actor Ray Data hosts. It opens one engine and answers blocks of questions with it, all at once.
+"""The worker, of which the actor that Ray Data hosts is made: it opens one engine and answers blocks of questions.
 
 Every question of every block in flight is a coroutine of its own, so the engine's batch is kept full across blocks and
 never waits for the slowest question of one.
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class AnswerWorker:
-    """Called by Ray Data with blocks of pending questions; yields one block of Answer rows for each."""
+    """Called with blocks of pending questions; yields one block of Answer rows for each."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from tests.runs import CountedRun, descendants, finish, gone, kill, named
 pytestmark = pytest.mark.soak
 
 QUESTIONS = 400
-VICTIMS = {"driver": "", "worker": "AnswerWorker", "engine": "EngineCore"}
+VICTIMS = {"driver": "", "worker": "BlockWorker", "engine": "EngineCore"}
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
