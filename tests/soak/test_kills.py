@@ -38,6 +38,6 @@ def test_nothing_is_lost_or_doubled(victim: str, tmp_path: Path) -> None:
     twice = sum(times > 1 for times in run.times_asked().values())
     print(f"\n{victim}: {durable} durable and {asked} asked at the kill, {twice} asked twice")
     assert twice <= 64 + 16, "more was asked twice than can be in flight"
-    assert max(run.times_asked().values()) == 2
+    assert max(run.times_asked().values()) <= 2
     watchdog.wait_until_closed("")
     assert not watchdog.marked(""), "engine processes are left behind"
