@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-LOOPBACK = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
+# As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.
+ACTIVATED = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
+LOOPBACK = {**ACTIVATED, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

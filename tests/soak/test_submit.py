@@ -1,14 +1,13 @@
 """`ray job submit` to a cluster that `ray start --head` made, as the README has it."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RAY, head_node
+from tests.conftest import ACTIVATED, RAY, head_node
 from tests.runs import ROOT
 
 pytestmark = pytest.mark.soak
@@ -23,8 +22,7 @@ def dashboard() -> Iterator[str]:
 
 def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
     line = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--", *command]
-    environment = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(line, cwd=ROOT, env=ACTIVATED, capture_output=True, text=True, timeout=600)
 
 
 def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
