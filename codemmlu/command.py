@@ -53,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[str] | None = None) -> int:
     """Parses, runs the step, and turns what happened into an exit code."""
-    parser = argparse.ArgumentParser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
+    parser = _Parser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/demo.yaml")
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
