@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,11 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def head_node(*options: str) -> Iterator[None]:
+def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[None]:
     """`ray start --head` on loopback, which jobs find by themselves; its own processes end with it, nobody else's."""
     command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--block", *options]
     with tempfile.TemporaryFile("w+") as said:
-        head = subprocess.Popen(command, env=LOOPBACK, stdout=said, stderr=subprocess.STDOUT)
+        head = subprocess.Popen(command, env={**LOOPBACK, **environment}, stdout=said, stderr=subprocess.STDOUT)
         for _ in range(600):
             said.seek(0)
             if "Ray runtime started" in said.read():

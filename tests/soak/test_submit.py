@@ -1,6 +1,7 @@
 """`ray job submit` to a cluster that `ray start --head` made, as the README has it."""
 
 import json
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +13,21 @@ from tests.runs import ROOT
 
 pytestmark = pytest.mark.soak
 
+# As the README says, and whether the home directory has a token from another Ray or not: where it has one, `ray start`
+# asks for it by itself and `ray job submit` does not send it.
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
 
 @pytest.fixture
 def dashboard() -> Iterator[str]:
     """A head node with its dashboard, which takes the jobs."""
-    with head_node():
+    with head_node(environment=TOKEN):
         yield "http://127.0.0.1:8265"
 
 
 def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
     line = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--", *command]
-    return subprocess.run(line, cwd=ROOT, env=ACTIVATED, capture_output=True, text=True, timeout=600)
+    return subprocess.run(line, cwd=ROOT, env=ACTIVATED | TOKEN, capture_output=True, text=True, timeout=600)
 
 
 def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
