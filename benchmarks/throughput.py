@@ -28,13 +28,13 @@ import psutil
 from codemmlu import questions as question_room
 from codemmlu.engine import chat, sources
 from codemmlu.engine.placement import place
+from codemmlu.engine.sources import cache_folder
 from codemmlu.engine.vllm_engine import set_environment
 from codemmlu.plan import here
 from codemmlu.prompts import Prompt, render
 from codemmlu.recipe import ModelSettings, QuestionSettings
 from codemmlu.rows import Question, letters
 from codemmlu.run_dir import RunDir
-from codemmlu.steps import cache_folder
 
 TEMPLATE = "codemmlu"
 ROOT = Path(__file__).parents[1]

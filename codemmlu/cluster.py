@@ -6,16 +6,18 @@ when it is imported.
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from codemmlu.engine.placement import Resources, built_for_cpu
-from codemmlu.errors import UserError
+from codemmlu.errors import EngineDied, UserError
 from codemmlu.run_dir import RunDir
 
 
@@ -45,6 +47,7 @@ if not (_GIVEN or _HERE):
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray  # noqa: E402  (after the line above)
+import ray.data  # noqa: E402
 
 
 def join() -> Resources:
@@ -94,6 +97,57 @@ def lock(run: RunDir) -> Iterator[None]:
         yield
     finally:
         ray.kill(holder)
+
+
+def reason(error: Exception) -> Exception:
+    """What to tell the person: a mistake of theirs that a worker found, or why the engines are gone.
+
+    Of an error in an actor Ray brings back the traceback as text, and its type only there.
+    """
+    said = str(error)
+    if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", said):
+        return UserError(mistake[1])
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
+    return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")
+
+
+def quiet() -> None:
+    """Ray Data's own progress and plan descriptions: ours says the same for people."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = 0
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error also reaches us as one
+
+
+@contextmanager
+def without_actor_warning() -> Iterator[None]:
+    """Keeps one line of Ray's C++ core off stderr.
+
+    For every actor pool that may restart its actors Ray 2.60 prints an alarm about lost constructor arguments. They
+    are held by this process for as long as the pool lives. Nothing in Python can turn the line off.
+    """
+    kept, (source, sink) = os.dup(2), os.pipe()
+    os.dup2(sink, 2)
+    os.close(sink)
+
+    def copy() -> None:
+        with os.fdopen(source, "rb", buffering=0) as lines, os.fdopen(kept, "wb", buffering=0, closefd=False) as out:
+            while chunk := lines.read(2**16):
+                out.write(
+                    b"".join(x for x in chunk.splitlines(True) if b"constructor arguments in the object" not in x)
+                )
+
+    copier = threading.Thread(target=copy, daemon=True)
+    copier.start()
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open: then the thread ends with us
+        if not copier.is_alive():
+            os.close(kept)
 
 
 def refuse_unshared(run: RunDir) -> None:

@@ -9,7 +9,7 @@ from codemmlu.command import Job, Outcome
 from codemmlu.questions import Loaded
 from codemmlu.report import summary
 from codemmlu.report.submission import submission
-from codemmlu.report.terminal import voters_table
+from codemmlu.report.terminal import leakage_lines, voters_table
 from codemmlu.rows import Question, Rejected, Verdict, Vote, to_table
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.rules import decide
@@ -19,12 +19,13 @@ from codemmlu.voting.views import stored_answers, view
 def conclude(job: Job, run: RunDir, asks: dict[str, tuple[str, Ask]], loaded: Loaded) -> Outcome:
     """Votes on what is stored and writes what people came for. `asks`: voter to its pool and ask."""
     questions = sorted(stored_questions(run), key=lambda question: question.position)
-    voters, votes, failures = {}, {}, []
-    for voter in job.recipe.voters:
+    voters, votes, failures, looked_up = {}, {}, [], []
+    for voter, settings in job.recipe.voters.items():
         pool, ask = asks[voter]
         answers = stored_answers(run, pool, {ask.key(question) for question in questions})
-        votes[voter] = view(voter, ask, questions, answers)
+        votes[voter] = view(voter, settings, ask, questions, answers)
         voters[voter] = summary.voter_summary(questions, votes[voter], list(answers.values())) | {"ask": ask.name}
+        looked_up += [answer for answer in answers.values() if answer.verbatim is not None]
         failures += [(a.task_id, voter, a.error or "") for a in answers.values() if a.status == "failed"]
     verdicts, all_failed = _verdicts(job, questions, votes)
     lines, blanks = _submission(job, run, verdicts)
@@ -38,6 +39,7 @@ def conclude(job: Job, run: RunDir, asks: dict[str, tuple[str, Ask]], loaded: Lo
         "voters": voters,
         "vote": summary.vote_summary(job.recipe.vote.rule, questions, verdicts, all_failed),
         "comparisons": [],
+        "leakage": summary.leakage(questions, votes, looked_up),
         "submission": {"rows": lines, "blank": blanks},
         "failures": [{"task_id": t, "voter": v, "error": e} for t, v, e in failures[:1000]],
         "out": run.shown,
@@ -71,6 +73,8 @@ def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int) -> None:
     say("")
     job.terminal.show(voters_table(report))
     say("")
+    for line in leakage_lines(report):
+        say(line)
     if failed:
         say(f"{failed:,} answers failed:")
         for failure in report["failures"][:10]:
@@ -84,6 +88,6 @@ def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int) -> None:
         say(f"To ask the failed ones again: {job.again}")
     elif job.recipe.questions.source == "sample":
         say("Your own questions: python jobs/run.py recipes/demo.yaml questions.source=FILE.csv out=runs/mine")
-    else:
+    elif job.recipe.models:
         model = next(iter(job.recipe.models))
         say(f"Another model on the same questions: {job.again} models.{model}.source=MODEL out=DIRECTORY")

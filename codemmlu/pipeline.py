@@ -9,26 +9,20 @@ waits takes some of its cores (an idle Ray worker was measured at 0.7 % of one).
 
 import asyncio
 import hashlib
-import logging
-import os
-import re
-import threading
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
+from codemmlu import cluster
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.worker import AnswerWorker
+from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
-from codemmlu.engine.protocol import EngineSettings, OpenEngine
-from codemmlu.errors import EngineDied, UserError
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import ISSUE, RunDir
 
@@ -39,10 +33,9 @@ REPLACEMENTS = 3
 
 @dataclass(frozen=True)
 class Worker:
-    """What every actor of a pool is made from: how it opens its engine, what it asks, and the most choices it meets."""
+    """What every actor of a pool is made from: what it opens, what it asks, and the most choices it meets."""
 
-    open_engine: OpenEngine
-    settings: EngineSettings
+    tools: Tools
     asks: tuple[Ask, ...]
     most_choices: int
 
@@ -54,14 +47,14 @@ def ask_all(
     mark = uuid.uuid4().hex
     durable = 0
     try:
-        with terminal.progress(pool, due) as progress, _without_actor_warning():
+        with terminal.progress(pool, due) as progress, cluster.without_actor_warning():
             kept = _plan(run, pool, due, blocks, worker, placement, mark)
             for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for counts in block.to_pylist():
                     durable += counts["answers"]
                     progress.advance(counts["answers"], counts["failed"])
     except ray.exceptions.RayError as error:
-        raise _reason(error) from error
+        raise cluster.reason(error) from error
     watchdog.wait_until_closed(mark)
     if durable != due:
         raise RuntimeError(f"{pool}: {due} asks went in and {durable} answers came out")
@@ -71,7 +64,7 @@ def _plan(
     run: RunDir, pool: str, due: int, blocks: Sequence[str], worker: Worker, placement: Placement, mark: str
 ) -> ray.data.Dataset:
     """The visible list of steps: names of blocks -> read, answer, keep -> counts of what is durable."""
-    _quiet()
+    cluster.quiet()
     in_flight = max(2, placement.in_flight * len(blocks) // due)
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound an actor's restarts than arguments that it will drop in 2.64.
@@ -102,7 +95,7 @@ class BlockWorker:
 
     def __init__(self, worker: Worker, address: str, folder: str, issue: bytes, mark: str) -> None:
         self._run, self._folder, self._issue = RunDir(address), folder, issue
-        self._answer = AnswerWorker(worker.open_engine, worker.settings, worker.asks, worker.most_choices, "test", mark)
+        self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, "test", mark)
 
     async def __call__(self, names: pa.Table) -> AsyncIterator[pa.Table]:
         """The name of a block in, one row of counts out. Files are waited for beside the engine, not before it."""
@@ -119,54 +112,3 @@ class BlockWorker:
         self._run.write_table(f"{self._folder}/{name}.parquet", answers)
         failed = sum(status == "failed" for status in answers["status"].to_pylist())
         return pa.table({"answers": [answers.num_rows], "failed": [failed]})
-
-
-def _reason(error: Exception) -> Exception:
-    """What to tell the person: a mistake of theirs that a worker found, or why the engines are gone.
-
-    Of an error in an actor Ray brings back the traceback as text, and its type only there.
-    """
-    said = str(error)
-    if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", said):
-        return UserError(mistake[1])
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
-    return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")
-
-
-def _quiet() -> None:
-    """Ray Data's own progress and plan descriptions: ours says the same for people."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.max_consecutive_actor_init_deaths = 0
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error also reaches us as one
-
-
-@contextmanager
-def _without_actor_warning() -> Iterator[None]:
-    """Keeps one line of Ray's C++ core off stderr.
-
-    For every actor pool that may restart its actors Ray 2.60 prints an alarm about lost constructor arguments. They
-    are held by this process for as long as the pool lives. Nothing in Python can turn the line off.
-    """
-    kept, (source, sink) = os.dup(2), os.pipe()
-    os.dup2(sink, 2)
-    os.close(sink)
-
-    def copy() -> None:
-        with os.fdopen(source, "rb", buffering=0) as lines, os.fdopen(kept, "wb", buffering=0, closefd=False) as out:
-            while chunk := lines.read(2**16):
-                out.write(
-                    b"".join(x for x in chunk.splitlines(True) if b"constructor arguments in the object" not in x)
-                )
-
-    copier = threading.Thread(target=copy, daemon=True)
-    copier.start()
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open: then the thread ends with us
-        if not copier.is_alive():
-            os.close(kept)

@@ -12,12 +12,16 @@ from codemmlu.answering.asks import ask_of
 from codemmlu.answering.pending import known_keys
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
-from codemmlu.engine.placement import GIB, Placement, Resources, built_for_cpu, place
+from codemmlu.engine.placement import GIB, Placement, Resources, built_for_cpu, place, place_without_engine
+from codemmlu.engine.sources import cache_folder
+from codemmlu.errors import UserError
 from codemmlu.prompts import render
-from codemmlu.recipe import ModelSettings
+from codemmlu.recipe import DirectVoter, ModelSettings, RetrieveVoter, uses_examples
+from codemmlu.retrieval.store import kind_for, read_manifest
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
-from codemmlu.steps import cache_folder, describe, refuse_deletable, weights_digest
+from codemmlu.shelf import held_out_of
+from codemmlu.steps import NO_HOLDOUT, describe, refuse_deletable, weights_digest
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
 # reaches: rough on purpose, the plan says "about".
@@ -47,25 +51,34 @@ def plan(job: Job) -> Outcome:
     """Prints the plan. Raises UserError for everything that would stop the run before its first question."""
     recipe, say = job.recipe, job.terminal.say
     refuse_deletable(recipe.out)
-    loaded = question_room.load(recipe.questions)
+    held = held_out_of(recipe)
+    if recipe.questions.holdout and held is None:
+        say(NO_HOLDOUT)
+    loaded = question_room.load(recipe.questions, held)
     rows = [row for row in loaded.rows() if isinstance(row, Question)]
     hardware = job.hardware or here()
     for line in describe(loaded):
         say(line)
+    examples = _examples(job, held or frozenset())
     plans = [
-        _model(job, name, settings, rows, hardware)
+        _model(job, name, settings, rows, hardware, examples)
         for name, settings in recipe.models.items()
-        if any(voter.model == name for voter in recipe.voters.values())
+        if any(voter.pool == name for voter in recipe.voters.values())
     ]
     say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
+    if examples:
+        say(examples.line)
     for one in plans:
         say(_line(one))
+    if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
+        say(f"retrieve: {alone * len(rows):,} asks of the index; {place_without_engine(hardware)}")
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.again}")
     report: dict[str, Any] = {
         "questions": loaded.questions,
         "labelled": loaded.labelled,
         "rejected": loaded.rejected,
         "hardware": str(hardware),
+        "examples": examples.count if examples else None,
         "models": {one.name: _as_json(one) for one in plans},
     }
     return Outcome(report, 0)
@@ -78,25 +91,65 @@ def here() -> Resources:
     return Resources(one_node, cpus=len(os.sched_getaffinity(0)))
 
 
-def _model(job: Job, name: str, settings: ModelSettings, rows: list[Question], hardware: Resources) -> ModelPlan:
+@dataclass(frozen=True)
+class ExamplesPlan:
+    """The index a run would use."""
+
+    count: int
+    characters: float  # of one example, on average
+    line: str
+
+
+def _examples(job: Job, held: frozenset[str]) -> ExamplesPlan | None:
+    """None where nothing looks at examples."""
+    recipe, settings = job.recipe, job.recipe.examples
+    if not any(uses_examples(voter) for voter in recipe.voters.values()):
+        return None
+    where = RunDir(settings.index) if settings.index else RunDir(recipe.out).below("index")
+    manifest = read_manifest(where)
+    if settings.source is None:
+        if manifest is None:
+            raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
+        return ExamplesPlan(manifest.count, 0, f"examples: {manifest.count:,} in the index at {where.shown}")
+    rows, _ = question_room.read_examples(settings, held)
+    characters = sum(len(row.question) + sum(map(len, row.choices)) for row in rows) / len(rows)
+    kind = kind_for(settings.kind, len(rows))
+    state = "stands there, and is checked when the run starts" if manifest else "is made"
+    line = (
+        f"examples: {len(rows):,} with an answer from {settings.source}; an index ({kind}, {settings.embedder.source}) "
+        f"{state} at {where.shown}"
+    )
+    return ExamplesPlan(len(rows), characters, line)
+
+
+def _model(
+    job: Job,
+    name: str,
+    settings: ModelSettings,
+    rows: list[Question],
+    hardware: Resources,
+    examples: ExamplesPlan | None,
+) -> ModelPlan:
     placement = place(name, settings, hardware)
-    voters = [voter for voter in job.recipe.voters.values() if voter.model == name]
-    templates = sorted({voter.template for voter in voters})
-    characters = sum(len(render(row, t).messages[0].content) for row in rows for t in templates)
-    tokens = round(characters / _CHARACTERS_PER_TOKEN)
+    voters = [v for v in job.recipe.voters.values() if isinstance(v, DirectVoter) and v.model == name]
+    prompts = sorted({(voter.template, voter.examples) for voter in voters})
+    characters = sum(len(render(row, template).messages[0].content) for row in rows for template, _ in prompts)
+    shown = sum(count for _, count in prompts) * len(rows)
+    tokens = round((characters + shown * (examples.characters if examples else 0)) / _CHARACTERS_PER_TOKEN)
     model = kept = None
     if not sources.is_on_hub(settings.source):
         model = sources.inspect(settings.source, settings.revision, cache_folder())
-        asks = {ask_of(voter, weights_digest(model, settings)) for voter in voters}
+        # What an ask with examples has answered is known once their index is checked.
+        asks = {ask_of(voter, weights_digest(model, settings), None) for voter in voters if not voter.examples}
         answered, _ = known_keys(RunDir(job.recipe.out), name)
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
-        tokens = round(tokens * (1 - kept / max(1, len(asks) * len(rows))))
+        tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))
     size = model.weight_bytes if model else None
     kv = settings.cpu_kv_cache_gib if not placement.gpus_each else None
     return ModelPlan(
         name,
         settings.source,
-        len(rows) * len(templates),
+        len(rows) * len(prompts),
         kept,
         tokens,
         placement,

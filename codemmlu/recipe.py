@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from codemmlu.errors import UserError
 
@@ -23,10 +33,9 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class QuestionSettings(_Settings):
-    """Where the questions are and how they are read. See `codemmlu/questions/clean.py` for the cleaning rules."""
+class _SourceSettings(_Settings):
+    """Where rows are and how they are read. See `codemmlu/questions/clean.py` for the cleaning rules."""
 
-    source: str = "sample"  # sample | path | glob | s3://... | gs://... | OWNER/NAME on the Hub
     limit: Annotated[int, Field(ge=1)] | None = None  # the first n accepted rows, in file order
     subjects: tuple[str, ...] | None = None  # None: all
     columns: dict[Literal["task_id", "question", "choices", "answer", "subject"], str] = {}  # our name: theirs
@@ -42,6 +51,46 @@ class QuestionSettings(_Settings):
         except LookupError:
             raise ValueError(f"encoding: there is no {self.encoding!r}; try utf-8-sig or cp1252") from None
         return self
+
+
+class HoldoutSettings(_Settings):
+    """`n` labelled questions, chosen by a seeded hash, are asked; all others of the same source are examples."""
+
+    n: Annotated[int, Field(ge=1)]
+    seed: int = 0
+
+
+class QuestionSettings(_SourceSettings):
+    """The questions that are asked."""
+
+    source: str = "sample"  # sample | path | glob | s3://... | gs://... | OWNER/NAME on the Hub
+    holdout: HoldoutSettings | None = None  # where examples.source is the same: which of its rows are asked
+
+
+class EmbedderSettings(_Settings):
+    """The sentence-transformers model that turns texts into vectors."""
+
+    source: str = "embedded"  # embedded | OWNER/NAME on the Hub | directory
+    revision: str | None = None  # Hub only
+    batch_size: Annotated[int, Field(ge=1)] = 32  # texts in one forward pass
+    device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda)$")] = "cpu"
+
+
+class ExampleSettings(_SourceSettings):
+    """Solved questions: what is indexed, and which of them a question is shown."""
+
+    source: str | None = None  # as questions.source; None: `index` names one that stands already, or there is none
+    index: str | None = None  # the index directory or address; None: in the run directory
+    embedder: EmbedderSettings = EmbedderSettings()
+    text: Literal["question", "question+choices"] = "question"  # what is embedded, of examples and of questions
+    kind: Literal["auto", "exact", "hnsw", "ivfpq"] = "auto"  # auto: by size
+    shard: Annotated[int, Field(ge=1)] = 200_000  # examples in one FAISS file
+    # Never shown: the question itself by task_id; `same`: nor one with the same text. None: same where labels are.
+    exclude: Literal["same", "task_id"] | None = None
+    near_duplicates: Literal["keep", "drop"] = "keep"  # drop: nor one at a similarity of 0.97 and more
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = -1.0  # cosine, below which no example is shown
+    diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0  # maximal marginal relevance: 0 takes the nearest
+    tokens: Annotated[int, Field(ge=1)] = 2000  # of all examples in one prompt together; what is longer is left out
 
 
 class ModelSettings(_Settings):
@@ -76,12 +125,51 @@ class ModelSettings(_Settings):
         return self
 
 
-class VoterSettings(_Settings):
-    """A voter: which model is asked, by which method, in which words."""
+class DirectVoter(_Settings):
+    """Shown the question, a model says a letter."""
 
-    model: str
     method: Literal["direct"] = "direct"
+    model: str
     template: Literal["codemmlu", "reference"] = "codemmlu"
+    examples: Annotated[int, Field(ge=0, le=32)] = 0  # solved examples shown before the question, best last
+
+    @property
+    def pool(self) -> str:
+        """What answers: engines of this name."""
+        return self.model
+
+
+class RetrieveVoter(_Settings):
+    """The solved examples nearest to a question say which choice is right. No engine is asked."""
+
+    method: Literal["retrieve"]
+    neighbours: Annotated[int, Field(ge=1, le=256)] = 32
+    abstain_below: Annotated[float, Field(ge=-1, le=1)] = (
+        0.5  # cosine of the nearest example; 0 or less: always answers
+    )
+
+    @property
+    def pool(self) -> str:
+        """What answers: workers without an engine."""
+        return self.method
+
+
+def _method(value: Any) -> str:
+    return str(value.get("method", "direct") if isinstance(value, dict) else value.method)
+
+
+VoterSettings = Annotated[
+    Annotated[DirectVoter, Tag("direct")] | Annotated[RetrieveVoter, Tag("retrieve")],
+    Discriminator(_method),
+]
+
+
+_METHODS = ("direct", "retrieve")
+
+
+def uses_examples(voter: DirectVoter | RetrieveVoter) -> bool:
+    """Whether a voter looks at solved examples, and so needs an index of them."""
+    return isinstance(voter, RetrieveVoter) or voter.examples > 0
 
 
 class VoteSettings(_Settings):
@@ -102,6 +190,7 @@ class Recipe(_Settings):
     out: str
     seed: int = 0
     questions: QuestionSettings = QuestionSettings()
+    examples: ExampleSettings = ExampleSettings()
     models: dict[Name, ModelSettings] = {}
     voters: dict[Name, VoterSettings]
     vote: VoteSettings = VoteSettings()
@@ -112,9 +201,15 @@ class Recipe(_Settings):
         if not self.voters:
             raise ValueError("voters: at least one is needed")
         for name, voter in self.voters.items():
-            if voter.model not in self.models:
+            if isinstance(voter, DirectVoter) and voter.model not in self.models:
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
+            if isinstance(voter, RetrieveVoter) and voter.pool in self.models:
+                raise ValueError(
+                    f"models.{voter.pool}: voters.{name} keeps its answers under that name; choose another"
+                )
+            if uses_examples(voter) and not (self.examples.source or self.examples.index):
+                raise ValueError(f"voters.{name}: needs solved examples; give examples.source, or examples.index")
         if not self.out.strip():
             raise ValueError("out: the run needs a directory")
         return self
@@ -214,11 +309,16 @@ def _choose(voters: Any, chosen: list[Any]) -> Any:
 
 
 def _fault(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    location = list(error["loc"])
+    if location[:1] == ["voters"] and location[2:3] and location[2] in _METHODS:
+        del location[2]  # which of the voters' kinds it is: no key of the recipe
+    place = ".".join(str(part) for part in location if part != "[key]")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place}: there is no such key"
     if error["type"] == "missing":
         return f"{place}: is missing"
+    if error["type"] == "union_tag_invalid":
+        return f"{place}.method: there is no {error['ctx']['tag']!r}; methods: {', '.join(_METHODS)}"
     shown = "" if error["type"] == "value_error" else f" (it is {str(error['input'])[:80]!r})"
     return f"{place}: {message}{shown}" if place else message

@@ -1,4 +1,4 @@
-"""The rows that travel through a run: Question, Reading, Turn, Answer, Vote, Verdict, with their arrow schemas.
+"""The rows that travel through a run: Question, Answer with its parts, Vote, Verdict, with their arrow schemas.
 
 Every step reads and writes these and nothing else. A row's schema carries `SCHEMA_VERSION` in its metadata, so that a
 run directory written by another version is refused instead of misread.
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_CHOICES = 26
 
 Status = Literal["answered", "abstained", "failed"]
@@ -76,10 +76,20 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A solved example that an ask looked at, and how near it is to the question: cosine, in [-1, 1]."""
+
+    task_id: str
+    similarity: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """What one ask gave for one question: every raw reading, so that voters can be computed without asking again.
 
     letter: the ask's own uncalibrated answer
+    retrieved: the examples it was given, nearest first; nearest: the similarity of the nearest example there is, shown
+    or not; verbatim: whether an example has the same text. Both null for asks that look at no example.
     started, seconds: Unix time of the ask, and wall time from there to its last token
     """
 
@@ -91,6 +101,9 @@ class Answer:
     letter: str | None
     readings: tuple[Reading, ...]
     turns: tuple[Turn, ...]
+    retrieved: tuple[Neighbour, ...]
+    nearest: float | None
+    verbatim: bool | None
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
@@ -179,6 +192,9 @@ ANSWER = _schema(
         ("letter", pa.string()),
         ("readings", pa.list_(_READING)),
         ("turns", pa.list_(_TURN)),
+        ("retrieved", pa.list_(pa.struct([("task_id", pa.string()), ("similarity", pa.float32())]))),
+        ("nearest", pa.float32()),
+        ("verbatim", pa.bool_()),
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
         ("generated_tokens", pa.int64()),
@@ -233,4 +249,6 @@ def answer_from(row: Mapping[str, Any]) -> Answer:
     readings = tuple(
         Reading(**{**r, "order": tuple(r["order"]), "logprobs": tuple(r["logprobs"])}) for r in row["readings"]
     )
-    return Answer(**{**row, "readings": readings, "turns": tuple(Turn(**t) for t in row["turns"])})
+    turns = tuple(Turn(**turn) for turn in row["turns"])
+    retrieved = tuple(Neighbour(**neighbour) for neighbour in row["retrieved"])
+    return Answer(**{**row, "readings": readings, "turns": turns, "retrieved": retrieved})

@@ -5,6 +5,7 @@
     rejected.parquet    rows that could not be asked, with reason, file and line
     pending/<pool>/     what the present issue still has to ask, one file a block
     answers/<pool>/     one row per question and ask, one file a block
+    index/              the index of solved examples, where a voter looks at some
     voters.parquet verdicts.parquet submission.csv report.json
 
 A file appears whole or not at all: local files are renamed into place, object stores get a file in one piece.
@@ -48,6 +49,11 @@ class RunDir:
             self.shown = self.address if self.is_local else re.sub(r"//[^/@]*@|\?.*", _hidden, self.address)
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
+
+    def below(self, name: str) -> "RunDir":
+        """A folder of the run as a directory of its own."""
+        place, options, rest = self.address.partition("?")
+        return RunDir(f"{place.rstrip('/')}/{name}{options}{rest}")
 
     def create(self) -> None:
         """Makes the directory, and proves that it can be written."""

@@ -1,42 +1,58 @@
 """The steps of a run, one function per job: each takes the job and gives back its outcome.
 
-questions -> questions/ -> pending/ -> [Ray Data: read blocks | answer | keep] -> answers/ -> votes -> the outcome
+examples -> [Ray Data: embed | shards] -> index/
+questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer | keep] -> answers/ -> votes -> outcome
 """
 
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 
 from codemmlu import questions as question_room
-from codemmlu.answering.asks import Ask, ask_of
+from codemmlu.answering.asks import Ask, View, ask_of
 from codemmlu.answering.pending import survey, write_blocks
+from codemmlu.answering.worker import Tools
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
-from codemmlu.engine.placement import Placement, answer_settings, block_size, check_engine_arguments, place
+from codemmlu.engine.placement import (
+    WORKER_CORES,
+    Placement,
+    answer_settings,
+    block_size,
+    check_engine_arguments,
+    place,
+    place_without_engine,
+)
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
 from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
 from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
-from codemmlu.recipe import ModelSettings, Recipe, digest
+from codemmlu.recipe import ModelSettings, Recipe, RetrieveVoter, digest, uses_examples
 from codemmlu.rows import Question, Rejected, to_table
 from codemmlu.run_dir import ISSUE, RunDir
+from codemmlu.shelf import Shelf, find_shelf, held_out_of
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.
 _CHUNK = 10_000
 
+NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
+
 
 @dataclass(frozen=True)
 class Pool:
-    """One model and the asks behind its voters. A pool is one set of engines and one folder of answers."""
+    """One model and the asks behind its voters. A pool is one set of engines and one folder of answers.
+
+    settings, model: None in the pool that asks no model and looks examples up only
+    """
 
     name: str
-    settings: ModelSettings
-    model: sources.Model
+    settings: ModelSettings | None
+    model: sources.Model | None
     by_voter: dict[str, Ask]
 
     @property
@@ -46,34 +62,63 @@ class Pool:
 
 
 def whole_run(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
-    """Everything a recipe asks for. So far that is answering; what is done is skipped by each step itself."""
+    """Everything a recipe asks for: `answer` makes the index that it needs; what is done is skipped by each step."""
     return answer(job, open_engine)
+
+
+def index(job: Job) -> Outcome:
+    """Makes the index of solved examples, or says that it stands already."""
+    if job.recipe.examples.source is None:
+        raise UserError("examples.source: the recipe names no examples to make an index of")
+    if job.dry_run:
+        return _planned(job)
+    with _run(job) as run:
+        shelf = find_shelf(job, run, labelled=True)
+    report = shelf.manifest.model_dump(exclude={"shards", "weights"}) | {"index": shelf.index.shown}
+    job.terminal.say(f"To answer with it: {job.again.replace('jobs/index.py', 'jobs/run.py')}")
+    return Outcome(report, 0)
 
 
 def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     """Asks every voter's questions of its model, then votes and reports. What is there already is not asked again."""
     if job.dry_run:
-        from codemmlu.plan import plan
-
-        return plan(job)
+        return _planned(job)
     recipe = job.recipe
-    refuse_deletable(recipe.out)
-    run = RunDir(recipe.out)
+    with _run(job) as run:
+        run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
+        loaded = store_questions(recipe, run, job)
+        needed = any(uses_examples(voter) for voter in recipe.voters.values())
+        shelf = find_shelf(job, run, loaded.labelled > 0) if needed else None
+        pools = find_pools(recipe, shelf.view if shelf else None)
+        run.write("recipe.yaml", recipe.as_yaml().encode())
+        for pool in pools:
+            _ask_pool(job, run, pool, loaded, open_engine, shelf)
+        return conclude(job, run, {voter: (p.name, ask) for p in pools for voter, ask in p.by_voter.items()}, loaded)
+
+
+def _planned(job: Job) -> Outcome:
+    from codemmlu.plan import plan
+
+    return plan(job)
+
+
+@contextmanager
+def _run(job: Job) -> Iterator[RunDir]:
+    """The run directory, this job's alone."""
+    refuse_deletable(job.recipe.out)
+    run = RunDir(job.recipe.out)
     job.terminal.say(f"Run directory {run.shown}")
     run.create()
     with _alone(run):
-        run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
-        loaded = store_questions(recipe, run, job)
-        pools = find_pools(recipe)
-        run.write("recipe.yaml", recipe.as_yaml().encode())
-        for pool in pools:
-            _ask_pool(job, run, pool, loaded, open_engine)
-        return conclude(job, run, {voter: (p.name, ask) for p in pools for voter, ask in p.by_voter.items()}, loaded)
+        yield run
 
 
 def store_questions(recipe: Recipe, run: RunDir, job: Job) -> Loaded:
     """Reads and cleans the questions into questions/ and rejected.parquet, and says what was found."""
-    loaded = question_room.load(recipe.questions)
+    held = held_out_of(recipe)
+    if recipe.questions.holdout and held is None:
+        job.terminal.say(NO_HOLDOUT)
+    loaded = question_room.load(recipe.questions, held)
     rejected: list[Rejected] = []
     chunk: list[Question] = []
     files = 0
@@ -101,17 +146,23 @@ def describe(loaded: Loaded) -> list[str]:
     return [head, *(f"  {note}" for note in loaded.notes())]
 
 
-def find_pools(recipe: Recipe) -> list[Pool]:
-    """The models that are asked, each proved to be there, with the asks of its voters. Raises UserError."""
+def find_pools(recipe: Recipe, view: View | None) -> list[Pool]:
+    """The models that are asked, each proved to be there, with the asks of its voters. Raises UserError.
+
+    view: on the examples, for voters that look at some
+    """
     pools = []
+    alone = {voter: v for voter, v in recipe.voters.items() if isinstance(v, RetrieveVoter)}
+    for name in sorted({voter.pool for voter in alone.values()}):
+        pools.append(Pool(name, None, None, {voter: ask_of(v, "", view) for voter, v in alone.items()}))
     for name, settings in recipe.models.items():
-        voters = {voter: v for voter, v in recipe.voters.items() if v.model == name}
+        voters = {voter: v for voter, v in recipe.voters.items() if v.pool == name}
         if not voters:
             continue
         check_engine_arguments(name, settings)
-        model = sources.inspect(settings.source, settings.revision, cache_folder())
+        model = sources.inspect(settings.source, settings.revision, sources.cache_folder())
         weights = weights_digest(model, settings)
-        by_voter = {voter: ask_of(v, weights) for voter, v in voters.items()}
+        by_voter = {voter: ask_of(v, weights, view) for voter, v in voters.items()}
         pools.append(Pool(name, settings, model, by_voter))
     return pools
 
@@ -119,13 +170,6 @@ def find_pools(recipe: Recipe) -> list[Pool]:
 def weights_digest(model: sources.Model, settings: ModelSettings) -> str:
     """What an ask knows of its model: the files, and the settings that change its numbers."""
     return digest(model.fingerprint, answer_settings(settings))
-
-
-def cache_folder() -> str:
-    """Where models that were made (not downloaded by the Hub's client) are kept; each node has its own."""
-    if chosen := os.environ.get("CODEMMLU_CACHE"):
-        return str(Path(chosen).absolute())
-    return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codemmlu")
 
 
 @contextmanager
@@ -141,7 +185,7 @@ def _alone(run: RunDir) -> Iterator[None]:
         yield
 
 
-def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: OpenEngine) -> None:
+def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: OpenEngine, shelf: Shelf | None) -> None:
     pending = survey(run, pool.name, pool.asks)
     if pending.kept:
         job.terminal.say(f"{pool.name}: {pending.kept:,} answers are here already and are not asked again")
@@ -150,15 +194,23 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: Op
         return
     if pending.retried:
         job.terminal.say(f"{pool.name}: {pending.retried:,} questions failed before and are asked again")
-    from codemmlu import cluster, pipeline  # in this order: see cluster
+    from codemmlu import cluster, indexing, pipeline  # in this order: see cluster
 
     resources = cluster.join()
     cluster.refuse_unshared(run)
-    placement = place(pool.name, pool.settings, resources)
-    job.terminal.say(f"{pool.name}: asking {pending.due:,}; starting {placement} ({resources}), {pool.model.source}")
-    settings = engine_settings(pool, placement, job.recipe.seed)
+    if pool.model and pool.settings:
+        placement = place(pool.name, pool.settings, resources)
+        source = f", {pool.model.source}"
+        tools = Tools(open_engine, engine_settings(pool.model, placement, job.recipe.seed))
+    else:
+        placement, source, tools = place_without_engine(resources), "", Tools(None, None)
+    if shelf and any(ask.neighbours for ask in pool.asks):
+        shared = indexing.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
+        threads = 1 if pool.model else min(resources.cpus, WORKER_CORES)
+        tools = replace(tools, open_library=partial(indexing.open_shared, shared, threads))
+    job.terminal.say(f"{pool.name}: asking {pending.due:,}; starting {placement} ({resources}){source}")
     blocks = write_blocks(run, pool.name, pool.asks, block_size(pending.questions, placement))
-    worker = pipeline.Worker(open_engine, settings, pool.asks, loaded.most_choices)
+    worker = pipeline.Worker(tools, pool.asks, loaded.most_choices)
     pipeline.ask_all(job.terminal, run, pool.name, pending.due, blocks, worker, placement)
     run.clear(f"pending/{pool.name}")
 
@@ -173,12 +225,12 @@ def refuse_deletable(out: str) -> None:
         )
 
 
-def engine_settings(pool: Pool, placement: Placement, seed: int) -> EngineSettings:
+def engine_settings(model: sources.Model, placement: Placement, seed: int) -> EngineSettings:
     """What crosses to the actor: plain values."""
     arguments = {"seed": seed, **placement.arguments}
-    if pool.model.revision:
-        arguments["revision"] = pool.model.revision
-    return EngineSettings(pool.model.source, cache_folder(), arguments)
+    if model.revision:
+        arguments["revision"] = model.revision
+    return EngineSettings(model.source, sources.cache_folder(), arguments)
 
 
 def _store_chunk(run: RunDir, number: int, chunk: list[Question]) -> None:

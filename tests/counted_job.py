@@ -40,6 +40,14 @@ class Counted:
         os.close(handle)
         return await self._engine.score(prompt)
 
+    def tokens(self, prompt: Prompt) -> int:
+        """See Engine."""
+        return self._engine.tokens(prompt)
+
+    def fits(self, tokens: int) -> bool:
+        """See Engine."""
+        return self._engine.fits(tokens)
+
     def close(self) -> None:
         """See Engine."""
         self._engine.close()

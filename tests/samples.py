@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from codemmlu.answering.asks import Ask
+from codemmlu.recipe import DirectVoter
 from codemmlu.rows import Answer, Question, Reading, Verdict, Vote
 
-ASK = Ask(model="m", weights="w", method="direct", template="codemmlu")
+ASK = Ask(pool="m", weights="w", method="direct", template="codemmlu")
+DIRECT = DirectVoter(model="m")
 
 QUESTION = Question(
     task_id="t1",
@@ -44,6 +46,9 @@ def answer(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
         letter="B",
         readings=readings,
         turns=(),
+        retrieved=(),
+        nearest=None,
+        verbatim=None,
         prompt_tokens=10,
         cached_tokens=4,
         generated_tokens=1,

@@ -63,6 +63,14 @@ class ScriptedEngine:
         finally:
             self.under_way -= 1
 
+    def tokens(self, prompt: Prompt) -> int:
+        """See Engine: its words."""
+        return sum(len(message.content.split()) for message in prompt.messages)
+
+    def fits(self, tokens: int) -> bool:
+        """See Engine."""
+        return tokens <= 10_000
+
     def close(self) -> None:
         """See Engine."""
         self.closed += 1

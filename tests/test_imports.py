@@ -22,13 +22,16 @@ ROOMS = (
     "prompts",
     "scoring",
     "engine",
+    "retrieval",
     "answering",
     "voting",
     "report",
     "command",
     "outcome",
     "cluster",
+    "indexing",
     "pipeline",
+    "shelf",
     "steps",
     "plan",
 )
@@ -39,20 +42,33 @@ ALLOWED = {("codemmlu.steps", "codemmlu.plan")}
 # The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
 OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine"},
-    "ray": {"codemmlu.cluster", "codemmlu.pipeline"},
-    "torch": {"codemmlu.engine.gguf"},
+    "ray": {"codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline"},
+    "torch": {"codemmlu.engine.gguf", "codemmlu.retrieval.encoder"},
     "transformers": {"codemmlu.engine.gguf"},
-    "faiss": set[str](),
+    "faiss": {"codemmlu.retrieval.vectors"},
+    "sentence_transformers": {"codemmlu.retrieval.encoder"},
     "datasets": {"codemmlu.questions.hub"},
     "huggingface_hub": {"codemmlu.questions.hub", "codemmlu.engine.sources"},
     "rich": {"codemmlu.report.terminal"},
 }
-HEAVY = ("ray", "torch", "vllm", "faiss", "transformers", "datasets", "huggingface_hub", "scipy", "pandas")
+HEAVY = (
+    "sentence_transformers",
+    "ray",
+    "torch",
+    "vllm",
+    "faiss",
+    "transformers",
+    "datasets",
+    "huggingface_hub",
+    "scipy",
+    "pandas",
+)
 PURE: tuple[str, ...] = (
     *("rows", "recipe", "questions", "prompts", "scoring", "engine.placement", "engine.sources"),
+    *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
     *("answering.pending", "voting.rules", "voting.views"),
     *("report.summary", "report.submission", "report.terminal"),
-    *("command", "outcome", "steps", "plan"),
+    *("command", "outcome", "shelf", "steps", "plan"),
 )
 
 MODULES = {

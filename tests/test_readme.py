@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.gguf import embedded_file
-from codemmlu.engine.sources import materialise
-from codemmlu.steps import cache_folder
+from codemmlu.engine.sources import cache_folder, materialise
 from tests.runs import ROOT, job
 
 COMMANDS = [

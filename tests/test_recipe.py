@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from codemmlu.errors import UserError
-from codemmlu.recipe import Recipe, digest, load
+from codemmlu.recipe import DirectVoter, Recipe, digest, load
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SMALL = """
@@ -52,7 +52,7 @@ def test_what_is_left_out_has_a_written_default(small: str) -> None:
     assert recipe.questions.source == "sample"
     assert recipe.questions.limit is None
     assert recipe.models["m"].tensor_parallel == 1
-    assert recipe.voters["one"].template == "codemmlu"
+    assert recipe.voters["one"] == DirectVoter(model="m", template="codemmlu", examples=0)
     assert recipe.submission.blank == ""
     assert recipe.seed == 0
 
@@ -84,7 +84,7 @@ def test_overrides_reach_every_key(small: str, override: str, path: str, value: 
 
 def test_an_override_makes_what_is_not_there_yet(small: str) -> None:
     recipe = load(small, ["models.new.source=a/b", "voters.three.model=new"])
-    assert recipe.voters["three"].model == "new"
+    assert recipe.voters["three"] == DirectVoter(model="new")
     assert recipe.models["new"].source == "a/b"
 
 

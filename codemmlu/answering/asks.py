@@ -1,4 +1,4 @@
-"""Asks: what reaches an engine. Asks are stored, voters are views on them.
+"""Asks: what reaches an engine or the index. Asks are stored, voters are views on them.
 
 Two voters that differ only in what is done with the readings share one ask. An answer's key is a hash of everything
 that determines it, so that a changed recipe never shows a stale answer and an unchanged one asks nothing again.
@@ -7,18 +7,42 @@ that determines it, so that a changed recipe never shows a stale answer and an u
 from dataclasses import dataclass
 
 from codemmlu.prompts import template_digest
-from codemmlu.recipe import VoterSettings, digest
+from codemmlu.recipe import DirectVoter, RetrieveVoter, VoterSettings, digest
 from codemmlu.rows import Question
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One way of asking one model. `weights` is the fingerprint of the model and of what changes its numbers."""
+class View:
+    """How asks look at solved examples.
 
-    model: str
+    fingerprint: of the index and of the rule by which examples are chosen
+    tokens: of all examples in one prompt
+    spare: how many more examples are looked up than are shown, to stand in for those that are too long
+    """
+
+    fingerprint: str
+    tokens: int
+    spare: bool
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One way of asking one model, or the index alone.
+
+    pool: the engines that answer it
+    weights: the fingerprint of the model and of what changes its numbers; empty without a model
+    examples: how many solved examples the prompt shows, within `tokens` tokens; neighbours: how many are looked up
+    index: the fingerprint of the view on them; empty for an ask that looks at none
+    """
+
+    pool: str
     weights: str
     method: str
-    template: str
+    template: str = ""
+    examples: int = 0
+    neighbours: int = 0
+    tokens: int = 0
+    index: str = ""
 
     @property
     def name(self) -> str:
@@ -27,13 +51,34 @@ class Ask:
 
     @property
     def _digest(self) -> str:
-        return digest("ask", 1, self.weights, self.method, template_digest(self.template))
+        words = template_digest(self.template) if self.template else ""
+        shown = (self.examples, self.neighbours, self.tokens, self.index)
+        return digest("ask", 2, self.weights, self.method, words, shown)
 
     def key(self, question: Question) -> str:
         """32 hex digits for this ask of this question. The task_id is part of it: real files repeat whole questions."""
         return digest(self._digest, question.task_id, question.question, question.choices)
 
 
-def ask_of(voter: VoterSettings, weights: str) -> Ask:
-    """The ask behind a voter."""
-    return Ask(voter.model, weights, voter.method, voter.template)
+def ask_of(voter: VoterSettings, weights: str, view: View | None) -> Ask:
+    """The ask behind a voter. `view` is needed by those that look at examples."""
+    if isinstance(voter, RetrieveVoter):
+        assert view is not None
+        return Ask(voter.pool, "", voter.method, neighbours=voter.neighbours, index=view.fingerprint)
+    plain = Ask(voter.pool, weights, voter.method, voter.template)
+    return plain if not voter.examples else _shown(plain, voter, view)
+
+
+def _shown(ask: Ask, voter: DirectVoter, view: View | None) -> Ask:
+    assert view is not None
+    looked_up = voter.examples * (2 if view.spare else 1)
+    return Ask(
+        ask.pool,
+        ask.weights,
+        ask.method,
+        ask.template,
+        examples=voter.examples,
+        neighbours=looked_up,
+        tokens=view.tokens,
+        index=view.fingerprint,
+    )

@@ -1,4 +1,5 @@
-"""The worker, of which the actor that Ray Data hosts is made: it opens one engine and answers blocks of questions.
+"""The worker, of which the actor that Ray Data hosts is made: it answers blocks of questions with one engine, the
+library of solved examples, or both.
 
 Every question of every block in flight is a coroutine of its own, so the engine's batch is kept full across blocks and
 never waits for the slowest question of one.
@@ -12,50 +13,62 @@ import signal
 import time
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.direct import direct
+from codemmlu.answering.methods import METHODS, Case, Told
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.prompts import render
+from codemmlu.retrieval.library import Library
 from codemmlu.rows import Answer, Question, question_from, to_table
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What a worker opens in its actor. open_engine: None in a pool without a model; open_library: None without asks
+    that look at examples."""
+
+    open_engine: OpenEngine | None
+    settings: EngineSettings | None
+    open_library: Callable[[], Library] | None = None
+
+
 class AnswerWorker:
     """Called with blocks of pending questions; yields one block of Answer rows for each."""
 
-    def __init__(
-        self,
-        open_engine: OpenEngine,
-        settings: EngineSettings,
-        asks: Sequence[Ask],
-        most_choices: int,
-        split: str,
-        mark: str,
-    ) -> None:
+    def __init__(self, tools: Tools, asks: Sequence[Ask], most_choices: int, split: str, mark: str) -> None:
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
         self._asks = {ask.name: ask for ask in asks}
         self._most_choices = most_choices
         self._split = split
         self._checked: asyncio.Task[None] | None = None
-        self._engine: Engine = open_engine(settings)
-        # When the stream ends Ray lets the actor's process exit; multiprocessing's own exit handler, which was
-        # registered before this one and so runs after it, would end the engine the hard way.
-        atexit.register(self._engine.close)
+        # The library first: it takes seconds, and a mistake in it should not wait for an engine.
+        self._library = tools.open_library() if tools.open_library else None
+        self._looking = asyncio.Lock()
+        self._engine: Engine | None = None
+        if tools.open_engine and tools.settings:
+            self._engine = tools.open_engine(tools.settings)
+            # When the stream ends Ray lets the actor's process exit; multiprocessing's own exit handler, which was
+            # registered before this one and so runs after it, would end the engine the hard way.
+            atexit.register(self._engine.close)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """One pending block: QUESTION columns and `asks`, the names of what is still to be asked of each."""
         due = [(self._asks[name], question_from(row)) for row in block.to_pylist() for name in row["asks"]]
         try:
             await self._check()
-            answers = await asyncio.gather(*(self._answer(ask, question) for ask, question in due))
+            began = time.time(), time.monotonic()
+            cases = await self._look_up(due)
+            answers = await asyncio.gather(
+                *(self._answer(ask, question, case, began) for (ask, question), case in zip(due, cases, strict=True))
+            )
         except EngineDied as died:
             # Ray replaces an actor whose process ends and hands its blocks to the next one. An exception would end the
             # whole job instead.
@@ -64,12 +77,47 @@ class AnswerWorker:
             raise
         yield to_table(answers, Answer)
 
-    async def _answer(self, ask: Ask, question: Question) -> Answer:
-        """One question asked one way. What goes wrong with it is its own failed row, and stops no other."""
-        started, clock = time.time(), time.monotonic()
-        told: dict[str, Any] = {"status": "failed", "letter": None, "readings": (), "error": None}
+    async def _look_up(self, due: Sequence[tuple[Ask, Question]]) -> list[Case | ValueError]:
+        """What each ask sees of its question. On a thread: the engine goes on with other blocks meanwhile."""
+        cases: list[Case | ValueError] = [Case(question) for _, question in due]
+        for ask in self._asks.values():
+            places = [place for place, (its, _) in enumerate(due) if its is ask and ask.neighbours]
+            if places:
+                async with self._looking:
+                    found = await asyncio.to_thread(self._cases, ask, [due[place][1] for place in places])
+                for place, case in zip(places, found, strict=True):
+                    cases[place] = case
+        return cases
+
+    def _cases(self, ask: Ask, questions: list[Question]) -> list[Case | ValueError]:
+        assert self._library is not None
         try:
-            told |= await direct(self._engine, ask, question)
+            near = self._library.look_up(questions, ask.neighbours)
+            if ask.method != "retrieve":
+                return [Case(one.question, one) for one in near]
+            said = self._library.transferred(near)
+            return [Case(one.question, one, it) for one, it in zip(near, said, strict=True)]
+        except ValueError as error:  # a vector that is not finite: of which question, only asking one by one tells
+            if len(questions) == 1:
+                return [error]
+            return [case for question in questions for case in self._cases(ask, [question])]
+
+    async def _answer(
+        self, ask: Ask, question: Question, case: Case | ValueError, looked_up: tuple[float, float]
+    ) -> Answer:
+        """One question asked one way. What goes wrong with it is its own failed row, and stops no other.
+
+        looked_up: Unix and monotonic time when the look-up of its block began, which is a part of its own time
+        """
+        started, clock = looked_up if ask.neighbours else (time.time(), time.monotonic())
+        told: Told = {"status": "failed", "letter": None, "readings": (), "error": None}
+        told |= {"retrieved": (), "generated_tokens": 0, "nearest": None, "verbatim": None}
+        try:
+            if isinstance(case, ValueError):
+                raise case
+            if case.neighbours:
+                told |= {"nearest": case.neighbours.nearest, "verbatim": case.neighbours.verbatim}
+            told |= await METHODS[ask.method](self._engine, ask, case)
         except DoesNotFit as error:
             told["error"] = str(error)
         except EngineDied:
@@ -86,7 +134,6 @@ class AnswerWorker:
             turns=(),
             prompt_tokens=sum(reading.prompt_tokens for reading in readings),
             cached_tokens=sum(reading.cached_tokens for reading in readings),
-            generated_tokens=len(readings),
             started=started,
             seconds=time.monotonic() - clock,
             **told,
@@ -97,6 +144,8 @@ class AnswerWorker:
 
         Raises UserError, which ends the run: no question could be answered.
         """
+        if self._engine is None:
+            return
         if self._checked is None:
             self._checked = asyncio.ensure_future(self._check_templates())
         try:
@@ -107,6 +156,7 @@ class AnswerWorker:
             raise UserError(f"not even a tiny question can be asked: {_encodable(repr(error))}") from error
 
     async def _check_templates(self) -> None:
+        assert self._engine is not None
         tiny = Question("check", None, "Which one?", ("this",) * self._most_choices, None, "", 0)
         for template in sorted({ask.template for ask in self._asks.values()}):
             await self._engine.check(render(tiny, template))

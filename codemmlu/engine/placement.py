@@ -13,6 +13,7 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
 GIB = 2**30
+WORKER_CORES = 4  # of a worker without an engine: more do not make a small model faster
 # Engine arguments that change how fast an engine answers, but not what: they are no part of an answer's key.
 _SPEED_ONLY = {
     "block_size",
@@ -61,6 +62,8 @@ class Placement:
     arguments: dict[str, Any]
 
     def __str__(self) -> str:
+        if not self.arguments:
+            return f"{self.replicas} worker{'s' * (self.replicas > 1)} without an engine"
         engines = f"{self.replicas} engine{'s' * (self.replicas > 1)}"
         tensor_parallel = self.arguments["tensor_parallel_size"]
         return f"{engines} on the CPU" if not self.gpus_each else f"{engines} of {tensor_parallel} GPU"
@@ -121,6 +124,11 @@ def place(name: str, settings: ModelSettings, resources: Resources) -> Placement
     return Placement(
         settings.replicas or fit, settings.tensor_parallel, 2 * settings.max_num_seqs, arguments | settings.engine
     )
+
+
+def place_without_engine(resources: Resources) -> Placement:
+    """Workers that only look examples up: a small model embeds the questions, which takes a few cores each."""
+    return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {})
 
 
 def answer_settings(settings: ModelSettings) -> dict[str, Any]:

@@ -21,6 +21,12 @@ class Engine(Protocol):
     async def score(self, prompt: Prompt) -> Reading:
         """One prefill: the log-probabilities of the prompt's letters. Raises DoesNotFit, or EngineDied."""
 
+    def tokens(self, prompt: Prompt) -> int:
+        """How many tokens a prompt has."""
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a prompt of so many tokens can be asked."""
+
     def close(self) -> None:
         """Ends the engine and its processes."""
 

@@ -7,6 +7,7 @@ Safetensors only: pickled weights run code when they are read.
 
 import hashlib
 import json
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ class Model:
     fingerprint: str
     weight_bytes: int | None
     config: dict[str, Any]
+
+
+def cache_folder() -> str:
+    """Where models that were made (not downloaded by the Hub's client) are kept; each node has its own."""
+    if chosen := os.environ.get("CODEMMLU_CACHE"):
+        return str(Path(chosen).absolute())
+    return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codemmlu")
 
 
 def inspect(source: str, revision: str | None, cache: str) -> Model:

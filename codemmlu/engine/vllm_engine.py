@@ -82,7 +82,7 @@ class VllmEngine:
     async def score(self, prompt: Prompt) -> Reading:
         """See Engine."""
         text, tokens = chat.encode(self._tokenizer, prompt)
-        if len(tokens) > self._room:
+        if not self.fits(len(tokens)):
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
         ids = [self._letter(prompt, text, tokens, letter) for letter in prompt.letters]
         output = await self._generate(tokens, ids)
@@ -96,6 +96,14 @@ class VllmEngine:
             prompt_tokens=len(tokens),
             cached_tokens=output.num_cached_tokens or 0,
         )
+
+    def tokens(self, prompt: Prompt) -> int:
+        """See Engine."""
+        return len(chat.encode(self._tokenizer, prompt)[1])
+
+    def fits(self, tokens: int) -> bool:
+        """See Engine."""
+        return tokens <= self._room
 
     def close(self) -> None:
         """See Engine."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from codemmlu.prompts.templates import TEMPLATES
+from codemmlu.prompts.templates import TEMPLATES, Template
 from codemmlu.rows import Question, letters
 
 
@@ -35,11 +35,25 @@ class Prompt:
         return letters(len(self.order))
 
 
-def render(question: Question, template: str, order: Sequence[int] | None = None) -> Prompt:
-    """The prompt for one reading of a question. `order` is a permutation of its choices; None: as they stand."""
+def render(
+    question: Question, template: str, order: Sequence[int] | None = None, examples: Sequence[Question] = ()
+) -> Prompt:
+    """The prompt for one reading of a question.
+
+    order: a permutation of its choices; None: as they stand
+    examples: solved questions, shown as earlier turns in this order; each needs its answer
+    """
     shown = tuple(order) if order is not None else tuple(range(len(question.choices)))
     if sorted(shown) != list(range(len(question.choices))):
         raise ValueError(f"{shown} is no order of {len(question.choices)} choices")
     chosen = TEMPLATES[template]
     text = chosen.wording(question.question, [question.choices[i] for i in shown])
-    return Prompt((Message("user", text),), chosen.prefill, chosen.before_letter, shown)
+    turns = [turn for example in examples for turn in _solved(example, chosen)]
+    return Prompt((*turns, Message("user", text)), chosen.prefill, chosen.before_letter, shown)
+
+
+def _solved(example: Question, template: Template) -> tuple[Message, Message]:
+    if example.answer is None:
+        raise ValueError(f"{example.task_id} has no answer: it cannot be an example")
+    said = f"{template.prefill}{template.before_letter}{example.answer}"
+    return Message("user", template.wording(example.question, example.choices)), Message("assistant", said)

@@ -15,9 +15,10 @@ from codemmlu.rows import Question, Rejected
 
 @dataclass
 class Loaded:
-    """What loading has seen so far; complete once its rows have been consumed."""
+    """What loading has seen so far; complete once its rows have been consumed. `only`: these task_ids are asked."""
 
     settings: QuestionSettings
+    only: frozenset[str] | None = None
     questions: int = 0
     labelled: int = 0
     rejected: int = 0
@@ -39,6 +40,8 @@ class Loaded:
                 continue
             if isinstance(row, Rejected):
                 self.rejected += 1
+            elif self.only is not None and row.task_id not in self.only:
+                continue
             else:
                 self.questions += 1
                 self.labelled += row.answer is not None
@@ -64,9 +67,9 @@ class Loaded:
         return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
 
 
-def load(settings: QuestionSettings) -> Loaded:
-    """The questions of a recipe, not read yet."""
-    return Loaded(settings)
+def load(settings: QuestionSettings, only: frozenset[str] | None = None) -> Loaded:
+    """The questions of a recipe, not read yet; `only` those with these task_ids, where it is given."""
+    return Loaded(settings, only)
 
 
 def _records(settings: QuestionSettings) -> Iterator[Record]:

@@ -1,9 +1,10 @@
 """The numbers of a run: report.json, from questions, votes and verdicts."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from codemmlu.retrieval.texts import TWINS
 from codemmlu.rows import Answer, Question, Verdict, Vote
 
 
@@ -51,6 +52,7 @@ def voter_summary(questions: Sequence[Question], votes: Sequence[Vote], answers:
         "generated_tokens": sum(answer.generated_tokens for answer in answers),
         "seconds": busy_seconds(answers),
         "letters_said": letter_counts(vote.letter for vote in votes),
+        "coverage": coverage_curve(questions, votes),
         "letter_mass": sum(masses) / len(masses) if masses else None,
     }
 
@@ -67,6 +69,57 @@ def vote_summary(
         "interval": wilson(right, len(asked)),
         "answered": sum(v.letter is not None for v in verdicts),
         "letters_said": letter_counts(v.letter for v in verdicts),
+    }
+
+
+def coverage_curve(questions: Sequence[Question], votes: Sequence[Vote]) -> list[dict[str, Any]]:
+    """Accuracy on the share of labelled questions that a voter is surest of, in tenths.
+
+    Surest: by the probability of its answer; of equally sure ones the first in the file comes first.
+    """
+    asked = [(q, v) for q, v in zip(questions, votes, strict=True) if q.answer and v.status != "failed"]
+    said = sorted(
+        ((-round(max(v.probabilities), 6), q.position, v.letter == q.answer) for q, v in asked if v.probabilities)
+    )
+    curve = []
+    for tenth in range(1, 11):
+        count = round(len(asked) * tenth / 10)
+        if 0 < count <= len(said):
+            right = sum(is_right for *_, is_right in said[:count])
+            curve.append({"coverage": count / len(asked), "accuracy": right / count, "surer_than": -said[count - 1][0]})
+    return curve
+
+
+def leakage(
+    questions: Sequence[Question], votes: Mapping[str, Sequence[Vote]], answers: Iterable[Answer]
+) -> dict[str, Any] | None:
+    """How many questions stand among the examples, and every voter's accuracy with and without them.
+
+    verbatim: an example has the same normalised text; near: or a cosine of at least 0.97. None: nobody looked.
+    """
+    seen = {answer.task_id: answer for answer in answers if answer.verbatim is not None}
+    if not seen:
+        return None
+    verbatim = {name for name, answer in seen.items() if answer.verbatim}
+    near = {name for name, answer in seen.items() if answer.nearest is not None and answer.nearest >= TWINS}
+    leaked = verbatim | near
+    table = {}
+    for voter, its in votes.items():
+        asked = [(q, v) for q, v in zip(questions, its, strict=True) if q.answer and v.status != "failed"]
+        parts = {
+            "leaked": [v.letter == q.answer for q, v in asked if q.task_id in leaked],
+            "rest": [v.letter == q.answer for q, v in asked if q.task_id in seen and q.task_id not in leaked],
+        }
+        table[voter] = {
+            name: {"asked": len(part), "accuracy": sum(part) / len(part) if part else None}
+            for name, part in parts.items()
+        }
+    return {
+        "looked_up": len(seen),
+        "verbatim": len(verbatim),
+        "near_verbatim": len(leaked),
+        "threshold": TWINS,
+        "voters": table,
     }
 
 

@@ -39,9 +39,9 @@ class Terminal:
         """A table."""
         self._console.print(table)
 
-    def progress(self, what: str, total: int) -> "Live":
+    def progress(self, what: str, total: int, unit: str = "questions") -> "Live":
         """Progress over `total` things: a bar in a terminal, a line now and then elsewhere."""
-        return Live(self._console, what, total)
+        return Live(self._console, what, total, unit)
 
 
 class Live:
@@ -49,8 +49,8 @@ class Live:
 
     EVERY = 10.0  # seconds between two plain lines
 
-    def __init__(self, console: Console, what: str, total: int) -> None:
-        self._console, self._what, self._total = console, what, total
+    def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
+        self._console, self._what, self._total, self._unit = console, what, total, unit
         self._began, self._done, self._failed = time.monotonic(), 0, 0
         self._first: tuple[float, int] | None = None
         self._said = self._began
@@ -61,7 +61,7 @@ class Live:
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
             self._bar = Progress(*columns, console=self._console)
-            self._task = self._bar.add_task(self._what, total=self._total, state="starting the engine")
+            self._task = self._bar.add_task(self._what, total=self._total, state="starting")
             self._bar.start()
         return self
 
@@ -89,7 +89,7 @@ class Live:
             return f"{self._done:,} of {self._total:,}{failed}"
         rate = (self._done - before) / (now - since)
         left = "" if self._done == self._total else f", {_span((self._total - self._done) / rate)} left"
-        return f"{self._done:,} of {self._total:,}, {rate:.1f} questions/s{left}{failed}"
+        return f"{self._done:,} of {self._total:,}, {rate:.1f} {self._unit}/s{left}{failed}"
 
     def _print(self, state: str) -> None:
         self._said = time.monotonic()
@@ -127,6 +127,24 @@ def voters_table(report: Mapping[str, Any]) -> Table:
         guess = [f"{report['chance']:.3f}", "", "", "", ""]
         table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
     return table
+
+
+def leakage_lines(report: Mapping[str, Any]) -> list[str]:
+    """How much the examples give away, in lines; none where no voter looked at any, or nothing is given away."""
+    table = report["leakage"]
+    if not table or not table["near_verbatim"]:
+        return []
+    lines = [
+        f"{table['verbatim']:,} of {table['looked_up']:,} questions stand among the examples word for word, "
+        f"{table['near_verbatim']:,} at a similarity of {table['threshold']} and more."
+    ]
+    for name, parts in table["voters"].items():
+        if parts["leaked"]["accuracy"] is not None and parts["rest"]["accuracy"] is not None:
+            lines.append(
+                f"  {safe(name, 40)}: {parts['leaked']['accuracy']:.3f} on those, "
+                f"{parts['rest']['accuracy']:.3f} on the other {parts['rest']['asked']:,}"
+            )
+    return lines
 
 
 def _accuracy(numbers: Mapping[str, Any]) -> tuple[str, str]:

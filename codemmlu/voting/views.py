@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from codemmlu.answering.asks import Ask
+from codemmlu.recipe import RetrieveVoter, VoterSettings
 from codemmlu.rows import Answer, Question, Vote, answer_from
 from codemmlu.run_dir import RunDir
 from codemmlu.scoring import choice_probabilities, pick
@@ -28,15 +29,26 @@ def _standing(answer: Answer) -> tuple[bool, float]:
     return answer.status == "failed", answer.started
 
 
-def view(voter: str, ask: Ask, questions: Iterable[Question], answers: dict[str, Answer]) -> list[Vote]:
+def view(
+    voter: str, settings: VoterSettings, ask: Ask, questions: Iterable[Question], answers: dict[str, Answer]
+) -> list[Vote]:
     """One voter's votes, in the order of the questions; a question that was never asked counts as failed."""
     votes = []
     for question in questions:
         answer = answers.get(ask.key(question))
         status = answer.status if answer else "failed"
+        if answer and status == "answered" and _abstains(settings, answer):
+            status = "abstained"
         probabilities: tuple[float, ...] = ()
         if answer and status == "answered":
             probabilities = tuple(float(p) for p in choice_probabilities(answer.readings))
         letter = pick(probabilities) if probabilities else None
         votes.append(Vote(voter, question.task_id, question.position, status, letter, probabilities))
     return votes
+
+
+def _abstains(settings: VoterSettings, answer: Answer) -> bool:
+    """Whether nothing was near enough for a voter that answers by what is near."""
+    if not isinstance(settings, RetrieveVoter) or settings.abstain_below <= 0:
+        return False
+    return not answer.retrieved or answer.retrieved[0].similarity < settings.abstain_below

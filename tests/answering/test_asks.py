@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from codemmlu.answering.asks import ask_of
 from codemmlu.prompts import TEMPLATES
 from codemmlu.prompts.templates import Template
-from codemmlu.recipe import VoterSettings
+from codemmlu.recipe import DirectVoter
 from tests.samples import ASK, QUESTION
 
-ONE = VoterSettings(model="m")
+ONE = DirectVoter(model="m")
 
 
 def test_the_same_is_asked_under_the_same_key() -> None:
-    assert ask_of(ONE, "w").key(QUESTION) == ASK.key(replace(QUESTION)) == "4b329049e90ab4d564dbae925efdfd73"
-    assert ask_of(ONE, "w").name == ASK.name == "direct-6f2bd20b5fd5"
+    assert ask_of(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "4b329049e90ab4d564dbae925efdfd73"
+    assert ask_of(ONE, "w", None).name == ASK.name == "direct-6f2bd20b5fd5"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_another_ask_has_another_key_and_name(other: dict[str, Any]) -> None:
 
 
 def test_what_a_model_is_called_is_no_part_of_the_key() -> None:
-    assert replace(ASK, model="other").key(QUESTION) == ASK.key(QUESTION)
+    assert replace(ASK, pool="other").key(QUESTION) == ASK.key(QUESTION)
 
 
 @pytest.mark.parametrize(

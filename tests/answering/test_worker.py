@@ -15,7 +15,7 @@ import pytest
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import PENDING
-from codemmlu.answering.worker import AnswerWorker
+from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.errors import UserError
@@ -52,7 +52,7 @@ class Driven:
             engines.append(ScriptedEngine(script, settings))
             return engines[-1]
 
-        self.worker = AnswerWorker(open_engine, SETTINGS, asks or (ASK,), 4, "test", "run")
+        self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, "test", "run")
         (self.engine,) = engines
 
     def tables(self, *blocks: pa.Table) -> list[list[pa.Table]]:
@@ -164,7 +164,7 @@ def test_each_worker_is_watched_under_a_mark_of_its_own(watched: list[str]) -> N
 
 DYING = """
 import asyncio, subprocess, sys
-from codemmlu.answering.worker import AnswerWorker
+from codemmlu.answering.worker import AnswerWorker, Tools
 from tests.answering.test_worker import asking
 from tests.samples import ASK, question
 from tests.scripted import SETTINGS, Script, ScriptedEngine

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.engine import gguf
 from codemmlu.engine.sources import inspect, is_on_hub, materialise
+from codemmlu.engine.wheels import SMOLLM2
 from codemmlu.errors import UserError
 
 
@@ -220,8 +220,8 @@ def test_an_embedded_file_of_other_content_is_refused(tmp_path: Path, monkeypatc
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", not_installed)
-    kept = tmp_path / "embedded" / Path(gguf.MEMBER).name
-    kept.parent.mkdir()
+    kept = tmp_path / "embedded" / f"{SMOLLM2.name}-{SMOLLM2.version}" / SMOLLM2.weights
+    kept.parent.mkdir(parents=True)
     kept.write_bytes(b"GGUF, but another")
     found = hashlib.sha256(b"GGUF, but another").hexdigest()
     assert fault("embedded", tmp_path) == (

@@ -13,14 +13,13 @@ import pytest
 from codemmlu.engine import chat, watchdog
 from codemmlu.engine.placement import Resources, place
 from codemmlu.engine.protocol import DoesNotFit, EngineSettings
-from codemmlu.engine.sources import materialise
+from codemmlu.engine.sources import cache_folder, materialise
 from codemmlu.engine.vllm_engine import VllmEngine, open_vllm
 from codemmlu.errors import UserError
 from codemmlu.prompts import TEMPLATES, Prompt, render
 from codemmlu.recipe import ModelSettings
 from codemmlu.rows import Question, Reading, letters
 from codemmlu.scoring import is_finite
-from codemmlu.steps import cache_folder
 
 pytestmark = pytest.mark.engine
 

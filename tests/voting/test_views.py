@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codemmlu.rows import Answer, to_table
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import stored_answers, view
-from tests.samples import ASK, answer, failed, question, reading
+from tests.samples import ASK, DIRECT, answer, failed, question, reading
 
 QUESTIONS = [question(f"t{n}") for n in range(4)]
 KEY = ASK.key(QUESTIONS[0])
@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> RunDir:
 def test_votes_stand_in_the_order_of_the_questions_whatever_the_answers(run: RunDir) -> None:
     keep(run, [answer(QUESTIONS[2])], [answer(QUESTIONS[0]), answer(QUESTIONS[3])])
     answers = stored_answers(run, "m", {ASK.key(q) for q in QUESTIONS})
-    votes = view("one", ASK, QUESTIONS, answers)
+    votes = view("one", DIRECT, ASK, QUESTIONS, answers)
     assert [(v.voter, v.task_id, v.position) for v in votes] == [("one", q.task_id, q.position) for q in QUESTIONS]
     assert [v.status for v in votes] == ["answered", "failed", "answered", "answered"]
 
@@ -41,7 +41,7 @@ def test_votes_stand_in_the_order_of_the_questions_whatever_the_answers(run: Run
 def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
     shown = reading((-0.5, -3.0, -3.0, -3.0), order=(2, 0, 1, 3))  # letter A shows the third choice
     keep(run, [answer(QUESTIONS[0], letter="C", readings=(shown,))])
-    (vote,) = view("one", ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
     assert vote.letter == "C"
     assert sum(vote.probabilities) == pytest.approx(1)
     assert max(vote.probabilities) == vote.probabilities[2] == pytest.approx(0.8024, abs=1e-4)
@@ -51,12 +51,12 @@ def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
 def test_what_is_no_answer_has_no_letter_however_its_readings_look(run: RunDir, status: str) -> None:
     row = replace(answer(QUESTIONS[0]), status=status)  # type: ignore[arg-type]
     keep(run, [row])
-    (vote,) = view("one", ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
     assert (vote.status, vote.letter, vote.probabilities) == (status, None, ())
 
 
 def test_what_was_never_asked_counts_as_failed() -> None:
-    (vote,) = view("one", ASK, QUESTIONS[:1], {})
+    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], {})
     assert (vote.status, vote.letter) == ("failed", None)
 
 

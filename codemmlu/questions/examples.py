@@ -1,0 +1,43 @@
+"""Examples: labelled questions to learn from; and the holdout, which splits one source into questions and examples."""
+
+from codemmlu.errors import UserError
+from codemmlu.questions.load import load
+from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, digest
+from codemmlu.rows import Question
+
+
+def splits(questions: QuestionSettings, examples: ExampleSettings) -> bool:
+    """Whether a holdout has one source to split."""
+    return questions.holdout is not None and questions.source == examples.source
+
+
+def held_out(questions: QuestionSettings, holdout: HoldoutSettings) -> frozenset[str]:
+    """The task_ids that are asked: the `n` labelled questions with the smallest seeded hash of their content.
+
+    Raises UserError when that leaves no example.
+    """
+    rows = load(questions.model_copy(update={"limit": None})).rows()
+    labelled = [row for row in rows if isinstance(row, Question) and row.answer]
+    if holdout.n >= len(labelled):
+        raise UserError(
+            f"questions.holdout.n: {holdout.n:,} of {len(labelled):,} labelled questions leaves none as examples"
+        )
+    labelled.sort(key=lambda q: digest(holdout.seed, q.task_id, q.question, q.choices))
+    return frozenset(question.task_id for question in labelled[: holdout.n])
+
+
+def read_examples(settings: ExampleSettings, held: frozenset[str]) -> tuple[list[Question], list[str]]:
+    """The labelled questions of examples.source that are not held out, in file order, and what cleaning has to say.
+
+    Raises UserError when there is none.
+    """
+    assert settings.source is not None
+    fields = {name: getattr(settings, name) for name in QuestionSettings.model_fields if name != "holdout"}
+    loaded = load(QuestionSettings(**fields))
+    try:
+        rows = [row for row in loaded.rows() if isinstance(row, Question) and row.answer and row.task_id not in held]
+    except UserError as error:  # the readers know these settings by the questions' name
+        raise UserError(str(error).replace("questions.", "examples.", 1)) from None
+    if not rows:
+        raise UserError(f"examples.source: {settings.source} has no question with an answer to learn from")
+    return rows, loaded.notes()

@@ -1,0 +1,1 @@
+"""Retrieval: solved examples, the index that finds the nearest of them, and what they say of a question."""

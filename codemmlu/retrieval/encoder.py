@@ -1,0 +1,112 @@
+"""The embedder: a sentence-transformers model from a wheel, a directory or the Hub, that turns texts into vectors."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from codemmlu.engine import sources
+from codemmlu.engine.wheels import MINILM, unpacked
+from codemmlu.errors import UserError
+from codemmlu.recipe import EmbedderSettings
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """An embedder that can be loaded: plain values that cross to an actor.
+
+    fingerprint: changes when the weights or anything else that lies beside them do
+    threads: CPU threads of one forward pass; None: torch's own choice
+    """
+
+    source: str
+    revision: str | None
+    fingerprint: str
+    batch_size: int
+    device: str
+    cache: str
+    threads: int | None = None
+
+
+class Encoder(Protocol):
+    """A loaded embedder."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of length 1, shape (n_texts, dimensions). A text beyond the model's length is cut at its end."""
+
+
+OpenEncoder = Callable[[Embedder], Encoder]
+
+
+def find(settings: EmbedderSettings, cache: str) -> Embedder:
+    """Proves that an embedder is there, before any actor starts. Raises UserError."""
+    source, revision = settings.source, settings.revision
+    try:
+        if source == sources.EMBEDDED:
+            fingerprint = _fingerprint(unpacked(MINILM, Path(cache)))
+        elif sources.is_on_hub(source):
+            model = sources.inspect(source, revision, cache)
+            fingerprint, revision = model.fingerprint, model.revision
+        else:
+            if not Path(source).expanduser().is_dir():
+                raise UserError(f"{source} is neither a directory, a Hub id (OWNER/NAME) nor `{sources.EMBEDDED}`")
+            sources.inspect(source, revision, cache)
+            source = str(Path(source).expanduser().absolute())
+            fingerprint = _fingerprint(Path(source))
+    except UserError as error:
+        raise UserError(f"examples.embedder: {str(error).removeprefix('models: ')}") from None
+    return Embedder(source, revision, fingerprint, settings.batch_size, settings.device, cache)
+
+
+def open_encoder(embedder: Embedder) -> Encoder:
+    """Loads the model: about ten seconds, most of them for importing torch. Raises UserError."""
+    return _SentenceEncoder(embedder)
+
+
+class _SentenceEncoder:
+    def __init__(self, embedder: Embedder) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        if embedder.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("examples.embedder.device: there is no GPU for cuda here; set it to cpu")
+        if embedder.threads:
+            torch.set_num_threads(embedder.threads)
+        embedded = embedder.source == sources.EMBEDDED
+        path = str(unpacked(MINILM, Path(embedder.cache))) if embedded else embedder.source
+        try:
+            self._model: Any = SentenceTransformer(
+                path,
+                device=embedder.device,
+                revision=embedder.revision,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"examples.embedder: {embedder.source} cannot be loaded: {first[:300]}") from None
+        self._batch_size = embedder.batch_size
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """See Encoder."""
+        vectors = self._model.encode(
+            list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _fingerprint(folder: Path) -> str:
+    """A hash of every file: embedders are small, and their pooling and lengths lie in files of their own."""
+    state = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts):
+        if file.suffix in (".json", ".safetensors", ".txt", ".model"):
+            state.update(str(file.relative_to(folder)).encode() + b"\0")
+            with file.open("rb") as stream:
+                state.update(hashlib.file_digest(stream, "sha256").digest())
+    return state.hexdigest()[:32]

@@ -1,0 +1,13 @@
+"""Makes the index of solved examples: python jobs/index.py RECIPE [key.path=value ...]
+
+Embeds the labelled rows of examples.source and keeps them in the run directory, or where examples.index says. An index
+whose inputs did not change is reused. jobs/run.py and jobs/answer.py do this themselves when a voter needs it.
+"""
+
+import sys
+
+from codemmlu import steps
+from codemmlu.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("index", __doc__, steps.index))
