@@ -34,7 +34,7 @@ from codemmlu.run_dir import RunDir
 _BLOCK = 128  # examples in one embedding task
 _QUERIES = 200  # examples whose neighbours are searched both ways for recall
 _FITTED = 2000  # examples at most that the weights of `retrieve` are fitted on
-_NEIGHBOURS = 32  # of an example that is answered by the others
+_NEIGHBOURS = 64  # of an example that is answered by the others
 _THREADS = 4  # cores of one embedding actor: more do not make a small model faster
 _BUILDING = "building"
 

@@ -143,7 +143,7 @@ class RetrieveVoter(_Settings):
     """The solved examples nearest to a question say which choice is right. No engine is asked."""
 
     method: Literal["retrieve"]
-    neighbours: Annotated[int, Field(ge=1, le=256)] = 32
+    neighbours: Annotated[int, Field(ge=1, le=256)] = 64
     abstain_below: Annotated[float, Field(ge=-1, le=1)] = (
         0.5  # cosine of the nearest example; 0 or less: always answers
     )

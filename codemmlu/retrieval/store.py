@@ -51,6 +51,7 @@ class Shard(_Model):
 class Weights(_Model):
     """What `retrieve` learned from the examples alone: see `transfer`."""
 
+    features: tuple[str, ...]
     scales: tuple[float, ...]
     weights: tuple[float, ...]
     fitted_on: int
