@@ -91,3 +91,5 @@ def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int) -> None:
     elif job.recipe.models:
         model = next(iter(job.recipe.models))
         say(f"Another model on the same questions: {job.again} models.{model}.source=MODEL out=DIRECTORY")
+    else:
+        say("A language model with these examples in its prompt: python jobs/run.py recipes/examples.yaml")

@@ -61,7 +61,8 @@ def write_blocks(run: RunDir, pool: str, asks: Sequence[Ask], block: int) -> tup
 
     for question in stored_questions(run):
         if missing := [ask.name for ask in asks if ask.key(question) not in answered]:
-            waiting.append({**asdict(question), "asks": missing})
+            # Without its answer: what answers a question, or learns while answering, cannot see what is right.
+            waiting.append({**asdict(question), "answer": None, "asks": missing})
         if len(waiting) == block:
             write()
     if waiting:

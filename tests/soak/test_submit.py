@@ -18,7 +18,7 @@ pytestmark = pytest.mark.soak
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
     """A head node with its dashboard, which takes the jobs."""
     with head_node(environment=TOKEN):
@@ -40,3 +40,12 @@ def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["voters"]["direct"]["answered"] == 40
     assert len((tmp_path / "run" / "submission.csv").read_text().splitlines()) == 41
+
+
+def test_submitted_job_makes_its_own_index(dashboard: str, tmp_path: Path) -> None:
+    done = submit(dashboard, "python", "jobs/run.py", "recipes/retrieve.yaml", f"out={tmp_path}/run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "examples: an index of 100" in done.stdout
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["voters"]["retrieve"]["answered"] == report["questions"] == 44
+    assert json.loads((tmp_path / "run" / "index" / "manifest.json").read_text())["count"] == 100
