@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from codemmlu.recipe import ExampleSettings
-from codemmlu.retrieval import transfer, vectors
+from codemmlu.retrieval import transfer
 from codemmlu.retrieval.encoder import Encoder
 from codemmlu.retrieval.neighbours import Candidate, Rule, allowed, diverse, ranked
 from codemmlu.retrieval.store import EXAMPLE, Weights
@@ -102,6 +102,8 @@ class Library:
 
     def _candidates(self, queries: Vectors, most: int) -> list[list[Candidate]]:
         """Of every shard its nearest, and of those the nearest."""
+        from codemmlu.retrieval import vectors  # FAISS: only who searches loads it
+
         found: list[list[Candidate]] = [[] for _ in queries]
         for shard, start in zip(self._shards, self._starts, strict=False):
             similarities, rows = vectors.search(shard.index, queries, min(most, len(shard.examples)))
