@@ -9,7 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 RAY = str(Path(sys.executable).with_name("ray"))
 # As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.

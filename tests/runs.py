@@ -58,7 +58,11 @@ class CountedRun:
         if not isinstance(self.engine, str):
             script.write_text(json.dumps(self.engine))
         named = "vllm" if self.engine == "vllm" else str(script)
-        command = [sys.executable, "-m", "tests.counted_job", str(self.asked), named, str(self.recipe), *overrides]
+        return self.started("tests.counted_job", str(self.asked), named, str(self.recipe), *overrides)
+
+    def started(self, module: str, *arguments: str) -> "psutil.Popen":
+        """A job of the tests' own, which has just begun."""
+        command = [sys.executable, "-m", module, *arguments]
         return psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *overrides: str) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.recipe import load
 from tests.runs import CountedRun, finish, job, kill
 
 RECIPES = sorted(Path(__file__).parents[1].glob("recipes/*.yaml"))
@@ -154,5 +155,6 @@ def test_every_recipe_has_a_plan(recipe: Path, tmp_path: Path) -> None:
         "run", str(recipe), "--dry-run", "--json", "--gpus", "2xT4", f"out={tmp_path}/x", "questions.source=sample"
     )
     assert done.code == 0, done.err
-    assert json.loads(done.out)["questions"] == 144
+    holdout = load(str(recipe), []).questions.holdout
+    assert json.loads(done.out)["questions"] == (holdout.n if holdout else 144)
     assert not (tmp_path / "x").exists(), "a dry run wrote something"

@@ -25,9 +25,11 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_has_a_plan(command: str, tmp_path: Path) -> None:
-    (tmp_path / "my.csv").write_text(CSV)
+    for name in ("my.csv", "solved.csv"):
+        (tmp_path / name).write_text(CSV)
     there = {
         "my.csv": str(tmp_path / "my.csv"),
+        "solved.csv": str(tmp_path / "solved.csv"),
         "/models/my-model": materialise("embedded", cache_folder()),
         "my-model.gguf": str(embedded_file(Path(cache_folder()))),
     }

@@ -73,6 +73,9 @@ def test_what_is_left_out_has_a_written_default(small: str) -> None:
         ("submission.blank=", "submission.blank", ""),
         ("out=s3://bucket/run", "out", "s3://bucket/run"),
         ("seed=7", "seed", 7),
+        ("questions.holdout.n=44", "questions.holdout", {"n": 44, "seed": 0}),
+        ("examples.embedder.batch_size=8", "examples.embedder.batch_size", 8),
+        ("examples.min_similarity=0.3", "examples.min_similarity", 0.3),
     ],
 )
 def test_overrides_reach_every_key(small: str, override: str, path: str, value: object) -> None:
@@ -116,7 +119,20 @@ def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
         ("voters=[]", "voters: at least one is needed"),
         ("voters=one", "voters: Input should be a valid dictionary (it is 'one')"),
         ("voters.one.model=n", "voters.one.model: there is no model 'n'; models: m"),
-        ("voters.one.method=guess", "voters.one.method: Input should be 'direct' (it is 'guess')"),
+        ("voters.one.method=guess", "voters.one.method: there is no 'guess'; methods: direct, retrieve"),
+        ("voters.one.examples=33", "voters.one.examples: Input should be less than or equal to 32 (it is '33')"),
+        ("voters.one.examples=2", "voters.one: needs solved examples; give examples.source, or examples.index"),
+        ("voters.two={method: retrieve}", "voters.two: needs solved examples; give examples.source, or examples.index"),
+        ("voters.two={method: retrieve, model: m}", "voters.two.model: there is no such key"),
+        (
+            "voters.two={method: retrieve, neighbours: 0}",
+            "voters.two.neighbours: Input should be greater than or equal",
+        ),
+        ("voters.one.abstain_below=0.5", "voters.one.abstain_below: there is no such key"),
+        ("examples.kind=flat", "examples.kind: Input should be 'auto', 'exact', 'hnsw' or 'ivfpq' (it is 'flat')"),
+        ("examples.diversity=1", "examples.diversity: Input should be less than 1 (it is '1')"),
+        ("examples.embeder.source=x", "examples.embeder: there is no such key"),
+        ("questions.holdout={seed: 1}", "questions.holdout.n: is missing"),
         ("questions.limt=3", "questions.limt: there is no such key"),
         ("questions.limit=0", "questions.limit: Input should be greater than or equal to 1 (it is '0')"),
         ("questions.limit=many", "questions.limit: Input should be a valid integer"),
@@ -149,7 +165,7 @@ def test_all_faults_are_said_at_once(small: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "a recipe is a mapping with the keys out, seed, questions, models, voters"),
+        ("", "a recipe is a mapping with the keys out, seed, questions, examples, models, voters"),
         ("[out]", "a recipe is a mapping with the keys"),
         ("out: [", "not YAML"),
         ("out: 2024-13-45", "not YAML"),
@@ -213,3 +229,9 @@ def test_a_key_that_stands_there_twice_is_a_mistake(tmp_path: Path) -> None:
     path.write_text("out: x\nout: y\n")
     with pytest.raises(UserError, match="'out' stands there twice"):
         load(str(path), [])
+
+
+def test_a_model_may_not_take_the_name_under_which_retrieval_keeps_its_answers(small: str) -> None:
+    overrides = ["examples.source=sample", "models.retrieve.source=embedded", "voters.three={method: retrieve}"]
+    assert "models.retrieve: voters.three keeps its answers under that name" in fault(small, *overrides)
+    assert load(small, [overrides[0], overrides[2]]).voters["three"].pool == "retrieve"

@@ -138,11 +138,11 @@ def test_a_folder_can_be_cleared_and_need_not_be_there(run: RunDir) -> None:
     assert left_in(run) == ["pending/n/0.parquet"]
 
 
-@pytest.mark.parametrize("metadata", [None, {"codemmlu.schema": "0"}, {"codemmlu.schema": "2"}])
+@pytest.mark.parametrize("metadata", [None, {"codemmlu.schema": "1"}, {"codemmlu.schema": "3"}])
 def test_a_table_of_another_version_is_refused(run: RunDir, metadata: dict[str, str] | None) -> None:
     pq.write_table(TABLE.replace_schema_metadata(metadata), run.path("t.parquet"))
     says = "none" if metadata is None else metadata["codemmlu.schema"]
-    with pytest.raises(UserError, match=f"t.parquet has schema {says}, this is 1; use another `out`"):
+    with pytest.raises(UserError, match=f"t.parquet has schema {says}, this is 2; use another `out`"):
         run.read_table("t.parquet", columns=["task_id"])
 
 

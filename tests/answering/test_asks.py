@@ -7,18 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.answering.asks import ask_of
+from codemmlu.answering.asks import View, ask_of
 from codemmlu.prompts import TEMPLATES
 from codemmlu.prompts.templates import Template
-from codemmlu.recipe import DirectVoter
+from codemmlu.recipe import DirectVoter, RetrieveVoter
 from tests.samples import ASK, QUESTION
 
 ONE = DirectVoter(model="m")
+SHOWN = DirectVoter(model="m", examples=3)
+ALONE = RetrieveVoter(method="retrieve")
+VIEW = View("index", tokens=2000, spare=True)
 
 
 def test_the_same_is_asked_under_the_same_key() -> None:
-    assert ask_of(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "4b329049e90ab4d564dbae925efdfd73"
-    assert ask_of(ONE, "w", None).name == ASK.name == "direct-6f2bd20b5fd5"
+    assert ask_of(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "5e1169f44828a2a67c3cb581570d0525"
+    assert ask_of(ONE, "w", None).name == ASK.name == "direct-e173293f23d3"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,49 @@ def test_a_template_with_other_words_has_another_key(words: Template, monkeypatc
     before = ASK.key(QUESTION)
     monkeypatch.setitem(TEMPLATES, "codemmlu", words)
     assert ASK.key(QUESTION) != before
+
+
+@pytest.mark.parametrize(
+    ("voter", "view"),
+    [
+        (SHOWN.model_copy(update={"examples": 2}), VIEW),
+        (SHOWN.model_copy(update={"examples": 0}), VIEW),
+        (SHOWN.model_copy(update={"template": "reference"}), VIEW),
+        (SHOWN, replace(VIEW, tokens=1999)),
+        (SHOWN, replace(VIEW, fingerprint="another index or rule")),
+        (SHOWN, replace(VIEW, spare=False)),
+    ],
+)
+def test_an_ask_that_looks_at_other_examples_has_another_key(voter: DirectVoter, view: View) -> None:
+    assert ask_of(voter, "w", view).key(QUESTION) != ask_of(SHOWN, "w", VIEW).key(QUESTION)
+    assert ask_of(voter, "w", view).name != ask_of(SHOWN, "w", VIEW).name
+
+
+@pytest.mark.parametrize("view", [None, VIEW, replace(VIEW, fingerprint="another index"), View("x", 1, False)])
+def test_an_ask_without_examples_knows_nothing_of_the_index(view: View | None) -> None:
+    assert ask_of(ONE, "w", view) == ASK
+
+
+def test_twice_as_many_are_looked_up_as_are_shown_where_a_longer_one_may_be_left_out() -> None:
+    assert (ask_of(SHOWN, "w", VIEW).examples, ask_of(SHOWN, "w", VIEW).neighbours) == (3, 6)
+    exact = ask_of(SHOWN, "w", replace(VIEW, spare=False))
+    assert (exact.examples, exact.neighbours) == (3, 3)
+
+
+def test_retrieval_alone_knows_its_index_and_neighbours_and_no_model() -> None:
+    asked = ask_of(ALONE, "", VIEW)
+    assert (asked.pool, asked.weights, asked.examples, asked.neighbours) == ("retrieve", "", 0, 64)
+    others = [
+        ask_of(ALONE.model_copy(update={"neighbours": 63}), "", VIEW),
+        ask_of(ALONE, "", replace(VIEW, fingerprint="another index")),
+    ]
+    assert asked.key(QUESTION) not in {other.key(QUESTION) for other in others}
+    # what its prompts would hold, and when it abstains, are no part of what it is asked
+    same = [
+        ask_of(ALONE, "another model", replace(VIEW, tokens=1)),
+        ask_of(ALONE.model_copy(update={"abstain_below": 0.9}), "", VIEW),
+    ]
+    assert {other.key(QUESTION) for other in same} == {asked.key(QUESTION)}
 
 
 short = st.text(max_size=3)

@@ -57,9 +57,11 @@ def test_at_first_everything_is_due(run: RunDir) -> None:
     ]
 
 
-def test_a_pending_row_is_the_whole_question(run: RunDir) -> None:
+def test_a_pending_row_is_the_whole_question_without_its_answer(run: RunDir) -> None:
     pending = write_pending(run, [ASK], 5)
-    assert [question_from(row) for row in run.read_table(pending.blocks[0]).to_pylist()] == QUESTIONS
+    written = [question_from(row) for row in run.read_table(pending.blocks[0]).to_pylist()]
+    assert all(one.answer for one in QUESTIONS)
+    assert written == [replace(one, answer=None) for one in QUESTIONS], "who answers a question never sees its answer"
     assert list(stored_questions(run)) == QUESTIONS
 
 

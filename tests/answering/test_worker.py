@@ -175,7 +175,7 @@ def open_engine(settings):
     return ScriptedEngine(Script(dies=("DIES",)), settings)
 
 async def drive():
-    worker = AnswerWorker(open_engine, SETTINGS, [ASK], 4, "test", "run")
+    worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, "test", "run")
     for block in (asking(question("t1")), asking(question("t2", question="DIES"))):
         print([table.num_rows async for table in worker(block)], flush=True)
 

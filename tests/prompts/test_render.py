@@ -112,3 +112,34 @@ def test_any_text_is_shown_as_it_stands(asked: str, choices: list[str]) -> None:
         shown = render(question(question=asked, choices=tuple(choices)), template).messages[0].content
         assert f"\n{asked}\n" in shown
         assert all(f". {choice}\n" in shown for choice in choices)
+
+
+SOLVED = [question("e1", question="One?", answer="C"), question("e2", question="Two?", choices=("x", "y"), answer="A")]
+
+
+@pytest.mark.parametrize(("template", "said"), [("codemmlu", "Answer: {}"), ("reference", "{}")])
+def test_solved_examples_are_earlier_turns_with_their_right_letters(template: str, said: str) -> None:
+    prompt = render(BRACES, template, (2, 0, 3, 1), SOLVED)
+    alone = render(BRACES, template, (2, 0, 3, 1))
+    assert [message.role for message in prompt.messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert [prompt.messages[i].content for i in (1, 3)] == [said.format("C"), said.format("A")]
+    for turn, example in zip(prompt.messages[::2], SOLVED, strict=False):
+        assert turn == render(example, template).messages[0], "an example is worded as a question is"
+    assert prompt.messages[-1:] == alone.messages
+    assert (prompt.prefill, prompt.before_letter, prompt.order) == (alone.prefill, alone.before_letter, alone.order)
+
+
+def test_examples_stand_in_the_order_they_are_given() -> None:
+    turned = render(BRACES, "codemmlu", examples=SOLVED[::-1])
+    assert ["Two?" in turned.messages[0].content, "One?" in turned.messages[2].content] == [True, True]
+
+
+def test_the_assistant_ends_where_the_model_is_to_go_on() -> None:
+    """What the model is shown its earlier turns to be is what it is read for now: prefill, gap, letter."""
+    prompt = render(BRACES, "codemmlu", examples=SOLVED)
+    assert prompt.messages[1] == Message("assistant", f"{prompt.prefill}{prompt.before_letter}C")
+
+
+def test_an_example_without_an_answer_is_none() -> None:
+    with pytest.raises(ValueError, match="e9 has no answer: it cannot be an example"):
+        render(BRACES, "codemmlu", examples=[*SOLVED, question("e9", answer=None)])

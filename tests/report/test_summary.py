@@ -1,11 +1,22 @@
 """The numbers of report.json: what counts as asked, as right, and as time."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from codemmlu.report.summary import busy_seconds, chance, letter_counts, vote_summary, voter_summary, wilson
+from codemmlu.report.summary import (
+    busy_seconds,
+    chance,
+    coverage_curve,
+    leakage,
+    letter_counts,
+    vote_summary,
+    voter_summary,
+    wilson,
+)
 from codemmlu.rows import Question, Vote
 from tests.samples import answer, failed, question, reading, verdict, vote
 
@@ -130,3 +141,97 @@ def test_guessing_is_one_in_as_many_as_there_are_choices() -> None:
 
 def test_letters_are_counted_in_the_order_of_the_alphabet() -> None:
     assert list(letter_counts(["D", "A", None, "D", "B"]).items()) == [("A", 1), ("B", 1), ("D", 2)]
+
+
+def sure(*outcomes: tuple[str | None, str | None, float]) -> tuple[list[Question], list[Vote]]:
+    """Questions and votes out of (right letter, said letter or None for an abstention, its probability)."""
+    questions = [question(f"t{n}", answer=right) for n, (right, _, _) in enumerate(outcomes)]
+    votes = []
+    for _, said, probability in outcomes:
+        if said is None:
+            votes.append(vote(None, status="abstained"))
+        else:
+            rest = (1 - probability) / 3
+            votes.append(vote(said, tuple(probability if letter == said else rest for letter in "ABCD")))
+    return questions, votes
+
+
+def test_coverage_by_hand() -> None:
+    """Ten labelled questions: right where it is sure, wrong where it is not, and silent on two."""
+    sure_of = [("A", "A", 0.9), ("B", "B", 0.3), ("C", "C", 0.8), ("D", "A", 0.4), ("A", "A", 0.7)]
+    less_so = [("B", "C", 0.35), ("D", "D", 0.5), ("A", "B", 0.6)]
+    no_part = [(None, "B", 0.99)]  # it has no label
+    curve = coverage_curve(*sure(*sure_of, *no_part, ("C", None, 0.0), *less_so, ("B", None, 0.0)))
+    # 0.9 right, 0.8 right, 0.7 right, 0.6 wrong, 0.5 right, 0.4 wrong, 0.35 wrong, 0.3 right; two never answered
+    rights = [1, 2, 3, 3, 4, 4, 4, 5]
+    assert [point["coverage"] for point in curve] == pytest.approx([n / 10 for n in range(1, 9)])
+    assert [point["accuracy"] for point in curve] == pytest.approx([right / n for n, right in enumerate(rights, 1)])
+    assert [point["surer_than"] for point in curve] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3])
+
+
+def test_of_equally_sure_answers_the_first_in_the_file_counts_first() -> None:
+    questions, votes = sure(*[("A", "A", 0.7)] * 5, *[("A", "B", 0.7)] * 5)
+    votes = [replace(v, task_id=q.task_id, position=q.position) for q, v in zip(questions, votes, strict=True)]
+    forward = coverage_curve(questions, votes)
+    assert [point["accuracy"] for point in forward[:5]] == [1.0] * 5
+    assert forward[-1]["accuracy"] == 0.5
+    assert coverage_curve(questions[::-1], votes[::-1]) == forward, "whatever order they come in"
+
+
+def test_failures_are_no_part_of_the_coverage_and_nothing_has_no_curve() -> None:
+    questions, votes = sure(("A", "A", 0.9), ("A", "A", 0.8))
+    with_failure = coverage_curve([*questions, question("t9")], [*votes, vote(None, status="failed")])
+    assert with_failure == coverage_curve(questions, votes)
+    assert with_failure[-1]["coverage"] == 1.0
+    assert coverage_curve([], []) == []
+    assert coverage_curve(*sure((None, "A", 0.9))) == []
+    assert coverage_curve(*sure(("A", None, 0.0))) == []
+
+
+def test_the_curve_is_part_of_a_voters_numbers() -> None:
+    questions, votes = sure(("A", "A", 0.9), ("A", "B", 0.8))
+    assert voter_summary(questions, votes, [])["coverage"] == coverage_curve(questions, votes)
+
+
+def test_what_stands_among_the_examples_is_counted_apart() -> None:
+    questions = [question(f"t{n}", answer="A") for n in range(6)]
+    questions[5] = question("t5", answer=None)
+    looked_up = [
+        answer(questions[0], verbatim=True, nearest=1.0),
+        answer(questions[1], verbatim=True, nearest=0.8),  # the same words, far by its vector
+        answer(questions[2], verbatim=False, nearest=0.97),
+        answer(questions[3], verbatim=False, nearest=0.96),
+        answer(questions[4], verbatim=False, nearest=None),
+        answer(questions[5], verbatim=True, nearest=1.0),
+    ]
+    votes = {
+        "good": [vote("A"), vote("A"), vote("B"), vote("A"), vote("B"), vote("A")],
+        "poor": [
+            vote(None, status="failed"),
+            vote("B"),
+            vote(None, status="abstained"),
+            vote("B"),
+            vote("B"),
+            vote("B"),
+        ],
+    }
+    told = leakage(questions, votes, looked_up)
+    assert told is not None
+    assert (told["looked_up"], told["verbatim"], told["near_verbatim"], told["threshold"]) == (6, 3, 4, 0.97)
+    good, poor = told["voters"]["good"], told["voters"]["poor"]
+    assert good == {"leaked": {"asked": 3, "accuracy": 2 / 3}, "rest": {"asked": 2, "accuracy": 0.5}}
+    assert poor == {"leaked": {"asked": 2, "accuracy": 0.0}, "rest": {"asked": 2, "accuracy": 0.0}}
+
+
+def test_where_nobody_looked_there_is_no_leakage_to_tell() -> None:
+    asked = question("t1")
+    assert leakage([asked], {"v": [vote("A")]}, [answer(asked)]) is None
+    assert leakage([asked], {"v": [vote("A")]}, []) is None
+
+
+def test_a_question_nobody_looked_at_is_in_neither_part() -> None:
+    questions = [question("t0", answer="A"), question("t1", answer="A")]
+    told = leakage(questions, {"v": [vote("A"), vote("A")]}, [answer(questions[0], verbatim=False, nearest=0.2)])
+    assert told is not None
+    parts = told["voters"]["v"]
+    assert parts == {"leaked": {"asked": 0, "accuracy": None}, "rest": {"asked": 1, "accuracy": 1.0}}

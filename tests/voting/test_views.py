@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codemmlu.rows import Answer, to_table
+from codemmlu.recipe import RetrieveVoter
+from codemmlu.rows import Answer, Neighbour, to_table
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import stored_answers, view
 from tests.samples import ASK, DIRECT, answer, failed, question, reading
@@ -88,3 +89,48 @@ def test_an_abstention_stands_against_a_failure(run: RunDir) -> None:
     abstained = answer(QUESTIONS[0], status="abstained", letter=None, started=9.0)
     keep(run, [failed(QUESTIONS[0], started=1.0)], [abstained])
     assert stored_answers(run, "m", {KEY}) == {KEY: abstained}
+
+
+def near(similarity: float | None) -> Answer:
+    """An answer whose nearest example is so near; None: it was given none."""
+    retrieved = () if similarity is None else (Neighbour("e1", similarity), Neighbour("e2", similarity - 0.1))
+    return answer(QUESTIONS[0], retrieved=retrieved)
+
+
+@pytest.mark.parametrize(
+    ("below", "similarity", "status"),
+    [
+        (0.5, 0.49, "abstained"),
+        (0.5, 0.5, "answered"),
+        (0.5, 0.9, "answered"),
+        (0.5, None, "abstained"),
+        (1.0, 0.99, "abstained"),
+        (0.0, -0.5, "answered"),
+        (0.0, None, "answered"),
+        (-1.0, None, "answered"),
+    ],
+)
+def test_where_nothing_is_near_enough_retrieval_abstains(below: float, similarity: float | None, status: str) -> None:
+    voter = RetrieveVoter(method="retrieve", abstain_below=below)
+    (vote,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: near(similarity)})
+    assert vote.status == status
+    assert (vote.letter, len(vote.probabilities)) == (("B", 4) if status == "answered" else (None, 0))
+
+
+def test_two_thresholds_are_two_views_on_one_answer() -> None:
+    votes = [
+        view(name, RetrieveVoter(method="retrieve", abstain_below=below), ASK, QUESTIONS[:1], {KEY: near(0.7)})
+        for name, below in (("bold", 0.0), ("shy", 0.8))
+    ]
+    assert [vote.status for (vote,) in votes] == ["answered", "abstained"]
+
+
+def test_a_model_that_is_shown_examples_does_not_abstain_for_them() -> None:
+    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], {KEY: near(0.1)})
+    assert vote.status == "answered"
+
+
+def test_what_failed_stays_failed_however_near_its_examples_are() -> None:
+    voter = RetrieveVoter(method="retrieve", abstain_below=0.5)
+    (vote,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: failed(QUESTIONS[0])})
+    assert vote.status == "failed"

@@ -1,0 +1,120 @@
+"""The holdout: one file split into questions and examples, and what cannot be split."""
+
+from pathlib import Path
+
+import pytest
+
+from codemmlu.errors import UserError
+from codemmlu.questions import held_out, load, read_examples, splits
+from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings
+from codemmlu.rows import Question
+
+ROWS = 60
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    """60 rows, of which every sixth has no answer; two texts stand there twice."""
+    return written(tmp_path / "solved.csv", range(ROWS))
+
+
+def written(path: Path, numbers: range | list[int]) -> str:
+    lines = [f"q{n},What is {n % 58}?,\"['{n}', 'other']\",{'' if n % 6 == 0 else 'A'}" for n in numbers]
+    path.write_text("\n".join(["task_id,question,choices,answer", *lines]) + "\n")
+    return str(path)
+
+
+def held(source: str, n: int = 10, seed: int = 0, limit: int | None = None) -> frozenset[str]:
+    holdout = HoldoutSettings(n=n, seed=seed)
+    return held_out(QuestionSettings(source=source, holdout=holdout, limit=limit), holdout)
+
+
+def names(rows: list[Question]) -> set[str]:
+    return {row.task_id for row in rows}
+
+
+def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
+    """What the person is told; always one line."""
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_one_file_is_split_into_questions_and_examples(source: str) -> None:
+    chosen = held(source)
+    asked = [row for row in load(QuestionSettings(source=source), chosen).rows() if isinstance(row, Question)]
+    examples, _ = read_examples(ExampleSettings(source=source), chosen)
+    assert names(asked) == chosen
+    assert len(asked) == 10
+    assert all(row.answer for row in [*asked, *examples]), "both need an answer"
+    assert names(asked) & names(examples) == set()
+    assert names(asked) | names(examples) == {f"q{n}" for n in range(ROWS) if n % 6}
+
+
+def test_the_split_is_drawn_by_its_seed_and_stays(source: str, tmp_path: Path) -> None:
+    assert held(source) == held(source)
+    assert held(source) != held(source, seed=1)
+    turned = written(tmp_path / "turned.csv", list(reversed(range(ROWS))))
+    assert held(turned) == held(source), "by content, not by the place in the file"
+    assert held(source, n=5) < held(source), "a larger holdout only adds"
+    grown = written(tmp_path / "grown.csv", range(ROWS + 12))
+    assert len(held(grown) & held(source)) >= 5, "a few rows more do not draw anew"
+
+
+def test_the_split_is_spread_over_the_file(source: str) -> None:
+    places = [int(name[1:]) for name in held(source, n=20)]
+    assert min(places) < 20
+    assert max(places) > 40
+
+
+def test_a_limit_does_not_change_who_is_held_out(source: str) -> None:
+    assert held(source, limit=15) == held(source)
+
+
+@pytest.mark.parametrize("n", [50, 51, 1000])
+def test_a_holdout_that_leaves_no_example_is_refused(source: str, n: int) -> None:
+    with pytest.raises(UserError) as error:
+        held(source, n=n)
+    assert fault(error) == f"questions.holdout.n: {n:,} of 50 labelled questions leaves none as examples"
+    assert len(held(source, n=49)) == 49
+
+
+def test_only_one_source_can_be_split() -> None:
+    holdout = HoldoutSettings(n=1)
+    assert splits(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings(source="a.csv"))
+    assert not splits(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings(source="b.csv"))
+    assert not splits(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings())
+    assert not splits(QuestionSettings(source="a.csv"), ExampleSettings(source="a.csv"))
+
+
+def test_examples_without_an_answer_are_no_examples(tmp_path: Path) -> None:
+    source = written(tmp_path / "none.csv", [0, 6, 12])
+    with pytest.raises(UserError) as error:
+        read_examples(ExampleSettings(source=source), frozenset())
+    assert fault(error) == f"examples.source: {source} has no question with an answer to learn from"
+
+
+def test_where_everything_is_held_out_there_is_no_example(source: str) -> None:
+    everything = frozenset(f"q{n}" for n in range(ROWS))
+    with pytest.raises(UserError, match=r"examples\.source: .* has no question with an answer"):
+        read_examples(ExampleSettings(source=source), everything)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"source": "none.csv"}, "examples.source: no file at none.csv"),
+        ({"subjects": ("poetry",)}, "examples.subjects: "),
+    ],
+)
+def test_mistakes_in_the_examples_are_said_by_their_own_name(
+    source: str, settings: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        read_examples(ExampleSettings.model_validate({"source": source, **settings}), frozenset())
+    assert fault(error).startswith(says)
+
+
+def test_examples_are_read_like_questions(source: str) -> None:
+    first, notes = read_examples(ExampleSettings(source=source, limit=12), frozenset())
+    assert [row.task_id for row in first] == [f"q{n}" for n in range(12) if n % 6]
+    assert isinstance(notes, list)
