@@ -39,7 +39,8 @@ def rate(out: Path) -> float:
         if rows:
             starts += [row["started"] for row in rows]
             ends.append(Path(run.path(name)).stat().st_mtime)
-    return len(starts) / (max(ends) - min(starts))
+    seconds: float = max(ends) - min(starts)
+    return len(starts) / seconds
 
 
 def main() -> None:

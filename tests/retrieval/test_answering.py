@@ -1,6 +1,8 @@
 """The worker with a library: what an answer keeps of its examples, and that one question's trouble stops no other."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pytest
@@ -9,10 +11,11 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
+from codemmlu.retrieval.encoder import Vectors
 from codemmlu.retrieval.library import Library
 from codemmlu.rows import Answer, Question, answer_from
 from tests.answering.test_worker import asking
-from tests.retrieval.encoders import BROKEN
+from tests.retrieval.encoders import BROKEN, HashingEncoder
 from tests.retrieval.shelves import library, solved
 from tests.samples import ASK, question
 from tests.scripted import SETTINGS, Script, ScriptedEngine
@@ -135,9 +138,25 @@ def test_a_question_without_a_vector_fails_where_examples_are_shown_and_nowhere_
     assert len(engine.scored) == 3
 
 
+class OneAtATime(HashingEncoder):
+    """Counts the calls that were under way at once."""
+
+    under_way = most = 0
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """See Encoder."""
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        time.sleep(0.01)
+        self.under_way -= 1
+        return super().encode(texts)
+
+
 def test_many_blocks_at_once_look_up_their_own() -> None:
     """The library takes one call at a time: blocks in flight wait for each other, and get what is theirs."""
+    encoder = OneAtATime()
     blocks = [asking(*(pet(f"q{10 * b + n}") for n in range(6)), asks=[ALONE]) for b in range(4)]
-    rows = answers(without_engine(library(PETS)), *blocks)
+    rows = answers(without_engine(library(PETS, asks_with=encoder)), *blocks)
+    assert encoder.most == 1
     assert [row.task_id for row in rows] == [f"q{10 * b + n}" for b in range(4) for n in range(6)]
     assert {(row.letter, row.retrieved[0].task_id) for row in rows} == {("B", "e1")}

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,16 @@ def test_an_index_that_the_object_store_does_not_hold_is_mapped_from_its_file(
     shared = indexing.share(index, whole.manifest, HASHED, ExampleSettings(source="x"), RULE, opens)
     assert shared.shards[0][0] == str(whole.folder / "00000" / "index.faiss")
     assert told(indexing.open_shared(shared, threads=1)) == told(opened(whole.folder, whole.manifest))
+
+
+def test_an_example_teaches_nothing_about_its_own_copies(tmp_path: Path) -> None:
+    """Each stands there twice. Were the copy seen, its right choice would say everything."""
+    copies = [replace(example, task_id=f"copy-{example.task_id}") for example in EXAMPLES[:60]]
+    weights = build(tmp_path, [*EXAMPLES[:60], *copies]).weights
+    learned = dict(zip(weights.features, weights.weights, strict=True))
+    assert weights.fitted_on == 120
+    for kernel in (4, 16):
+        assert abs(learned[f"right, same text, kernel {kernel}"]) < 0.1
 
 
 def test_diversity_reads_the_stored_vectors(whole: Made) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval.encoder import Vectors
 from codemmlu.retrieval.library import Library
-from codemmlu.retrieval.neighbours import Rule
+from codemmlu.retrieval.neighbours import Candidate, Rule, diverse, ranked
 from codemmlu.rows import Question
 from tests.retrieval.encoders import BROKEN, HashingEncoder, Placed
 from tests.retrieval.shelves import library, solved
@@ -139,6 +139,16 @@ def test_of_equally_near_examples_the_first_in_the_index_comes_first() -> None:
     asked = question("q1", question="equal words here")
     for shard in (2, 3, 100):
         assert told(library(examples, shard=shard), asked, 4) == ["e9", "e3", "e7", "e1"]
+
+
+@given(st.permutations(range(6)), st.lists(st.floats(-4e-6, 4e-6), min_size=6, max_size=6))
+def test_what_differs_by_rounding_alone_is_equally_near(order: list[int], noise: list[float]) -> None:
+    """A cosine's last digits depend on what else was embedded in the same batch; order must not."""
+    candidates = [Candidate(row, 0.25 + noise[row], f"e{row}", "") for row in order]
+    assert [one.row for one in ranked(candidates)] == list(range(6))
+    vectors = np.eye(6, dtype=np.float32)
+    picked = diverse(ranked(candidates), vectors, 0.5, 3)
+    assert [one.row for one in picked] == [0, 1, 2]
 
 
 PLACES = {
