@@ -26,7 +26,7 @@ from codemmlu.retrieval import store, transfer, vectors
 from codemmlu.retrieval.encoder import Embedder, Encoder, OpenEncoder, open_encoder
 from codemmlu.retrieval.library import Library, OpenShard, pack, unpack
 from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import EXAMPLE, Manifest, Shard, Weights
+from codemmlu.retrieval.store import EXAMPLE, Manifest, Plan, Shard, Weights
 from codemmlu.retrieval.texts import text_of
 from codemmlu.rows import QUESTION, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
@@ -41,34 +41,20 @@ _BUILDING = "building"
 Hits = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What an index is made of: everything but the examples themselves."""
-
-    settings: ExampleSettings
-    embedder: Embedder
-    kind: str
-    fingerprint: str
-    seed: int
-
-
 def build(
     terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Question], opens: OpenEncoder = open_encoder
 ) -> Manifest:
     """Makes an index of examples that all have answers. What an earlier attempt left is made again."""
+    earlier = store.read_manifest(index)
+    index.remove(store.MANIFEST)  # from here on, what it says is no longer there
+    for shard in earlier.shards if earlier else ():
+        index.clear(shard.index.rpartition("/")[0])
     index.clear(_BUILDING)
     names = []
     for start in range(0, len(examples), _BLOCK):
         names.append(f"{start // _BLOCK:06d}.parquet")
         index.write_table(f"{_BUILDING}/{names[-1]}", to_table(examples[start : start + _BLOCK], Question))
-    seconds = 0.0
-    try:
-        with terminal.progress("examples", len(examples), "examples") as progress, cluster.without_actor_warning():
-            for counts in _embed(index, names, plan, opens):
-                progress.advance(counts["examples"], 0)
-                seconds += counts["seconds"]
-    except ray.exceptions.RayError as error:
-        raise cluster.reason(error) from error
+    rate = _embedded(terminal, index, names, plan, opens, len(examples))
     blocks = [(f"{_BUILDING}/vectors/{name}", min(_BLOCK, len(examples) - i * _BLOCK)) for i, name in enumerate(names)]
     shards, recall = make_shards(index, blocks, plan.kind, plan.settings.shard)
     dimensions, weights = _call(_fit, index.address, shards[0], plan)
@@ -86,17 +72,45 @@ def build(
         shards=tuple(shards),
         weights=weights,
         recall_at_10=recall,
-        examples_per_second=len(examples) / seconds * _actors(len(names)),
+        examples_per_second=rate,
     )
     index.write(store.MANIFEST, manifest.model_dump_json(indent=1).encode())
     index.clear(_BUILDING)
     return manifest
 
 
-def _actors(blocks: int) -> int:
+def refit(index: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
+    """The same index with its weights fitted anew: other examples than before are asked now."""
+    _, weights = _call(_fit, index.address, manifest.shards[0], plan)
+    return manifest.model_copy(update={"weights": weights})
+
+
+def _embedded(
+    terminal: Terminal, index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder, count: int
+) -> float:
+    """Embeds all blocks. Examples a second: from the first block that is done to the last, start-up not counted."""
+    first: tuple[float, int] | None = None
+    done = 0
+    try:
+        with terminal.progress("examples", count, "examples") as progress, cluster.without_actor_warning():
+            for counts in _embed(index, names, plan, opens):
+                done += counts["examples"]
+                progress.advance(counts["examples"], 0)
+                first = first or (time.monotonic(), done)
+                alone = counts["examples"] / max(counts["seconds"], 1e-9)
+    except ray.exceptions.RayError as error:
+        raise cluster.reason(error) from error
+    assert first is not None, "there is at least one example"
+    rest, seconds = done - first[1], time.monotonic() - first[0]
+    return rest / seconds if rest and seconds > 0 else alone
+
+
+def _actors(blocks: int, device: str) -> int:
     """How many actors embed at once."""
-    cpus = cluster.join().cpus
-    return max(1, min(blocks, cpus // min(cpus, _THREADS)))
+    here = cluster.join()
+    if device == "cuda":
+        return max(1, min(blocks, here.gpus))
+    return max(1, min(blocks, here.cpus // min(here.cpus, _THREADS)))
 
 
 def _embed(index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder) -> Iterator[dict[str, Any]]:
@@ -109,7 +123,7 @@ def _embed(index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder) 
         fn_constructor_args=(opens, plan.embedder, plan.settings, index.address, threads),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(len(names))),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(len(names), plan.embedder.device)),
         num_cpus=threads,
         num_gpus=1 if on_gpu else None,
     )
@@ -261,25 +275,29 @@ def _vectors(examples: pa.Table) -> npt.NDArray[np.float32]:
     return np.frombuffer(packed, dtype=np.float16).reshape(len(examples), -1).astype(np.float32)
 
 
-def _fit(address: str, shard: Shard, plan: Plan) -> tuple[int, Weights]:
+def _fit(address: str, shard: Shard, plan: Plan) -> tuple[int, Weights | None]:
     """A task: the vectors' length, and the weights of `retrieve`, from the first shard's examples.
 
-    Each sampled example is answered by the others; copies and near-copies of it are left out.
+    Each sampled example is answered by the others; copies and near-copies of it are left out, and so is every example
+    that is asked as a question. None: no other is there.
     """
     index = RunDir(address)
     examples = index.read_table(shard.examples)
     content = np.frombuffer(index.read(shard.index), dtype=np.uint8)
     rows = _vectors(examples)
+    free = np.array([row for row, twin in enumerate(examples["twin"].to_pylist()) if twin not in plan.asked], dtype=int)
+    if not free.size:
+        return rows.shape[1], None
     others = Rule("same", "drop", -1.0, 0.0)
     shards = [OpenShard(vectors.open_index(content), examples, content)]
     library = Library(shards, rows.shape[1], None, None, plan.settings, others)
-    chosen = np.random.default_rng(plan.seed).permutation(len(examples))[:_FITTED]
+    chosen = np.random.default_rng(plan.seed).permutation(free)[:_FITTED]
     asked = [question_from(row) for row in examples.select(QUESTION.names).take(chosen).to_pylist()]
     near = library.near(asked, rows[chosen], _NEIGHBOURS)
     own = [unpack(row.as_py(), rows.shape[1]) for row in examples["choice_vectors"].take(chosen)]
     tables = [transfer.features(n.question, n.vector, mine, n.solved) for n, mine in zip(near, own, strict=True)]
-    right = [ord(question.answer or "A") - ord("A") for question in asked]
-    return rows.shape[1], transfer.fit(tables, right, plan.seed)
+    right = [transfer.answer_of(question) for question in asked]
+    return rows.shape[1], transfer.fit(tables, right, plan.seed, plan.left_out)
 
 
 @dataclass(frozen=True)
@@ -306,13 +324,19 @@ def share(
     rule: Rule,
     opens: OpenEncoder = open_encoder,
 ) -> Shared:
-    """Puts an index into Ray's object store. Raises UserError when a file is not the one the manifest names."""
+    """Puts an index into Ray's object store: once for all pools of a run.
+
+    Raises UserError when a file is not the one the manifest names, or was made by another version of `transfer`.
+    """
+    if manifest.weights and manifest.weights.features != transfer.FEATURES:
+        raise UserError(f"examples.index: {index.shown} was made by another version; delete it and run again")
     # Half of the smallest node's object store: blocks pass through it, too.
     room = min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]) / 2
+    size = sum(index.size(name) for shard in manifest.shards for name in (shard.index, shard.examples))
+    mapped = index.is_local and size > room
     shards = []
     for shard in manifest.shards:
         content = store.read_checked(index, shard.index, shard.index_sha256)
-        mapped = index.is_local and len(content) * len(manifest.shards) > room
         where = index.path(shard.index) if mapped else ray.put(np.frombuffer(content, dtype=np.uint8))
         packed = store.read_checked(index, shard.examples, shard.examples_sha256)
         unused = [] if rule.diversity else ["vector"]

@@ -17,11 +17,12 @@ from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.prompts import render
 from codemmlu.recipe import DirectVoter, ModelSettings, RetrieveVoter, uses_examples
-from codemmlu.retrieval.store import kind_for, read_manifest
+from codemmlu.retrieval.encoder import find as find_embedder
+from codemmlu.retrieval.store import check_embedder, kind_for, read_manifest
 from codemmlu.rows import Question
-from codemmlu.run_dir import RunDir
-from codemmlu.shelf import held_out_of
-from codemmlu.steps import NO_HOLDOUT, describe, refuse_deletable, weights_digest
+from codemmlu.run_dir import RunDir, refuse_deletable
+from codemmlu.shelf import held_out_of, place_of
+from codemmlu.steps import NO_HOLDOUT, describe, weights_digest
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
 # reaches: rough on purpose, the plan says "about".
@@ -71,7 +72,8 @@ def plan(job: Job) -> Outcome:
     for one in plans:
         say(_line(one))
     if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
-        say(f"retrieve: {alone * len(rows):,} asks of the index; {place_without_engine(hardware)}")
+        workers = place_without_engine(hardware, recipe.examples.embedder.device)
+        say(f"retrieve: {alone * len(rows):,} asks of the index; {workers}")
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.again}")
     report: dict[str, Any] = {
         "questions": loaded.questions,
@@ -105,9 +107,12 @@ def _examples(job: Job, held: frozenset[str]) -> ExamplesPlan | None:
     recipe, settings = job.recipe, job.recipe.examples
     if not any(uses_examples(voter) for voter in recipe.voters.values()):
         return None
-    where = RunDir(settings.index) if settings.index else RunDir(recipe.out).below("index")
+    where = place_of(recipe)
     manifest = read_manifest(where)
+    embedder = find_embedder(settings.embedder, cache_folder())
     if settings.source is None:
+        if manifest:
+            check_embedder(manifest, settings, embedder, where)
         if manifest is None:
             raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
         return ExamplesPlan(manifest.count, 0, f"examples: {manifest.count:,} in the index at {where.shown}")

@@ -155,7 +155,8 @@ class RetrieveVoter(_Settings):
 
 
 def _method(value: Any) -> str:
-    return str(value.get("method", "direct") if isinstance(value, dict) else value.method)
+    # What is neither is no voter at all: the kind it is then compared with says so.
+    return str(value.get("method", "direct") if isinstance(value, dict) else getattr(value, "method", "direct"))
 
 
 VoterSettings = Annotated[

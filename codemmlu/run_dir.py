@@ -33,6 +33,16 @@ def _hidden(match: re.Match[str]) -> str:
     return "//" if match[0].startswith("//") else ""
 
 
+def refuse_deletable(place: str, key: str = "out") -> None:
+    """A relative path of a submitted job would lie in Ray's copy of the working directory, which Ray deletes."""
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    if submitted and "://" not in place and not os.path.isabs(os.path.expanduser(place)):
+        raise UserError(
+            f"{key}: {place} is relative, and a submitted job's working directory is deleted by Ray; "
+            "give an absolute path or an s3:// or gs:// address"
+        )
+
+
 class RunDir:
     """Reads and writes below one directory. It crosses to workers as its `address`, a plain string.
 
@@ -120,6 +130,15 @@ class RunDir:
         if version != str(SCHEMA_VERSION):
             raise UserError(f"{self.shown}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
         return table
+
+    def size(self, name: str) -> int:
+        """A file's bytes."""
+        return int(self.filesystem.get_file_info(self.path(name)).size)
+
+    def remove(self, name: str) -> None:
+        """Removes a file of the run, if it is there."""
+        if self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound:
+            self.filesystem.delete_file(self.path(name))
 
     def clear(self, folder: str) -> None:
         """Removes a folder of the run and what is in it."""

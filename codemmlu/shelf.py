@@ -5,14 +5,17 @@ from dataclasses import asdict, dataclass
 from codemmlu import questions as question_room
 from codemmlu.answering.asks import View
 from codemmlu.command import Job
+from codemmlu.engine.placement import refuse_without_gpu
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, Recipe, digest
 from codemmlu.retrieval.encoder import Embedder
 from codemmlu.retrieval.encoder import find as find_embedder
 from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import Manifest, check_embedder, fingerprint, kind_for, read_manifest
-from codemmlu.run_dir import RunDir
+from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, check_embedder, fingerprint, kind_for, read_manifest
+from codemmlu.retrieval.texts import twin_key
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir, refuse_deletable
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ class Shelf:
     @property
     def view(self) -> View:
         """What the asks' keys know of it."""
-        fingerprint = digest(self.manifest.fingerprint, asdict(self.rule))
-        return View(fingerprint, self.settings.tokens, spare=not self.rule.diversity)
+        looks = digest(self.manifest.fingerprint, asdict(self.rule))
+        left_out = self.manifest.weights.left_out if self.manifest.weights else ""
+        return View(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
 
 
 def held_out_of(recipe: Recipe) -> frozenset[str] | None:
@@ -40,45 +44,105 @@ def held_out_of(recipe: Recipe) -> frozenset[str] | None:
     return question_room.held_out(recipe.questions, holdout)
 
 
-def find_shelf(job: Job, run: RunDir, labelled: bool) -> Shelf:
-    """The index of solved examples: made if it does not stand or its inputs changed. Raises UserError."""
-    recipe, say = job.recipe, job.terminal.say
+def asked_of(recipe: Recipe) -> frozenset[str]:
+    """The twin keys of the questions that are asked: nothing is fitted on an example with one of them."""
+    rows = question_room.load(recipe.questions, held_out_of(recipe)).rows()
+    return frozenset(twin_key(row) for row in rows if isinstance(row, Question))
+
+
+def place_of(recipe: Recipe) -> RunDir:
+    """Where the index of a recipe is. Raises UserError."""
     settings = recipe.examples
-    where = RunDir(settings.index) if settings.index else run.below("index")
+    if settings.index is None:
+        return RunDir(recipe.out).below("index")
+    refuse_deletable(settings.index, "examples.index")
+    try:
+        return RunDir(settings.index)
+    except UserError as error:
+        raise UserError(str(error).replace("out:", "examples.index:", 1)) from None
+
+
+def find_shelf(job: Job, labelled: bool) -> Shelf:
+    """The index of solved examples: made if it does not stand or its inputs changed. Raises UserError."""
+    recipe, settings = job.recipe, job.recipe.examples
+    where = place_of(recipe)
     embedder = find_embedder(settings.embedder, cache_folder())
     rule = Rule.of(settings, labelled)
-    manifest = read_manifest(where)
+    asked = asked_of(recipe)
     if settings.source is None:
-        if manifest is None:
-            raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
-        check_embedder(manifest, settings, embedder, where)
-        say(f"examples: {manifest.count:,} in the index at {where.shown} ({manifest.kind})")
-        return Shelf(where, manifest, embedder, settings, rule)
+        return Shelf(where, _prebuilt(job, where, embedder, asked), embedder, settings, rule)
+    if settings.index is None or not where.is_local:
+        return Shelf(where, _made(job, where, embedder, asked), embedder, settings, rule)
+    where.create()
+    with where.lock():  # a place of its own: another run may be making the same
+        return Shelf(where, _made(job, where, embedder, asked), embedder, settings, rule)
+
+
+def _prebuilt(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
+    """An index that somebody else made: used as it stands, but for weights that were fitted on what is asked now."""
+    settings = job.recipe.examples
+    manifest = read_manifest(where)
+    if manifest is None:
+        raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
+    check_embedder(manifest, settings, embedder, where)
+    job.terminal.say(f"examples: {manifest.count:,} in the index at {where.shown} ({manifest.kind})")
+    files = [shard.examples for shard in manifest.shards]
+    theirs = {str(twin) for name in files for twin in where.read_table(name, ["twin"])["twin"].to_pylist()}
+    plan = _plan(job, embedder, manifest.kind, manifest.fingerprint, asked, theirs)
+    return _fitted(job, where, manifest, plan)
+
+
+def _made(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
+    """The index of examples.source: as it stands, with other weights, or made anew."""
+    recipe, say = job.recipe, job.terminal.say
+    settings = recipe.examples
+    manifest = read_manifest(where)
     examples, notes = question_room.read_examples(settings, held_out_of(recipe) or frozenset())
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
     wanted = fingerprint(settings, embedder, kind, content, recipe.seed)
+    plan = _plan(job, embedder, kind, wanted, asked, {twin_key(example) for example in examples})
     if manifest and manifest.fingerprint == wanted:
         say(f"examples: {manifest.count:,} from {settings.source}; their index stands and nothing changed: reused")
-        return Shelf(where, manifest, embedder, settings, rule)
+        fitted = _fitted(job, where, manifest, plan)
+        if fitted is not manifest:
+            where.write(MANIFEST, fitted.model_dump_json(indent=1).encode())
+        return fitted
     why = _changed(manifest, embedder, settings, kind)
     say(f"examples: {len(examples):,} with an answer from {settings.source}{why}")
     for note in notes:
         say(f"  {note}")
     from codemmlu import cluster, indexing  # in this order: see cluster
 
-    cluster.join()
-    cluster.refuse_unshared(run)
+    resources = cluster.join()
+    if settings.embedder.device == "cuda":
+        refuse_without_gpu(resources)
     where.create()
-    manifest = indexing.build(
-        job.terminal, where, indexing.Plan(settings, embedder, kind, wanted, recipe.seed), examples
-    )
+    cluster.refuse_unshared(where)
+    manifest = indexing.build(job.terminal, where, plan, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"
     say(
         f"examples: an index of {manifest.count:,} ({kind}, {manifest.dimensions} dimensions{recall}) is at "
         f"{where.shown}; {manifest.examples_per_second:.1f} examples/s embedded"
     )
-    return Shelf(where, manifest, embedder, settings, rule)
+    return manifest
+
+
+def _plan(job: Job, embedder: Embedder, kind: str, wanted: str, asked: frozenset[str], examples: set[str]) -> Plan:
+    both = asked & examples
+    left_out = digest(*sorted(both)) if both else ""
+    return Plan(job.recipe.examples, embedder, kind, wanted, job.recipe.seed, both, left_out)
+
+
+def _fitted(job: Job, where: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
+    """The manifest with weights that were fitted on none of the questions that are asked now."""
+    if manifest.weights and manifest.weights.left_out == plan.left_out:
+        return manifest
+    from codemmlu import cluster, indexing  # in this order: see cluster
+
+    job.terminal.say("examples: other questions are asked than before, the weights are fitted without them")
+    cluster.join()
+    return indexing.refit(where, manifest, plan)
 
 
 def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSettings, kind: str) -> str:

@@ -4,12 +4,12 @@ examples -> [Ray Data: embed | shards] -> index/
 questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer | keep] -> answers/ -> votes -> outcome
 """
 
-import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from codemmlu import questions as question_room
 from codemmlu.answering.asks import Ask, View, ask_of
@@ -33,8 +33,11 @@ from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
 from codemmlu.recipe import ModelSettings, Recipe, RetrieveVoter, digest, uses_examples
 from codemmlu.rows import Question, Rejected, to_table
-from codemmlu.run_dir import ISSUE, RunDir
+from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
 from codemmlu.shelf import Shelf, find_shelf, held_out_of
+
+if TYPE_CHECKING:
+    from codemmlu import indexing
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.
@@ -72,8 +75,8 @@ def index(job: Job) -> Outcome:
         raise UserError("examples.source: the recipe names no examples to make an index of")
     if job.dry_run:
         return _planned(job)
-    with _run(job) as run:
-        shelf = find_shelf(job, run, labelled=True)
+    with _run(job):
+        shelf = find_shelf(job, labelled=True)
     report = shelf.manifest.model_dump(exclude={"shards", "weights"}) | {"index": shelf.index.shown}
     job.terminal.say(f"To answer with it: {job.again.replace('jobs/index.py', 'jobs/run.py')}")
     return Outcome(report, 0)
@@ -88,11 +91,15 @@ def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
         run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
         loaded = store_questions(recipe, run, job)
         needed = any(uses_examples(voter) for voter in recipe.voters.values())
-        shelf = find_shelf(job, run, loaded.labelled > 0) if needed else None
-        pools = find_pools(recipe, shelf.view if shelf else None)
+        models = find_models(recipe)
+        shelf = find_shelf(job, loaded.labelled > 0) if needed else None
+        if shelf and shelf.manifest.weights is None:
+            refuse_retrieve(recipe)
+        pools = find_pools(recipe, models, shelf.view if shelf else None)
         run.write("recipe.yaml", recipe.as_yaml().encode())
+        shared = cache(partial(_share, shelf)) if shelf else None
         for pool in pools:
-            _ask_pool(job, run, pool, loaded, open_engine, shelf)
+            _ask_pool(job, run, pool, loaded, open_engine, shared)
         return conclude(job, run, {voter: (p.name, ask) for p in pools for voter, ask in p.by_voter.items()}, loaded)
 
 
@@ -146,22 +153,26 @@ def describe(loaded: Loaded) -> list[str]:
     return [head, *(f"  {note}" for note in loaded.notes())]
 
 
-def find_pools(recipe: Recipe, view: View | None) -> list[Pool]:
-    """The models that are asked, each proved to be there, with the asks of its voters. Raises UserError.
+def find_models(recipe: Recipe) -> dict[str, sources.Model]:
+    """The models that are asked, each proved to be there. Raises UserError."""
+    models = {}
+    for name, settings in recipe.models.items():
+        if any(voter.pool == name for voter in recipe.voters.values()):
+            check_engine_arguments(name, settings)
+            models[name] = sources.inspect(settings.source, settings.revision, sources.cache_folder())
+    return models
 
-    view: on the examples, for voters that look at some
-    """
+
+def find_pools(recipe: Recipe, models: dict[str, sources.Model], view: View | None) -> list[Pool]:
+    """The pools and the asks of their voters. view: on the examples, for voters that look at some."""
     pools = []
     alone = {voter: v for voter, v in recipe.voters.items() if isinstance(v, RetrieveVoter)}
     for name in sorted({voter.pool for voter in alone.values()}):
         pools.append(Pool(name, None, None, {voter: ask_of(v, "", view) for voter, v in alone.items()}))
-    for name, settings in recipe.models.items():
-        voters = {voter: v for voter, v in recipe.voters.items() if v.pool == name}
-        if not voters:
-            continue
-        check_engine_arguments(name, settings)
-        model = sources.inspect(settings.source, settings.revision, sources.cache_folder())
+    for name, model in models.items():
+        settings = recipe.models[name]
         weights = weights_digest(model, settings)
+        voters = {voter: v for voter, v in recipe.voters.items() if v.pool == name}
         by_voter = {voter: ask_of(v, weights, view) for voter, v in voters.items()}
         pools.append(Pool(name, settings, model, by_voter))
     return pools
@@ -185,7 +196,14 @@ def _alone(run: RunDir) -> Iterator[None]:
         yield
 
 
-def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: OpenEngine, shelf: Shelf | None) -> None:
+def _ask_pool(
+    job: Job,
+    run: RunDir,
+    pool: Pool,
+    loaded: Loaded,
+    open_engine: OpenEngine,
+    shared: Callable[[], "indexing.Shared"] | None,
+) -> None:
     pending = survey(run, pool.name, pool.asks)
     if pending.kept:
         job.terminal.say(f"{pool.name}: {pending.kept:,} answers are here already and are not asked again")
@@ -203,11 +221,11 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: Op
         source = f", {pool.model.source}"
         tools = Tools(open_engine, engine_settings(pool.model, placement, job.recipe.seed))
     else:
-        placement, source, tools = place_without_engine(resources), "", Tools(None, None)
-    if shelf and any(ask.neighbours for ask in pool.asks):
-        shared = indexing.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
+        placement = place_without_engine(resources, job.recipe.examples.embedder.device)
+        source, tools = "", Tools(None, None)
+    if shared and any(ask.neighbours for ask in pool.asks):
         threads = 1 if pool.model else min(resources.cpus, WORKER_CORES)
-        tools = replace(tools, open_library=partial(indexing.open_shared, shared, threads))
+        tools = replace(tools, open_library=partial(indexing.open_shared, shared(), threads))
     job.terminal.say(f"{pool.name}: asking {pending.due:,}; starting {placement} ({resources}){source}")
     blocks = write_blocks(run, pool.name, pool.asks, block_size(pending.questions, placement))
     worker = pipeline.Worker(tools, pool.asks, loaded.most_choices)
@@ -215,14 +233,21 @@ def _ask_pool(job: Job, run: RunDir, pool: Pool, loaded: Loaded, open_engine: Op
     run.clear(f"pending/{pool.name}")
 
 
-def refuse_deletable(out: str) -> None:
-    """A relative `out` of a submitted job would lie in Ray's copy of the working directory, which Ray deletes."""
-    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if submitted and "://" not in out and not os.path.isabs(os.path.expanduser(out)):
-        raise UserError(
-            f"out: {out} is relative, and a submitted job's working directory is deleted by Ray; "
-            "give an absolute path or an s3:// or gs:// address"
-        )
+def refuse_retrieve(recipe: Recipe) -> None:
+    """Raises UserError where a voter has nothing to learn from."""
+    for name, voter in recipe.voters.items():
+        if isinstance(voter, RetrieveVoter):
+            raise UserError(
+                f"voters.{name}: every example is a question that is asked, so there is nothing to learn from; "
+                "give other examples, or questions.holdout"
+            )
+
+
+def _share(shelf: Shelf) -> "indexing.Shared":
+    """The index in Ray's object store, once for all pools."""
+    from codemmlu import indexing
+
+    return indexing.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
 
 
 def engine_settings(model: sources.Model, placement: Placement, seed: int) -> EngineSettings:

@@ -16,11 +16,13 @@ class View:
     """How asks look at solved examples.
 
     fingerprint: of the index and of the rule by which examples are chosen
+    fitted: the same, and what the weights of `retrieve` were fitted without
     tokens: of all examples in one prompt
     spare: how many more examples are looked up than are shown, to stand in for those that are too long
     """
 
     fingerprint: str
+    fitted: str
     tokens: int
     spare: bool
 
@@ -64,7 +66,7 @@ def ask_of(voter: VoterSettings, weights: str, view: View | None) -> Ask:
     """The ask behind a voter. `view` is needed by those that look at examples."""
     if isinstance(voter, RetrieveVoter):
         assert view is not None
-        return Ask(voter.pool, "", voter.method, neighbours=voter.neighbours, index=view.fingerprint)
+        return Ask(voter.pool, "", voter.method, neighbours=voter.neighbours, index=view.fitted)
     plain = Ask(voter.pool, weights, voter.method, voter.template)
     return plain if not voter.examples else _shown(plain, voter, view)
 

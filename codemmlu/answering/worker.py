@@ -77,9 +77,9 @@ class AnswerWorker:
             raise
         yield to_table(answers, Answer)
 
-    async def _look_up(self, due: Sequence[tuple[Ask, Question]]) -> list[Case | ValueError]:
+    async def _look_up(self, due: Sequence[tuple[Ask, Question]]) -> list[Case | Exception]:
         """What each ask sees of its question. On a thread: the engine goes on with other blocks meanwhile."""
-        cases: list[Case | ValueError] = [Case(question) for _, question in due]
+        cases: list[Case | Exception] = [Case(question) for _, question in due]
         for ask in self._asks.values():
             places = [place for place, (its, _) in enumerate(due) if its is ask and ask.neighbours]
             if places:
@@ -89,7 +89,7 @@ class AnswerWorker:
                     cases[place] = case
         return cases
 
-    def _cases(self, ask: Ask, questions: list[Question]) -> list[Case | ValueError]:
+    def _cases(self, ask: Ask, questions: list[Question]) -> list[Case | Exception]:
         assert self._library is not None
         try:
             near = self._library.look_up(questions, ask.neighbours)
@@ -97,13 +97,13 @@ class AnswerWorker:
                 return [Case(one.question, one) for one in near]
             said = self._library.transferred(near)
             return [Case(one.question, one, it) for one, it in zip(near, said, strict=True)]
-        except ValueError as error:  # a vector that is not finite: of which question, only asking one by one tells
+        except Exception as error:  # the wall, here too: whose trouble it is, only asking one by one tells
             if len(questions) == 1:
                 return [error]
             return [case for question in questions for case in self._cases(ask, [question])]
 
     async def _answer(
-        self, ask: Ask, question: Question, case: Case | ValueError, looked_up: tuple[float, float]
+        self, ask: Ask, question: Question, case: Case | Exception, looked_up: tuple[float, float]
     ) -> Answer:
         """One question asked one way. What goes wrong with it is its own failed row, and stops no other.
 
@@ -113,7 +113,7 @@ class AnswerWorker:
         told: Told = {"status": "failed", "letter": None, "readings": (), "error": None}
         told |= {"retrieved": (), "generated_tokens": 0, "nearest": None, "verbatim": None}
         try:
-            if isinstance(case, ValueError):
+            if isinstance(case, Exception):
                 raise case
             if case.neighbours:
                 told |= {"nearest": case.neighbours.nearest, "verbatim": case.neighbours.verbatim}

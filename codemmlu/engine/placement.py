@@ -126,9 +126,18 @@ def place(name: str, settings: ModelSettings, resources: Resources) -> Placement
     )
 
 
-def place_without_engine(resources: Resources) -> Placement:
-    """Workers that only look examples up: a small model embeds the questions, which takes a few cores each."""
+def place_without_engine(resources: Resources, device: str) -> Placement:
+    """Workers that only look examples up: a small model embeds the questions, on a few cores or one GPU each."""
+    if device == "cuda":
+        refuse_without_gpu(resources)
+        return Placement(resources.gpus, 1, 256, {})
     return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {})
+
+
+def refuse_without_gpu(resources: Resources) -> None:
+    """Raises UserError when an embedder is to run on a GPU and there is none."""
+    if not resources.gpus:
+        raise UserError("examples.embedder.device: cuda is asked for and the cluster has no GPU; set it to cpu")
 
 
 def answer_settings(settings: ModelSettings) -> dict[str, Any]:

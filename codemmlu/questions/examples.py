@@ -1,14 +1,34 @@
 """Examples: labelled questions to learn from; and the holdout, which splits one source into questions and examples."""
 
+from pathlib import Path
+
 from codemmlu.errors import UserError
 from codemmlu.questions.load import load
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, digest
 from codemmlu.rows import Question
 
+# How a source is read: what these say of questions and examples decides whether their rows are the same.
+_READING = ("subjects", "columns", "answers", "encoding")
+
 
 def splits(questions: QuestionSettings, examples: ExampleSettings) -> bool:
-    """Whether a holdout has one source to split."""
-    return questions.holdout is not None and questions.source == examples.source
+    """Whether a holdout has one source to split. Raises UserError when the one source is read in two ways."""
+    if questions.holdout is None or examples.source is None or _place(questions) != _place(examples):
+        return False
+    for name in _READING:
+        if getattr(questions, name) != getattr(examples, name):
+            raise UserError(
+                f"questions.holdout: one source is split, so it is read one way: "
+                f"examples.{name} must be what questions.{name} is"
+            )
+    return True
+
+
+def _place(settings: QuestionSettings | ExampleSettings) -> tuple[str | None, ...]:
+    """Where rows come from, however the path is written."""
+    source = settings.source or ""
+    path = Path(source).expanduser()
+    return (str(path.resolve()) if path.exists() else source, settings.split, settings.revision)
 
 
 def held_out(questions: QuestionSettings, holdout: HoldoutSettings) -> frozenset[str]:

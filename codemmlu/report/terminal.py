@@ -136,7 +136,7 @@ def leakage_lines(report: Mapping[str, Any]) -> list[str]:
         return []
     lines = [
         f"{table['verbatim']:,} of {table['looked_up']:,} questions stand among the examples word for word, "
-        f"{table['near_verbatim']:,} at a similarity of {table['threshold']} and more."
+        f"{table['near_verbatim']:,} so or at a similarity of {table['threshold']} and more."
     ]
     for name, parts in table["voters"].items():
         if parts["leaked"]["accuracy"] is not None and parts["rest"]["accuracy"] is not None:

@@ -7,6 +7,7 @@ manifest.json                       what the index is of, and the hash of every 
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +57,7 @@ class Weights(_Model):
     weights: tuple[float, ...]
     fitted_on: int
     seed: int
+    left_out: str  # digest of the asked questions among the examples, on which nothing is fitted
 
 
 class Manifest(_Model):
@@ -72,15 +74,31 @@ class Manifest(_Model):
     count: int
     dimensions: int
     shards: tuple[Shard, ...]
-    weights: Weights
+    weights: Weights | None  # None: every example is a question that is asked
     recall_at_10: float | None  # of an approximate kind, against exact
     examples_per_second: float
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What an index is made of: everything but the examples themselves.
+
+    asked: twin keys of the questions of this run; no weight is fitted on an example that is one of them
+    left_out: their digest, see Weights
+    """
+
+    settings: ExampleSettings
+    embedder: Embedder
+    kind: str
+    fingerprint: str
+    seed: int
+    asked: frozenset[str]
+    left_out: str
+
+
 def fingerprint(settings: ExampleSettings, embedder: Embedder, kind: str, content: str, seed: int) -> str:
     """Of an index over examples with the digest `content`."""
-    shape = [kind, settings.shard] if kind != "exact" else [kind]
-    return digest("index", VERSION, embedder.fingerprint, settings.text, shape, content, seed)
+    return digest("index", VERSION, embedder.fingerprint, settings.text, kind, settings.shard, content, seed)
 
 
 def kind_for(wanted: str, count: int) -> str:

@@ -72,7 +72,7 @@ def _by_neighbour(texts: Sequence[str], choice_vectors: Vectors, neighbours: Seq
     for column, neighbour in enumerate(neighbours):
         likeness = np.exp(_LIKENESS * (choice_vectors @ neighbour.choice_vectors.T - 1))
         theirs = [normalised(choice) for choice in neighbour.example.choices]
-        answer = _answer(neighbour.example)
+        answer = answer_of(neighbour.example)
         others = [i for i in range(len(theirs)) if i != answer]
         for row, text in enumerate(texts):
             found[0, 0, row, column] = text == theirs[answer]
@@ -91,7 +91,9 @@ def _by_pair(choice_vectors: Vectors, neighbours: Sequence[Solved]) -> list[Arra
     theirs = np.concatenate([neighbour.choice_vectors for neighbour in neighbours])
     sizes = [len(neighbour.choice_vectors) for neighbour in neighbours]
     nearness = np.repeat([neighbour.similarity for neighbour in neighbours], sizes)
-    right = np.concatenate([np.eye(n)[_answer(one.example)] - 1 / n for n, one in zip(sizes, neighbours, strict=True)])
+    right = np.concatenate(
+        [np.eye(n)[answer_of(one.example)] - 1 / n for n, one in zip(sizes, neighbours, strict=True)]
+    )
     cosines = choice_vectors @ theirs.T
     columns = []
     for own, of_question in _PAIRS:
@@ -127,7 +129,8 @@ def _among_rivals(question: Question, texts: Sequence[str], vector: Vectors, cho
     ]
 
 
-def _answer(example: Question) -> int:
+def answer_of(example: Question) -> int:
+    """The place of an example's right choice."""
     assert example.answer is not None, "an example has an answer"
     return ord(example.answer) - ord("A")
 
@@ -140,7 +143,7 @@ def log_probabilities(table: Array, weights: Weights) -> Array:
     return result
 
 
-def fit(tables: Sequence[Array], right: Sequence[int], seed: int) -> Weights:
+def fit(tables: Sequence[Array], right: Sequence[int], seed: int, left_out: str = "") -> Weights:
     """The weights that make the right choices of solved questions likeliest, a little shrunk towards zero."""
     from scipy import optimize  # slow to import, and only making an index needs it
 
@@ -168,4 +171,5 @@ def fit(tables: Sequence[Array], right: Sequence[int], seed: int) -> Weights:
         weights=tuple(map(float, found.x)),
         fitted_on=len(tables),
         seed=seed,
+        left_out=left_out,
     )

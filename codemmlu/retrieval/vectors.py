@@ -16,6 +16,7 @@ from codemmlu.errors import UserError
 Vectors = npt.NDArray[np.float32]
 
 _NEIGHBOURS, _CONSTRUCTION, _SEARCH = 32, 100, 128  # HNSW: links of a node, and the widths of its searches
+_threads = 0  # of a search; 0: FAISS's own choice
 _PROBES = 32  # IVF: lists that are searched
 TRAINING = 100_000  # IVF-PQ: vectors that its lists and codes are learned from
 
@@ -71,6 +72,8 @@ def open_index(content: npt.NDArray[np.uint8]) -> Any:
 
 def search(index: Any, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
     """Cosines and row numbers of the k nearest, each of shape (n_queries, k), nearest first; row -1: no more there."""
+    if _threads:
+        faiss.omp_set_num_threads(_threads)  # OpenMP keeps it for each thread that calls
     similarities, rows = index.search(queries, k)
     return similarities, rows
 
@@ -82,8 +85,9 @@ def exact_rows(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, npt
 
 
 def use_threads(number: int) -> None:
-    """How many cores a search takes: beside an engine, one."""
-    faiss.omp_set_num_threads(number)
+    """How many cores this process's searches take: beside an engine, one."""
+    global _threads
+    _threads = number
 
 
 def _bytes(index: Any) -> bytes:

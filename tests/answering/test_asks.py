@@ -16,7 +16,7 @@ from tests.samples import ASK, QUESTION
 ONE = DirectVoter(model="m")
 SHOWN = DirectVoter(model="m", examples=3)
 ALONE = RetrieveVoter(method="retrieve")
-VIEW = View("index", tokens=2000, spare=True)
+VIEW = View("index", "index, fitted", tokens=2000, spare=True)
 
 
 def test_the_same_is_asked_under_the_same_key() -> None:
@@ -88,7 +88,7 @@ def test_an_ask_that_looks_at_other_examples_has_another_key(voter: DirectVoter,
     assert ask_of(voter, "w", view).name != ask_of(SHOWN, "w", VIEW).name
 
 
-@pytest.mark.parametrize("view", [None, VIEW, replace(VIEW, fingerprint="another index"), View("x", 1, False)])
+@pytest.mark.parametrize("view", [None, VIEW, replace(VIEW, fingerprint="another index"), View("x", "x", 1, False)])
 def test_an_ask_without_examples_knows_nothing_of_the_index(view: View | None) -> None:
     assert ask_of(ONE, "w", view) == ASK
 
@@ -104,7 +104,7 @@ def test_retrieval_alone_knows_its_index_and_neighbours_and_no_model() -> None:
     assert (asked.pool, asked.weights, asked.examples, asked.neighbours) == ("retrieve", "", 0, 64)
     others = [
         ask_of(ALONE.model_copy(update={"neighbours": 63}), "", VIEW),
-        ask_of(ALONE, "", replace(VIEW, fingerprint="another index")),
+        ask_of(ALONE, "", replace(VIEW, fitted="another index, or fitted without others")),
     ]
     assert asked.key(QUESTION) not in {other.key(QUESTION) for other in others}
     # what its prompts would hold, and when it abstains, are no part of what it is asked

@@ -28,6 +28,7 @@ LIKE_RIGHT = Weights(
     weights=tuple(float("right, likeness" in name) for name in FEATURES),
     fitted_on=0,
     seed=0,
+    left_out="",
 )
 
 

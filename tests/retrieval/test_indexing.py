@@ -14,7 +14,8 @@ from codemmlu.recipe import ExampleSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval.library import Library
 from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import MANIFEST, Manifest, read_manifest, sha256_of
+from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, read_manifest, sha256_of
+from codemmlu.retrieval.texts import twin_key
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
 from tests.retrieval.encoders import BROKEN, DIMENSIONS, HASHED, HashingEncoder, opens
@@ -52,13 +53,19 @@ EXAMPLES = [
 QUESTIONS = [question(f"q{n}", question=sentence(n + 5000)) for n in range(40)]
 
 
-def build(folder: Path, examples: Sequence[Question] = EXAMPLES, kind: str = "exact", **settings: Any) -> Manifest:
+def build(
+    folder: Path,
+    examples: Sequence[Question] = EXAMPLES,
+    kind: str = "exact",
+    asked: frozenset[str] = frozenset(),
+    **settings: Any,
+) -> Manifest:
     """Makes an index."""
     from codemmlu import indexing
 
     index = RunDir(str(folder))
     index.create()
-    plan = indexing.Plan(ExampleSettings(source="x", **settings), HASHED, kind, fingerprint="f", seed=0)
+    plan = Plan(ExampleSettings(source="x", **settings), HASHED, kind, "f", 0, asked, "left out" if asked else "")
     return indexing.build(Terminal(), index, plan, examples, opens)
 
 
@@ -96,6 +103,7 @@ def test_a_manifest_says_what_the_index_is_of(whole: Made) -> None:
     assert (manifest.count, manifest.dimensions, manifest.kind, manifest.metric) == (300, DIMENSIONS, "exact", "cosine")
     assert (manifest.embedder, manifest.embedder_fingerprint, manifest.text) == ("hashed", "hashed-1", "question")
     assert (manifest.fingerprint, manifest.recall_at_10) == ("f", None)
+    assert manifest.weights is not None
     assert manifest.weights.fitted_on == 300
     assert manifest.examples_per_second > 0
     (shard,) = manifest.shards
@@ -124,6 +132,7 @@ def test_shards_find_together_what_one_index_finds(whole: Made, tmp_path: Path, 
         assert manifest.recall_at_10 is not None
         assert 0.95 <= manifest.recall_at_10 <= 1, "of equally near ones either may be found"
     # each example is answered by the others of its shard: the weights are learned from the first
+    assert manifest.weights is not None
     assert manifest.weights.fitted_on == 128
 
 
@@ -139,6 +148,7 @@ def test_one_example_is_an_index(tmp_path: Path) -> None:
     manifest = build(tmp_path, EXAMPLES[:1])
     (found, *_) = opened(tmp_path, manifest).look_up(QUESTIONS, 64)
     assert [one.example for one in found.solved] == EXAMPLES[:1]
+    assert manifest.weights is not None
     assert np.isfinite(manifest.weights.weights).all()
 
 
@@ -177,13 +187,15 @@ def test_an_index_that_the_object_store_does_not_hold_is_mapped_from_its_file(
 
 
 def test_an_example_teaches_nothing_about_its_own_copies(tmp_path: Path) -> None:
-    """Each stands there twice. Were the copy seen, its right choice would say everything."""
-    copies = [replace(example, task_id=f"copy-{example.task_id}") for example in EXAMPLES[:60]]
-    weights = build(tmp_path, [*EXAMPLES[:60], *copies]).weights
+    """Each stands there twice, and only copies have a choice in common: were they seen, those would say everything."""
+    unlike = [replace(example, choices=example.choices[:2], answer="AB"[n % 2]) for n, example in enumerate(EXAMPLES)]
+    copies = [replace(example, task_id=f"copy-{example.task_id}") for example in unlike[:60]]
+    weights = build(tmp_path, [*unlike[:60], *copies]).weights
+    assert weights is not None
     learned = dict(zip(weights.features, weights.weights, strict=True))
     assert weights.fitted_on == 120
     for kernel in (4, 16):
-        assert abs(learned[f"right, same text, kernel {kernel}"]) < 0.1
+        assert learned[f"right, same text, kernel {kernel}"] == pytest.approx(0, abs=1e-3)
 
 
 def test_diversity_reads_the_stored_vectors(whole: Made) -> None:
@@ -205,3 +217,14 @@ def test_an_example_whose_vector_is_not_finite_stops_the_making(tmp_path: Path) 
     assert "\n" not in said
     assert said == f"examples.embedder: its vector of 'some {BROKEN} text' is not finite; use another"
     assert read_manifest(RunDir(str(tmp_path))) is None, "a half-made index does not stand"
+
+
+def test_nothing_is_fitted_on_an_example_that_is_asked(tmp_path: Path, whole: Made) -> None:
+    asked = frozenset(twin_key(example) for example in EXAMPLES[:100])
+    weights = build(tmp_path, asked=asked).weights
+    assert weights is not None
+    assert (weights.fitted_on, weights.left_out) == (200, "left out")
+    assert whole.manifest.weights is not None
+    assert weights.weights != whole.manifest.weights.weights
+    everything = frozenset(twin_key(example) for example in EXAMPLES)
+    assert build(tmp_path, asked=everything).weights is None

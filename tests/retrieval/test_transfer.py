@@ -107,7 +107,7 @@ def test_probabilities_sum_to_one_however_large_the_scores(rows: list[list[float
 
 
 def weights_of(weights: tuple[float, ...]) -> Weights:
-    return Weights(features=("a", "b", "c"), scales=(1.0, 2.0, 0.5), weights=weights, fitted_on=1, seed=0)
+    return Weights(features=("a", "b", "c"), scales=(1.0, 2.0, 0.5), weights=weights, fitted_on=1, seed=0, left_out="")
 
 
 def test_log_probabilities_by_hand() -> None:
