@@ -153,12 +153,16 @@ def test_an_index_that_stands_elsewhere_is_used(made: SolvedRun, tmp_path: Path)
     other = mistake(run.run(*alone, f"examples.index={standing}", "examples.text=question+choices"))
     assert f"examples.text: {standing} was made of 'question', the recipe has 'question+choices'" in other
 
-    used = run.run(*alone, f"examples.index={standing}")
+    assert "nothing to learn from" in mistake(run.run(*alone, f"examples.index={standing}")), "all of it is asked"
+    before = (standing / "manifest.json").read_bytes()
+    used = run.run(*alone, f"examples.index={standing}", "questions.limit=20")
     assert used.code == 0, used.err
+    assert "the weights are fitted without them" in used.out
+    assert (standing / "manifest.json").read_bytes() == before, "somebody else's index stays as it is"
     assert f"examples: 24 in the index at {standing} (exact)" in used.out
     assert "questions.holdout is ignored" in used.out
     stored = answers(tmp_path / "other" / "answers" / "retrieve")
-    assert len(stored) == 30
+    assert len(stored) == 20
     assert all(row["task_id"] not in {one["task_id"] for one in row["retrieved"]} for row in stored.values())
     assert run.times_asked() == {}, "no engine"
 
