@@ -204,32 +204,16 @@ def test_what_changes_the_index_changes_its_fingerprint(
 
 def test_what_does_not_change_the_index_leaves_its_fingerprint() -> None:
     asked = {"exclude": "same", "min_similarity": 0.5, "diversity": 0.5, "tokens": 10, "near_duplicates": "drop"}
-    told = {"source": "elsewhere.csv", "index": "elsewhere", "embedder": {"batch_size": 1}, "shard": 3}
+    told = {"source": "elsewhere.csv", "index": "elsewhere", "embedder": {"batch_size": 1}}
     other = ExampleSettings.model_validate({**asked, **told})
     assert fingerprint(other, replace(HASHED, batch_size=1, threads=3), "exact", "content", 0) == BASE
 
 
-def test_the_size_of_shards_counts_only_where_it_changes_what_is_found() -> None:
+def test_the_size_of_shards_is_part_of_it() -> None:
+    """The first shard is what the weights are fitted on."""
     few, many = ExampleSettings(shard=10), ExampleSettings(shard=20)
-    assert fingerprint(few, HASHED, "exact", "c", 0) == fingerprint(many, HASHED, "exact", "c", 0)
-    assert fingerprint(few, HASHED, "hnsw", "c", 0) != fingerprint(many, HASHED, "hnsw", "c", 0)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "count", "kind"),
-    [
-        ("auto", 1, "exact"),
-        ("auto", 49_999, "exact"),
-        ("auto", 50_000, "hnsw"),
-        ("auto", 999_999, "hnsw"),
-        ("auto", 1_000_000, "ivfpq"),
-        ("exact", 5_000_000, "exact"),
-        ("hnsw", 3, "hnsw"),
-        ("ivfpq", 10_000, "ivfpq"),
-    ],
-)
-def test_the_kind_follows_the_size_unless_it_is_named(wanted: str, count: int, kind: str) -> None:
-    assert kind_for(wanted, count) == kind
+    for kind in ("exact", "hnsw", "ivfpq"):
+        assert fingerprint(few, HASHED, kind, "c", 0) != fingerprint(many, HASHED, kind, "c", 0)
 
 
 def test_too_few_examples_for_codes_are_said_with_both_numbers() -> None:
