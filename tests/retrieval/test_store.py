@@ -216,6 +216,23 @@ def test_the_size_of_shards_is_part_of_it() -> None:
         assert fingerprint(few, HASHED, kind, "c", 0) != fingerprint(many, HASHED, kind, "c", 0)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "count", "kind"),
+    [
+        ("auto", 1, "exact"),
+        ("auto", 49_999, "exact"),
+        ("auto", 50_000, "hnsw"),
+        ("auto", 999_999, "hnsw"),
+        ("auto", 1_000_000, "ivfpq"),
+        ("exact", 5_000_000, "exact"),
+        ("hnsw", 3, "hnsw"),
+        ("ivfpq", 10_000, "ivfpq"),
+    ],
+)
+def test_the_kind_follows_the_size_unless_it_is_named(wanted: str, count: int, kind: str) -> None:
+    assert kind_for(wanted, count) == kind
+
+
 def test_too_few_examples_for_codes_are_said_with_both_numbers() -> None:
     with pytest.raises(UserError) as error:
         kind_for("ivfpq", 9_999)
