@@ -93,7 +93,8 @@ def main() -> None:
         peak, began = Peak(), time.monotonic()
         shards, recall = indexing.make_shards(index, blocks, kind, arguments.shard)
         seconds, memory = time.monotonic() - began, peak.stop()
-        opened = [vectors.open_index(np.fromfile(Path(scratch, shard.index), dtype=np.uint8)) for shard in shards]
+        contents = [np.fromfile(Path(scratch, shard.index), dtype=np.uint8) for shard in shards]
+        opened = [vectors.open_index(content) for content in contents]  # over the buffers, which stay alive beside it
         queries = indexing.sample(index.address, [blocks[0][0]], 500)
         began = time.monotonic()
         for one in opened:

@@ -86,6 +86,25 @@ def test_only_one_source_can_be_split() -> None:
     assert not splits(QuestionSettings(source="a.csv"), ExampleSettings(source="a.csv"))
 
 
+def test_one_file_is_one_source_however_it_is_spelled(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(source).parent)
+    holdout = HoldoutSettings(n=1)
+    for spelled in ("solved.csv", "./solved.csv", f"{Path(source).parent}/../{Path(source).parent.name}/solved.csv"):
+        assert splits(QuestionSettings(source=source, holdout=holdout), ExampleSettings(source=spelled))
+
+
+@pytest.mark.parametrize(
+    "other", [{"answers": "text"}, {"encoding": "cp1252"}, {"subjects": ["api"]}, {"columns": {"answer": "right"}}]
+)
+def test_one_source_that_is_read_in_two_ways_is_refused(source: str, other: dict[str, object]) -> None:
+    """Rows that have another name or answer there would not be recognised as those that are held out."""
+    asked = QuestionSettings(source=source, holdout=HoldoutSettings(n=1))
+    (name,) = other
+    with pytest.raises(UserError) as error:
+        splits(asked, ExampleSettings.model_validate({"source": source, **other}))
+    assert f"examples.{name} must be what questions.{name} is" in fault(error)
+
+
 def test_examples_without_an_answer_are_no_examples(tmp_path: Path) -> None:
     source = written(tmp_path / "none.csv", [0, 6, 12])
     with pytest.raises(UserError) as error:

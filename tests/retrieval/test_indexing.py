@@ -1,6 +1,7 @@
 """Making an index with Ray, and opening it: on the running cluster, with the hashing embedder."""
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,6 +199,21 @@ def test_an_example_teaches_nothing_about_its_own_copies(tmp_path: Path) -> None
         assert learned[f"right, same text, kernel {kernel}"] == pytest.approx(0, abs=1e-3)
 
 
+def test_an_index_over_a_larger_one_leaves_nothing_of_it(whole: Made, tmp_path: Path) -> None:
+    build(tmp_path, shard=128)
+    manifest = build(tmp_path, EXAMPLES[:40])
+    assert manifest == read_manifest(RunDir(str(tmp_path)))
+    assert [path.name for path in sorted(tmp_path.glob("0*"))] == ["00000"]
+    assert len(told(opened(tmp_path, manifest))) == len(QUESTIONS)
+
+
+def test_weights_of_another_version_are_refused(whole: Made) -> None:
+    assert whole.manifest.weights is not None
+    other = whole.manifest.weights.model_copy(update={"features": ("length",)})
+    with pytest.raises(UserError, match="was made by another version; delete it and run again"):
+        opened(whole.folder, whole.manifest.model_copy(update={"weights": other}))
+
+
 def test_diversity_reads_the_stored_vectors(whole: Made) -> None:
     rule = Rule("task_id", "keep", -1.0, 0.6)
     assert told(opened(whole.folder, whole.manifest, rule)) == told(library(EXAMPLES, diversity=0.6))
@@ -209,16 +225,6 @@ def test_a_manifest_is_the_last_thing_that_is_written(whole: Made) -> None:
     assert all(path.stat().st_mtime_ns <= written for path in whole.folder.glob("0*/*"))
 
 
-def test_an_example_whose_vector_is_not_finite_stops_the_making(tmp_path: Path) -> None:
-    """The last test here: Ray takes its time to give back what a pipeline that failed had."""
-    with pytest.raises(UserError) as error:
-        build(tmp_path, [*EXAMPLES[:3], solved("e9", f"some {BROKEN} text")])
-    said = str(error.value)
-    assert "\n" not in said
-    assert said == f"examples.embedder: its vector of 'some {BROKEN} text' is not finite; use another"
-    assert read_manifest(RunDir(str(tmp_path))) is None, "a half-made index does not stand"
-
-
 def test_nothing_is_fitted_on_an_example_that_is_asked(tmp_path: Path, whole: Made) -> None:
     asked = frozenset(twin_key(example) for example in EXAMPLES[:100])
     weights = build(tmp_path, asked=asked).weights
@@ -228,3 +234,14 @@ def test_nothing_is_fitted_on_an_example_that_is_asked(tmp_path: Path, whole: Ma
     assert weights.weights != whole.manifest.weights.weights
     everything = frozenset(twin_key(example) for example in EXAMPLES)
     assert build(tmp_path, asked=everything).weights is None
+
+
+def test_an_example_whose_vector_is_not_finite_stops_the_making(whole: Made, tmp_path: Path) -> None:
+    """The last test here: Ray takes its time to give back what a pipeline that failed had."""
+    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(UserError) as error:
+        build(tmp_path, [*EXAMPLES[:3], solved("e9", f"some {BROKEN} text")])
+    said = str(error.value)
+    assert "\n" not in said
+    assert said == f"examples.embedder: its vector of 'some {BROKEN} text' is not finite; use another"
+    assert read_manifest(RunDir(str(tmp_path))) is None, "neither a half-made index nor the one before stands"

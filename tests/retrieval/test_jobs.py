@@ -10,6 +10,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from codemmlu.run_dir import RunDir
 from tests.runs import CountedRun, Run, finish, job
 
 
@@ -167,6 +168,31 @@ def test_an_index_that_stands_elsewhere_is_used(made: SolvedRun, tmp_path: Path)
     assert run.times_asked() == {}, "no engine"
 
 
+def test_weights_follow_what_is_asked(made: SolvedRun, tmp_path: Path) -> None:
+    """The same examples, other questions: the index stands, and nothing is fitted on what is asked now."""
+    run = SolvedRun(tmp_path, 30, {})
+    few, more = written(tmp_path / "few.csv", 4), written(tmp_path / "more.csv", 12)
+    alone = ["voters={alone: {method: retrieve, abstain_below: 0}}"]
+    assert run.index(*alone, f"questions.source={few}").code == 0
+    first = run.manifest()
+    again = run.index(*alone, f"questions.source={more}")
+    assert again.code == 0, again.err
+    assert "their index stands and nothing changed: reused" in again.out
+    assert "other questions are asked than before, the weights are fitted without them" in again.out
+    second = run.manifest()
+    assert [one["weights"]["fitted_on"] for one in (first, second)] == [26, 18]
+    assert first["weights"]["left_out"] != second["weights"]["left_out"]
+    assert first["shards"] == second["shards"]
+
+
+def test_an_index_in_a_place_of_its_own_is_made_by_one_run_at_a_time(made: SolvedRun, tmp_path: Path) -> None:
+    place = RunDir(str(tmp_path / "index"))
+    place.create()
+    with place.lock():
+        done = made.index(f"examples.index={tmp_path}/index", f"out={tmp_path}/run")
+    assert f"another run is writing to {tmp_path}/index" in mistake(done)
+
+
 def test_a_changed_index_file_is_the_persons_mistake(made: SolvedRun, tmp_path: Path) -> None:
     run = copied(made, tmp_path)
     file = run.out / "index" / "00000" / "index.faiss"
@@ -207,6 +233,12 @@ def test_mistakes_are_one_line(tmp_path: Path, overrides: list[str], says: str) 
     given = [override.replace("EMPTY", str(empty)) for override in overrides]
     done = job("run", "recipes/retrieve.yaml", "--dry-run", *sources, *given)
     assert says.replace("EMPTY", str(empty)) in mistake(done)
+
+
+def test_a_submitted_job_keeps_no_index_where_ray_deletes_it(tmp_path: Path) -> None:
+    given = ["examples.index=my/index", f"out={tmp_path}/x"]
+    done = job("run", "recipes/retrieve.yaml", *given, env={"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"})
+    assert "examples.index: my/index is relative" in mistake(done)
 
 
 def test_held_out_answers_teach_nothing(tmp_path: Path, running_ray: None) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import cache
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,7 +23,7 @@ RECALL = {"exact": 1.0, "hnsw": 0.99, "ivfpq": 0.55}
 @pytest.fixture(autouse=True, scope="module")
 def _one_core() -> None:
     """On a machine that is busy elsewhere FAISS's threads wait for each other longer than they work."""
-    vectors.use_threads(1)
+    faiss.omp_set_num_threads(1)
 
 
 @cache
