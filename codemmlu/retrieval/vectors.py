@@ -49,7 +49,7 @@ def build(kind: str, vectors: Vectors, trained: bytes | None = None) -> bytes:
 
 
 def open_index(content: npt.NDArray[np.uint8]) -> Any:
-    """A FAISS index over a buffer, without copying it where FAISS can; the caller keeps the buffer alive.
+    """A FAISS index over a buffer, without copying it where FAISS can; the index keeps the buffer alive.
 
     Raises UserError for bytes that are no FAISS file.
     """
@@ -67,6 +67,7 @@ def open_index(content: npt.NDArray[np.uint8]) -> Any:
         index.hnsw.efSearch = _SEARCH
     if isinstance(index, faiss.IndexIVF):
         index.nprobe = _PROBES
+    index.referenced_objects = [content]  # as FAISS itself keeps what an index points into
     return index
 
 
