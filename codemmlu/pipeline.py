@@ -1,4 +1,4 @@
-"""The Ray Data pipeline of one pool: the names of pending blocks go in, the counts of durable answers come out.
+"""The Ray Data pipeline of one pool: the places of pending blocks go in, the counts of durable answers come out.
 
 The plan streams: a block is durable as soon as it is answered, the driver holds only counts, and the order of blocks
 means nothing. `rows in == rows out` is asserted at the end.
@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ from codemmlu.run_dir import ISSUE, RunDir
 # How often an actor that died is replaced before the run stops: an engine that dies at once each time would go on
 # loading for ever.
 REPLACEMENTS = 3
+_NOTHING = pa.table({"answers": [0], "failed": [0]})
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,63 @@ class Worker:
     most_choices: int
 
 
+@dataclass(frozen=True)
+class Wave:
+    """Blocks of pending questions that are asked once all before them are durable.
+
+    folder: where they are; most: at most so many
+    fill: writes them, when their time has come, and gives back how many they are and how many asks they hold
+    """
+
+    folder: str
+    most: int
+    fill: Callable[[], tuple[int, int]]
+
+    @property
+    def ready(self) -> str:
+        """The file that says how many blocks there are, written after them."""
+        return f"{self.folder}/ready"
+
+
 def ask_all(
-    terminal: Terminal, run: RunDir, pool: str, due: int, blocks: Sequence[str], worker: Worker, placement: Placement
+    terminal: Terminal,
+    run: RunDir,
+    pool: str,
+    waves: Sequence[Wave],
+    worker: Worker,
+    placement: Placement,
+    per_block: int,
 ) -> None:
-    """Asks what is due. Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt."""
+    """Asks what is due, one start of the engines for all waves; per_block: questions in a block.
+
+    Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt.
+    """
     mark = uuid.uuid4().hex
-    durable = 0
+    later = list(waves)
+    due = durable = open_blocks = 0
+
+    def fill() -> int:
+        """The next wave's blocks become readable; gives back its asks."""
+        nonlocal open_blocks
+        wave = later.pop(0)
+        blocks, asks = wave.fill()
+        run.write(wave.ready, str(blocks).encode())
+        open_blocks = wave.most
+        return asks
+
+    due = fill()
     try:
         with terminal.progress(pool, due) as progress, cluster.without_actor_warning():
-            kept = _plan(run, pool, due, blocks, worker, placement, mark)
+            kept = _plan(run, pool, waves, max(2, placement.in_flight // per_block), worker, placement, mark)
             for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for counts in block.to_pylist():
                     durable += counts["answers"]
+                    open_blocks -= 1
                     progress.advance(counts["answers"], counts["failed"])
+                while not open_blocks and later:
+                    more = fill()
+                    due += more
+                    progress.extend(more)
     except ray.exceptions.RayError as error:
         raise cluster.reason(error) from error
     watchdog.wait_until_closed(mark)
@@ -61,15 +106,15 @@ def ask_all(
 
 
 def _plan(
-    run: RunDir, pool: str, due: int, blocks: Sequence[str], worker: Worker, placement: Placement, mark: str
+    run: RunDir, pool: str, waves: Sequence[Wave], in_flight: int, worker: Worker, placement: Placement, mark: str
 ) -> ray.data.Dataset:
-    """The visible list of steps: names of blocks -> read, answer, keep -> counts of what is durable."""
+    """The visible list of steps: places of blocks -> read, answer, keep -> counts of what is durable."""
     cluster.quiet()
-    in_flight = max(2, placement.in_flight * len(blocks) // due)
+    places = [{"folder": wave.folder, "block": block} for wave in waves for block in range(wave.most)]
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound an actor's restarts than arguments that it will drop in 2.64.
         warnings.simplefilter("ignore", ray.data.dataset.RayDeprecationWarning)
-        return ray.data.from_items([{"block": name} for name in blocks], override_num_blocks=len(blocks)).map_batches(
+        return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
             BlockWorker,
             fn_constructor_args=(worker, run.address, f"answers/{pool}", run.read(ISSUE), mark),
             batch_size=None,
@@ -93,20 +138,35 @@ class BlockWorker:
     killed and re-issued meanwhile is dropped: the new job asks its questions itself.
     """
 
+    POLL = 0.25  # seconds between two looks whether a wave has begun
+
     def __init__(self, worker: Worker, address: str, folder: str, issue: bytes, mark: str) -> None:
         self._run, self._folder, self._issue = RunDir(address), folder, issue
-        self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, "test", mark)
+        self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, mark)
 
-    async def __call__(self, names: pa.Table) -> AsyncIterator[pa.Table]:
-        """The name of a block in, one row of counts out. Files are waited for beside the engine, not before it."""
-        for name in names["block"].to_pylist():
-            block = await asyncio.to_thread(self._run.read_table, str(name))
+    async def __call__(self, places: pa.Table) -> AsyncIterator[pa.Table]:
+        """The place of a block in, one row of counts out. Files are waited for beside the engine, not before it."""
+        for place in places.to_pylist():
+            block = await self._block(place["folder"], place["block"])
+            if block is None:
+                yield _NOTHING
+                continue
             async for answers in self._answer(block):
                 yield await asyncio.to_thread(self._keep, answers)
 
+    async def _block(self, folder: str, number: int) -> pa.Table | None:
+        """A pending block, once its wave has begun; None where the wave has fewer blocks, or the job is not alive."""
+        while not await asyncio.to_thread(self._run.exists, f"{folder}/ready"):
+            if await asyncio.to_thread(self._run.read, ISSUE) != self._issue:
+                return None
+            await asyncio.sleep(self.POLL)
+        if number >= int(await asyncio.to_thread(self._run.read, f"{folder}/ready")):
+            return None
+        return await asyncio.to_thread(self._run.read_table, f"{folder}/{number:06d}.parquet")
+
     def _keep(self, answers: pa.Table) -> pa.Table:
         if self._run.read(ISSUE) != self._issue:
-            return pa.table({"answers": [0], "failed": [0]})
+            return _NOTHING
         keys = "".join(sorted(str(key) for key in answers["key"].to_pylist()))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         self._run.write_table(f"{self._folder}/{name}.parquet", answers)

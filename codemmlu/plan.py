@@ -16,13 +16,24 @@ from codemmlu.engine.placement import GIB, Placement, Resources, built_for_cpu, 
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.prompts import render
-from codemmlu.recipe import DirectVoter, ModelSettings, RetrieveVoter, uses_examples
+from codemmlu.questions.swaps import SWAPPED, swapped
+from codemmlu.recipe import (
+    DirectVoter,
+    ModelSettings,
+    Recipe,
+    RetrieveVoter,
+    VerifyVoter,
+    method_settings,
+    uses_examples,
+    when_of,
+)
 from codemmlu.retrieval.encoder import find as find_embedder
 from codemmlu.retrieval.store import check_embedder, kind_for, read_manifest
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
+from codemmlu.seats import adapter_of, weights_digest
 from codemmlu.shelf import held_out_of, place_of
-from codemmlu.steps import NO_HOLDOUT, describe, weights_digest
+from codemmlu.steps import NO_HOLDOUT, describe
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
 # reaches: rough on purpose, the plan says "about".
@@ -61,6 +72,8 @@ def plan(job: Job) -> Outcome:
     for line in describe(loaded):
         say(line)
     examples = _examples(job, held or frozenset())
+    for name, voter in recipe.voters.items():
+        adapter_of(name, voter)
     plans = [
         _model(job, name, settings, rows, hardware, examples)
         for name, settings in recipe.models.items()
@@ -71,6 +84,8 @@ def plan(job: Job) -> Outcome:
         say(examples.line)
     for one in plans:
         say(_line(one))
+    for line in _besides(recipe, rows, question_room.fit_examples(recipe, held or frozenset())):
+        say(line)
     if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
         workers = place_without_engine(hardware, recipe.examples.embedder.device)
         say(f"retrieve: {alone * len(rows):,} asks of the index; {workers}")
@@ -84,6 +99,20 @@ def plan(job: Job) -> Outcome:
         "models": {one.name: _as_json(one) for one in plans},
     }
     return Outcome(report, 0)
+
+
+def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) -> list[str]:
+    """What is asked besides the questions, and what may not be asked, in lines."""
+    lines = []
+    voters = recipe.voters.items()
+    if waiting := [name for name, v in voters if isinstance(v, VerifyVoter) and v.threshold == "fit"]:
+        lines.append(f"{', '.join(waiting)}: besides, {len(fit):,} examples are asked to fit the threshold on")
+    if measured := recipe.report.order_sensitivity:
+        movable = sum(swapped(row, to) not in (None, row) for row in rows for to in SWAPPED)
+        lines.append(f"{', '.join(measured)}: besides, {movable:,} questions with the right choice at another letter")
+    if fewer := [name for name, v in voters if when_of(v) or (isinstance(v, DirectVoter) and v.early_exit == "margin")]:
+        lines.append(f"{', '.join(fewer)}: at most; what is clear before is not asked, or not read again")
+    return lines
 
 
 def here() -> Resources:
@@ -136,10 +165,11 @@ def _model(
     examples: ExamplesPlan | None,
 ) -> ModelPlan:
     placement = place(name, settings, hardware)
-    voters = [v for v in job.recipe.voters.values() if isinstance(v, DirectVoter) and v.model == name]
-    prompts = sorted({(voter.template, voter.examples) for voter in voters})
-    characters = sum(len(render(row, template).messages[0].content) for row in rows for template, _ in prompts)
-    shown = sum(count for _, count in prompts) * len(rows)
+    voters = [v for v in job.recipe.voters.values() if not isinstance(v, RetrieveVoter) and v.model == name]
+    prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
+    # Further readings share the question's tokens in the prefix cache; what they add is the choices' part.
+    characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)
+    shown = sum(count for _, count, *_ in prompts) * len(rows)
     tokens = round((characters + shown * (examples.characters if examples else 0)) / _CHARACTERS_PER_TOKEN)
     model = kept = None
     if not sources.is_on_hub(settings.source):

@@ -125,18 +125,91 @@ class ModelSettings(_Settings):
         return self
 
 
-class DirectVoter(_Settings):
-    """Shown the question, a model says a letter."""
+class WhenSettings(_Settings):
+    """A cascade: only questions that cheaper voters leave unclear are asked.
 
-    method: Literal["direct"] = "direct"
+    Unclear: between the two likeliest choices, by the mean of what those voters say, there is less than `margin_below`;
+    or none of them has an answer. What a cascade before this one found clear stays clear.
+    """
+
+    margin_below: Annotated[float, Field(gt=0, le=1)]
+    of: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+class _ModelVoter(_Settings):
+    """A voter that asks a model. What is done with the answers afterwards is no part of the ask: `_AFTERWARDS`."""
+
     model: str
+    adapter: str | None = None  # a directory with LoRA weights for the model; served beside it
     template: Literal["codemmlu", "reference"] = "codemmlu"
     examples: Annotated[int, Field(ge=0, le=32)] = 0  # solved examples shown before the question, best last
+    when: WhenSettings | None = None  # None: every question is asked
 
     @property
     def pool(self) -> str:
         """What answers: engines of this name."""
         return self.model
+
+
+class DirectVoter(_ModelVoter):
+    """Shown the question, a model says a letter."""
+
+    method: Literal["direct"] = "direct"
+    # How often the model looks, each time at another order of the choices. cyclic: every choice at every letter once.
+    readings: Annotated[int, Field(ge=1, le=120)] | Literal["cyclic", "all"] = 1
+    # What the letters' prior is estimated from before it is divided out: the run's own readings, or empty questions.
+    calibrate: Literal["none", "prior", "null-prompt"] = "none"
+    # margin: a question is read again only while its two likeliest choices are less than `margin` apart.
+    early_exit: Literal["none", "margin"] = "none"
+    margin: Annotated[float, Field(gt=0, le=1)] = 0.3
+
+    @model_validator(mode="after")
+    def _exits_by_a_calibrated_margin(self) -> Self:
+        if self.early_exit == "margin" and self.calibrate == "none":
+            raise ValueError("early_exit: a margin says nothing while letters are liked; set calibrate to prior")
+        if self.early_exit == "margin" and self.readings == 1:
+            raise ValueError("early_exit: of one reading there is none to skip; set readings to cyclic")
+        return self
+
+
+class VerifyVoter(_ModelVoter):
+    """The reference project's agent: answers, checks its answer, and answers again without what it refused."""
+
+    method: Literal["verify"]
+    # P(TRUE) from which on an answer is accepted; fit: the best one for the examples of vote.fit
+    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["fit"] = 0.5
+
+
+class VerifyRankVoter(_ModelVoter):
+    """Every choice is checked; the answer is the one with the highest P(answer) x P(TRUE)."""
+
+    method: Literal["verify-rank"]
+
+
+class ReasonVoter(_ModelVoter):
+    """The model thinks first, in free text, and then says a letter."""
+
+    method: Literal["reason"]
+    max_tokens: Annotated[int, Field(ge=1)] = 512  # of the thought; a letter follows where it is cut off
+
+    @model_validator(mode="after")
+    def _shows_no_examples(self) -> Self:
+        if self.examples:
+            raise ValueError("examples: solved examples have no thoughts to show; leave them out of `reason`")
+        return self
+
+
+class SampleVoter(_ModelVoter):
+    """Self-consistency: several free replies, and the share of each letter among them (Wang et al. 2022)."""
+
+    method: Literal["sample"]
+    n: Annotated[int, Field(ge=1, le=64)] = 6
+    max_tokens: Annotated[int, Field(ge=1)] = 64
+    temperature: Annotated[float, Field(gt=0, le=2)] = 0.7
+    top_k: Annotated[int, Field(ge=0)] = 20  # 0: all
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.8
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.05
+    retry: bool = True  # a reply that says no letter is followed by a reading of the letters
 
 
 class RetrieveVoter(_Settings):
@@ -159,24 +232,62 @@ def _method(value: Any) -> str:
     return str(value.get("method", "direct") if isinstance(value, dict) else getattr(value, "method", "direct"))
 
 
+ModelVoter = DirectVoter | VerifyVoter | VerifyRankVoter | ReasonVoter | SampleVoter
 VoterSettings = Annotated[
-    Annotated[DirectVoter, Tag("direct")] | Annotated[RetrieveVoter, Tag("retrieve")],
+    Annotated[DirectVoter, Tag("direct")]
+    | Annotated[VerifyVoter, Tag("verify")]
+    | Annotated[VerifyRankVoter, Tag("verify-rank")]
+    | Annotated[ReasonVoter, Tag("reason")]
+    | Annotated[SampleVoter, Tag("sample")]
+    | Annotated[RetrieveVoter, Tag("retrieve")],
     Discriminator(_method),
 ]
 
 
-_METHODS = ("direct", "retrieve")
+_METHODS = ("direct", "verify", "verify-rank", "reason", "sample", "retrieve")
+# Settings of a voter that say what is made of stored answers: changing them asks nothing again.
+_AFTERWARDS = {"calibrate", "abstain_below", "when"}
+# Settings that say who is asked in which words; the rest are the method's own.
+_WHOM = {"method", "model", "adapter", "template", "examples"}
 
 
-def uses_examples(voter: DirectVoter | RetrieveVoter) -> bool:
+def method_settings(voter: ModelVoter | RetrieveVoter) -> dict[str, JsonValue]:
+    """What a voter's method is told about how to ask."""
+    exits = isinstance(voter, DirectVoter) and voter.early_exit == "margin"
+    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | (set() if exits else {"margin"}))
+
+
+def when_of(voter: ModelVoter | RetrieveVoter) -> WhenSettings | None:
+    """The condition under which a voter is asked; None: always."""
+    return None if isinstance(voter, RetrieveVoter) else voter.when
+
+
+def uses_examples(voter: ModelVoter | RetrieveVoter) -> bool:
     """Whether a voter looks at solved examples, and so needs an index of them."""
     return isinstance(voter, RetrieveVoter) or voter.examples > 0
+
+
+class FitSettings(_Settings):
+    """What is fitted is fitted on `limit` examples of the fit split, asked as the questions are; never on these."""
+
+    limit: Annotated[int, Field(ge=1)] = 300
 
 
 class VoteSettings(_Settings):
     """How the voters' probabilities become one verdict. With one voter every rule gives that voter's answer."""
 
     rule: Literal["log_pool"] = "log_pool"
+    fit: FitSettings | None = None  # None: nothing is fitted
+
+
+class ReportSettings(_Settings):
+    """What is measured besides.
+
+    order_sensitivity: voters whose accuracy is measured with the right choice swapped to A, B, C and D in turn
+    (CodeMMLU, arXiv:2410.01999): four more times the asks, of questions that have an answer and four choices
+    """
+
+    order_sensitivity: tuple[Name, ...] = ()
 
 
 class SubmissionSettings(_Settings):
@@ -196,13 +307,14 @@ class Recipe(_Settings):
     voters: dict[Name, VoterSettings]
     vote: VoteSettings = VoteSettings()
     submission: SubmissionSettings = SubmissionSettings()
+    report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
     def _names_point_somewhere(self) -> Self:
         if not self.voters:
             raise ValueError("voters: at least one is needed")
         for name, voter in self.voters.items():
-            if isinstance(voter, DirectVoter) and voter.model not in self.models:
+            if not isinstance(voter, RetrieveVoter) and voter.model not in self.models:
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
             if isinstance(voter, RetrieveVoter) and voter.pool in self.models:
@@ -211,6 +323,18 @@ class Recipe(_Settings):
                 )
             if uses_examples(voter) and not (self.examples.source or self.examples.index):
                 raise ValueError(f"voters.{name}: needs solved examples; give examples.source, or examples.index")
+            if isinstance(voter, VerifyVoter) and voter.threshold == "fit" and not self.vote.fit:
+                raise ValueError(f"voters.{name}.threshold: to fit it give vote.fit, such as vote.fit.limit=300")
+            _check_when(name, self.voters)
+        for name in self.report.order_sensitivity:
+            if name not in self.voters:
+                raise ValueError(f"report.order_sensitivity: there is no voter {name!r}; {_known(self.voters)}")
+            if when_of(self.voters[name]):
+                raise ValueError(f"report.order_sensitivity: {name} is asked some questions only; name another voter")
+        if self.vote.fit and self.examples.exclude == "task_id":
+            raise ValueError("examples.exclude: with vote.fit examples are asked, and would see themselves; use same")
+        if self.vote.fit and not self.examples.source:
+            raise ValueError("vote.fit: what is fitted is fitted on solved examples; give examples.source")
         if not self.out.strip():
             raise ValueError("out: the run needs a directory")
         return self
@@ -218,6 +342,25 @@ class Recipe(_Settings):
     def as_yaml(self) -> str:
         """The resolved recipe, as it is kept in the run directory."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _known(voters: dict[str, Any]) -> str:
+    return f"voters: {', '.join(voters)}"
+
+
+def _check_when(name: str, voters: dict[str, Any]) -> None:
+    """Raises ValueError where a cascade waits for a voter that is not there, or for itself."""
+    waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
+    while waits:
+        voter, path = waits.pop()
+        when = when_of(voters[voter])
+        for other in when.of if when else ():
+            if other not in voters:
+                raise ValueError(f"voters.{voter}.when.of: there is no voter {other!r}; {_known(voters)}")
+            if other == name:
+                raise ValueError(f"voters.{name}.when.of: it waits for itself: {' -> '.join((*path, name))}")
+            if other not in path:
+                waits.append((other, (*path, other)))
 
 
 def load(path: str, overrides: list[str]) -> Recipe:

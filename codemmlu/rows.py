@@ -14,6 +14,11 @@ SCHEMA_VERSION = 2
 MAX_CHOICES = 26
 
 Status = Literal["answered", "abstained", "failed"]
+# A voter that is asked some questions only has nothing to say about the others: neither right nor wrong.
+VoteStatus = Literal["answered", "abstained", "failed", "skipped"]
+# What a row was asked for: the questions of the run; examples that something is fitted on; questions without content;
+# questions with their right choice moved.
+Split = Literal["test", "fit", "null", "swap"]
 
 
 def letters(n: int) -> str:
@@ -87,7 +92,7 @@ class Neighbour:
 class Answer:
     """What one ask gave for one question: every raw reading, so that voters can be computed without asking again.
 
-    letter: the ask's own uncalibrated answer
+    letter: the ask's own answer, uncalibrated but where the ask had to calibrate while asking
     retrieved: the examples it was given, nearest first; nearest: the similarity of the nearest example there is, shown
     or not; verbatim: whether an example has the same text. Both null for asks that look at no example.
     started, seconds: Unix time of the ask, and wall time from there to its last token
@@ -95,7 +100,7 @@ class Answer:
 
     key: str
     task_id: str
-    split: str
+    split: Split
     ask: str
     status: Status
     letter: str | None
@@ -119,7 +124,7 @@ class Vote:
     voter: str
     task_id: str
     position: int
-    status: Status
+    status: VoteStatus
     letter: str | None
     probabilities: tuple[float, ...]
 

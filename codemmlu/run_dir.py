@@ -117,6 +117,10 @@ class RunDir:
         with self.filesystem.open_input_stream(self.path(name)) as source:
             return bytes(source.read())
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
+
     def files(self, folder: str) -> list[str]:
         """The Parquet files in a folder of the run, as names for `read_table`, sorted."""
         found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
@@ -137,7 +141,7 @@ class RunDir:
 
     def remove(self, name: str) -> None:
         """Removes a file of the run, if it is there."""
-        if self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound:
+        if self.exists(name):
             self.filesystem.delete_file(self.path(name))
 
     def clear(self, folder: str) -> None:

@@ -8,12 +8,12 @@ from codemmlu.command import Job
 from codemmlu.engine.placement import refuse_without_gpu
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
+from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings, Recipe, digest
 from codemmlu.retrieval.encoder import Embedder
 from codemmlu.retrieval.encoder import find as find_embedder
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, check_embedder, fingerprint, kind_for, read_manifest
-from codemmlu.retrieval.texts import twin_key
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
 

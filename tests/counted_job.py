@@ -2,8 +2,9 @@
 
     python tests/counted_job.py ASKED (vllm | SCRIPT.json) RECIPE [key.path=value ...]
 
-ASKED gets one line per prompt that reaches an engine: the first line of the question. SCRIPT.json holds the fields of a
-`scripted.Script`; with `dies_once: PATH` the engine that is to die does so only where PATH is not there yet.
+ASKED gets one line per prompt that reaches an engine: the question's line with a `#q`, or `no content`. SCRIPT.json has
+the fields of a `scripted.Script`; with `dies_once: PATH` the engine that is to die does so only where PATH is not there
+yet.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 
 from codemmlu import steps
 from codemmlu.command import main
-from codemmlu.engine.protocol import Engine, EngineSettings
+from codemmlu.engine.protocol import Engine, EngineSettings, Generation, Sampling
 from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.prompts import Prompt
 from codemmlu.rows import Reading
@@ -32,13 +33,17 @@ class Counted:
         """See Engine."""
         await self._engine.check(prompt)
 
-    async def score(self, prompt: Prompt) -> Reading:
+    async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
-        line = next(line for line in prompt.messages[-1].content.splitlines() if "#q" in line)
+        line = next((line for line in prompt.messages[-1].content.splitlines() if "#q" in line), "no content")
         handle = os.open(self._asked, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(handle, f"{line}\n".encode())
         os.close(handle)
-        return await self._engine.score(prompt)
+        return await self._engine.score(prompt, adapter)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
+        """See Engine."""
+        return await self._engine.generate(prompt, sampling, adapter)
 
     def tokens(self, prompt: Prompt) -> int:
         """See Engine."""

@@ -69,6 +69,11 @@ class CountedRun:
         """Runs the job to its end."""
         return finish(self.start(*overrides))
 
+    def answers(self) -> list[dict[str, Any]]:
+        """All durable rows."""
+        files = sorted((self.out / "answers" / "m").glob("*.parquet"))
+        return [row for file in files for row in pq.read_table(file).to_pylist()]
+
     def durable(self) -> list[str]:
         """The task_ids of all durable answers."""
         files = sorted((self.out / "answers" / "m").glob("*.parquet"))

@@ -8,7 +8,7 @@ from codemmlu.answering.asks import Ask
 from codemmlu.recipe import DirectVoter
 from codemmlu.rows import Answer, Question, Reading, Verdict, Vote
 
-ASK = Ask(pool="m", weights="w", method="direct", template="codemmlu")
+ASK = Ask(pool="m", weights="w", method="direct", template="codemmlu", settings=(("readings", 1),))
 DIRECT = DirectVoter(model="m")
 
 QUESTION = Question(

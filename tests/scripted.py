@@ -1,6 +1,7 @@
 """A scripted engine behind the engine's Protocol: it answers by rule, and fails where it is told to."""
 
 import asyncio
+import itertools
 import math
 import os
 import signal
@@ -8,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings
+from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.prompts import Prompt
 from codemmlu.rows import Reading
@@ -22,6 +23,8 @@ class Script:
 
     right: a piece of a question's text to the text of the choice it prefers; all other questions get letter A
     The tuples hold pieces of question text; a prompt that contains one of them is treated that way.
+    refuses: texts of choices that a check says FALSE to; all others are TRUE
+    replies: the free texts of every request, in turn
     refused: what `check` says is wrong with the model, as the person's mistake
     killed: pieces at which the engine's own process ends at once, as under SIGKILL
     """
@@ -32,6 +35,8 @@ class Script:
     not_finite: tuple[str, ...] = ()
     dies: tuple[str, ...] = ()
     killed: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    replies: tuple[str, ...] = ("The answer is A.",)
     refused: str | None = None
     seconds: float = 0.0  # for each prompt
 
@@ -43,6 +48,8 @@ class ScriptedEngine:
         self.script, self.settings = script, settings
         self.checked: list[Prompt] = []
         self.scored: list[Prompt] = []
+        self.adapters: list[str] = []  # of each of these
+        self.generated: list[tuple[Prompt, Sampling]] = []
         self.under_way = self.most_at_once = self.closed = 0
 
     async def check(self, prompt: Prompt) -> None:
@@ -52,9 +59,10 @@ class ScriptedEngine:
         if self.script.refused:
             raise UserError(self.script.refused)
 
-    async def score(self, prompt: Prompt) -> Reading:
+    async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
         self.scored.append(prompt)
+        self.adapters.append(adapter)
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         try:
@@ -62,6 +70,13 @@ class ScriptedEngine:
             return self._read(prompt)
         finally:
             self.under_way -= 1
+
+    async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
+        """See Engine."""
+        await self.score(prompt, adapter)
+        texts = tuple(itertools.islice(itertools.cycle(self.script.replies), sampling.n))
+        self.generated.append((prompt, sampling))
+        return Generation(texts, self.tokens(prompt), 0, sum(len(text.split()) for text in texts))
 
     def tokens(self, prompt: Prompt) -> int:
         """See Engine: its words."""
@@ -89,8 +104,12 @@ class ScriptedEngine:
             raise DoesNotFit("the prompt has 9,999 tokens, this engine takes 100")
         if told(self.script.breaks):
             raise RuntimeError("scripted: broken on \udc80 this")
-        chosen = preferred(prompt, self.script.right)
-        logprobs = [math.log(0.7 if letter == chosen else 0.1) for letter in prompt.letters]
+        if prompt.words:
+            chosen = "FALSE" if any(f"\n{choice}\n" in text for choice in self.script.refuses) else "TRUE"
+            logprobs = [math.log(0.7 if word == chosen else 0.1) for word in prompt.words]
+        else:
+            chosen = preferred(prompt, self.script.right)
+            logprobs = [math.log(0.7 if letter == chosen else 0.1) for letter in prompt.letters]
         if told(self.script.not_finite):
             logprobs[-1] = -math.inf
         mass = sum(map(math.exp, logprobs))

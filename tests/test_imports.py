@@ -32,6 +32,8 @@ ROOMS = (
     "indexing",
     "pipeline",
     "shelf",
+    "seats",
+    "asking",
     "steps",
     "plan",
 )
@@ -43,7 +45,7 @@ ALLOWED = {("codemmlu.steps", "codemmlu.plan")}
 OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine"},
     "ray": {"codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline"},
-    "torch": {"codemmlu.engine.gguf", "codemmlu.retrieval.encoder"},
+    "torch": {"codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"},
     "transformers": {"codemmlu.engine.gguf"},
     "faiss": {"codemmlu.retrieval.vectors"},
     "sentence_transformers": {"codemmlu.retrieval.encoder"},

@@ -39,6 +39,9 @@ def fault(path: str, *overrides: str) -> str:
     return str(error.value)
 
 
+METHODS = "methods: direct, verify, verify-rank, reason, sample, retrieve"
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.yaml")))
 def test_every_recipe_here_loads_and_says_how_it_is_run(name: str) -> None:
     path = RECIPES / name
@@ -115,11 +118,34 @@ def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
     ("override", "says"),
     [
         ("voters=[three]", "voters: the recipe has no three; it has one, two"),
+        (
+            "voters.one.early_exit=margin",
+            "voters.one: early_exit: a margin says nothing while letters are liked; set calibrate to prior",
+        ),
+        (
+            "voters.one={model: m, early_exit: margin, calibrate: prior}",
+            "voters.one: early_exit: of one reading there is none to skip; set readings to cyclic",
+        ),
+        ("voters.one.readings=0", "voters.one.readings"),
+        ("voters.one.readings=some", "voters.one.readings"),
+        ("voters.one={model: m, method: verify, threshold: fit}", "voters.one.threshold: to fit it give vote.fit"),
+        ("voters.one={model: m, method: verify, threshold: 2}", "voters.one.threshold"),
+        ("vote.fit.limit=100", "vote.fit: what is fitted is fitted on solved examples; give examples.source"),
+        (
+            "voters.one.when={margin_below: 0.2, of: [three]}",
+            "voters.one.when.of: there is no voter 'three'; voters: one, two",
+        ),
+        ("voters.one.when={margin_below: 0.2, of: [one]}", "voters.one.when.of: it waits for itself: one -> one"),
+        ("voters.one.when={margin_below: 0.2, of: []}", "voters.one.when.of"),
+        ("report.order_sensitivity=[three]", "report.order_sensitivity: there is no voter 'three'; voters: one, two"),
         ("voters=[{a: 1}]", "voters: the recipe has no {'a': 1}; it has one, two"),
         ("voters=[]", "voters: at least one is needed"),
         ("voters=one", "voters: Input should be a valid dictionary (it is 'one')"),
         ("voters.one.model=n", "voters.one.model: there is no model 'n'; models: m"),
-        ("voters.one.method=guess", "voters.one.method: there is no 'guess'; methods: direct, retrieve"),
+        (
+            "voters.one.method=guess",
+            f"voters.one.method: there is no 'guess'; {METHODS}",
+        ),
         ("voters.one.examples=33", "voters.one.examples: Input should be less than or equal to 32 (it is '33')"),
         ("voters.one.examples=2", "voters.one: needs solved examples; give examples.source, or examples.index"),
         ("voters.two={method: retrieve}", "voters.two: needs solved examples; give examples.source, or examples.index"),
@@ -134,7 +160,10 @@ def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
         ("examples.embeder.source=x", "examples.embeder: there is no such key"),
         ("voters.one=null", "voters.one: Input should be a valid dictionary"),
         ("voters.one=5", "voters.one: Input should be a valid dictionary"),
-        ("voters.one.method=null", "voters.one.method: there is no 'None'; methods: direct, retrieve"),
+        (
+            "voters.one.method=null",
+            f"voters.one.method: there is no 'None'; {METHODS}",
+        ),
         ("questions.holdout={seed: 1}", "questions.holdout.n: is missing"),
         ("questions.limt=3", "questions.limt: there is no such key"),
         ("questions.limit=0", "questions.limit: Input should be greater than or equal to 1 (it is '0')"),
@@ -238,3 +267,8 @@ def test_a_model_may_not_take_the_name_under_which_retrieval_keeps_its_answers(s
     overrides = ["examples.source=sample", "models.retrieve.source=embedded", "voters.three={method: retrieve}"]
     assert "models.retrieve: voters.three keeps its answers under that name" in fault(small, *overrides)
     assert load(small, [overrides[0], overrides[2]]).voters["three"].pool == "retrieve"
+
+
+def test_a_circle_of_voters_that_wait_for_one_another_is_said(small: str) -> None:
+    when = [f"voters.{name}.when={{margin_below: 0.2, of: [{of}]}}" for name, of in (("one", "two"), ("two", "one"))]
+    assert "voters.one.when.of: it waits for itself: one -> two -> one" in fault(small, *when)

@@ -4,10 +4,14 @@ Two voters that differ only in what is done with the readings share one ask. An 
 that determines it, so that a changed recipe never shows a stale answer and an unchanged one asks nothing again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from codemmlu.prompts import template_digest
-from codemmlu.recipe import DirectVoter, RetrieveVoter, VoterSettings, digest
+from pydantic import JsonValue
+
+from codemmlu.engine.adapters import Adapter
+from codemmlu.prompts import template_digest, words_digest
+from codemmlu.recipe import ModelVoter, RetrieveVoter, VoterSettings, digest, method_settings
 from codemmlu.rows import Question
 
 
@@ -32,7 +36,9 @@ class Ask:
     """One way of asking one model, or the index alone.
 
     pool: the engines that answer it
-    weights: the fingerprint of the model and of what changes its numbers; empty without a model
+    weights: the fingerprint of the model, its adapter and of what changes their numbers; empty without a model
+    adapter: where the adapter is; no part of the key, as what is in it is
+    settings: what the method is told, by name
     examples: how many solved examples the prompt shows, within `tokens` tokens; neighbours: how many are looked up
     index: the fingerprint of the view on them; empty for an ask that looks at none
     """
@@ -41,10 +47,16 @@ class Ask:
     weights: str
     method: str
     template: str = ""
+    settings: tuple[tuple[str, JsonValue], ...] = ()
     examples: int = 0
     neighbours: int = 0
     tokens: int = 0
     index: str = ""
+    adapter: str = ""
+
+    def setting(self, name: str) -> Any:
+        """What the method is told under a name."""
+        return dict(self.settings)[name]
 
     @property
     def name(self) -> str:
@@ -53,34 +65,34 @@ class Ask:
 
     @property
     def _digest(self) -> str:
-        words = template_digest(self.template) if self.template else ""
+        words = [template_digest(self.template) if self.template else "", words_digest(self.method)]
         shown = (self.examples, self.neighbours, self.tokens, self.index)
-        return digest("ask", 2, self.weights, self.method, words, shown)
+        return digest("ask", 2, self.weights, self.method, words, self.settings, shown)
 
     def key(self, question: Question) -> str:
         """32 hex digits for this ask of this question. The task_id is part of it: real files repeat whole questions."""
         return digest(self._digest, question.task_id, question.question, question.choices)
 
 
-def ask_of(voter: VoterSettings, weights: str, view: View | None) -> Ask:
-    """The ask behind a voter. `view` is needed by those that look at examples."""
+def ask_of(
+    voter: VoterSettings, weights: str, view: View | None, adapter: Adapter | None = None, pilot: str = ""
+) -> Ask:
+    """The ask behind a voter.
+
+    view: needed by those that look at examples
+    pilot: needed by those that have to know a letter prior while they ask: a digest of what it is estimated from
+    """
     if isinstance(voter, RetrieveVoter):
         assert view is not None
         return Ask(voter.pool, "", voter.method, neighbours=voter.neighbours, index=view.fitted)
-    plain = Ask(voter.pool, weights, voter.method, voter.template)
+    settings = method_settings(voter) | ({"pilot": pilot} if pilot else {})
+    both = digest(weights, adapter.fingerprint) if adapter else weights
+    told = tuple(sorted(settings.items()))
+    plain = Ask(voter.pool, both, voter.method, voter.template, told, adapter=adapter.path if adapter else "")
     return plain if not voter.examples else _shown(plain, voter, view)
 
 
-def _shown(ask: Ask, voter: DirectVoter, view: View | None) -> Ask:
+def _shown(ask: Ask, voter: ModelVoter, view: View | None) -> Ask:
     assert view is not None
     looked_up = voter.examples * (2 if view.spare else 1)
-    return Ask(
-        ask.pool,
-        ask.weights,
-        ask.method,
-        ask.template,
-        examples=voter.examples,
-        neighbours=looked_up,
-        tokens=view.tokens,
-        index=view.fingerprint,
-    )
+    return replace(ask, examples=voter.examples, neighbours=looked_up, tokens=view.tokens, index=view.fingerprint)

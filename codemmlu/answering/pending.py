@@ -1,16 +1,27 @@
 """What is still to be asked: the questions of a run against the durable answers it already has."""
 
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
 from codemmlu.answering.asks import Ask
-from codemmlu.rows import QUESTION, Question, question_from
+from codemmlu.rows import QUESTION, Question, Split, question_from
 from codemmlu.run_dir import RunDir
+from codemmlu.scoring import Prior, of_size
 
-PENDING = QUESTION.append(pa.field("asks", pa.list_(pa.string())))
+# What an ask has to know that earlier waves found out, see Given; null where it needs nothing.
+_ASKED = pa.struct([("name", pa.string()), ("log_prior", pa.list_(pa.float64())), ("threshold", pa.float64())])
+PENDING = QUESTION.append(pa.field("split", pa.string())).append(pa.field("asks", pa.list_(_ASKED)))
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question, what it is asked for, and in which ways."""
+
+    question: Question
+    split: Split
+    asks: tuple[Ask, ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,21 @@ class Pending:
     kept: int
     retried: int
 
+    def __add__(self, other: "Pending") -> "Pending":
+        mine, its = asdict(self), asdict(other)
+        return Pending(**{name: mine[name] + its[name] for name in mine})
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an ask has to be told that earlier waves found out: the letters' prior, or the threshold of its checks."""
+
+    prior: Prior | None = None
+    threshold: float | None = None
+
+
+NOTHING = Pending(0, 0, 0, 0)
+
 
 def stored_questions(run: RunDir) -> Iterator[Question]:
     """The accepted questions of a run, longest first within each file."""
@@ -33,41 +59,59 @@ def stored_questions(run: RunDir) -> Iterator[Question]:
             yield question_from(row)
 
 
-def survey(run: RunDir, pool: str, asks: Sequence[Ask]) -> Pending:
+def survey(run: RunDir, pool: str, items: Iterable[Item]) -> Pending:
     """Counts what has no durable answer. A failed row is none: it is asked again."""
     answered, failed = known_keys(run, pool)
     due = questions = kept = retried = 0
-    for question in stored_questions(run):
-        missing = [key for key in (ask.key(question) for ask in asks) if key not in answered]
+    for item in items:
+        missing = [key for key in (ask.key(item.question) for ask in item.asks) if key not in answered]
+        answered.update(missing)  # another item may ask the same
         due += len(missing)
         questions += bool(missing)
-        kept += len(asks) - len(missing)
+        kept += len(item.asks) - len(missing)
         retried += sum(key in failed for key in missing)
     return Pending(due, questions, kept, retried)
 
 
-def write_blocks(run: RunDir, pool: str, asks: Sequence[Ask], block: int) -> tuple[str, ...]:
-    """Writes what `survey` counted as files of `block` questions, each with the names of the asks it is due."""
+def write_blocks(
+    run: RunDir, pool: str, folder: str, items: Iterable[Item], block: int, given: Mapping[str, Given]
+) -> tuple[int, int]:
+    """Writes what `survey` counts as files of `block` questions; gives back how many files, and how many asks.
+
+    given: by the names of the asks that need something
+    """
     answered, _ = known_keys(run, pool)
-    run.clear(f"pending/{pool}")
-    folder = f"pending/{pool}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
-    blocks: list[str] = []
+    blocks = due = 0
     waiting: list[dict[str, object]] = []
 
     def write() -> None:
-        blocks.append(f"{folder}/{len(blocks):06d}.parquet")
-        run.write_table(blocks[-1], pa.Table.from_pylist(waiting, schema=PENDING))
+        nonlocal blocks
+        run.write_table(f"{folder}/{blocks:06d}.parquet", pa.Table.from_pylist(waiting, schema=PENDING))
+        blocks += 1
         waiting.clear()
 
-    for question in stored_questions(run):
-        if missing := [ask.name for ask in asks if ask.key(question) not in answered]:
+    for item in items:
+        question = item.question
+        asks = [
+            _asked(ask, given.get(ask.name, Given()), len(question.choices))
+            for ask in item.asks
+            if ask.key(question) not in answered
+        ]
+        if asks:
+            answered.update(ask.key(question) for ask in item.asks)  # another item may ask the same
             # Without its answer: what answers a question, or learns while answering, cannot see what is right.
-            waiting.append({**asdict(question), "answer": None, "asks": missing})
+            waiting.append({**asdict(question), "answer": None, "split": item.split, "asks": asks})
+            due += len(asks)
         if len(waiting) == block:
             write()
     if waiting:
         write()
-    return tuple(blocks)
+    return blocks, due
+
+
+def _asked(ask: Ask, given: Given, size: int) -> dict[str, object]:
+    log_prior = None if given.prior is None else of_size(given.prior, size)
+    return {"name": ask.name, "log_prior": log_prior, "threshold": given.threshold}
 
 
 def known_keys(run: RunDir, pool: str) -> tuple[set[str], set[str]]:

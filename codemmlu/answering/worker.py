@@ -14,18 +14,19 @@ import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.methods import METHODS, Case, Told
+from codemmlu.answering.methods import CHECKS, METHODS, Case, NotFinite, Told
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.prompts import render
+from codemmlu.prompts import render, render_check
 from codemmlu.retrieval.library import Library
-from codemmlu.rows import Answer, Question, question_from, to_table
+from codemmlu.rows import Answer, Question, Split, question_from, to_table
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,22 @@ class Tools:
     open_library: Callable[[], Library] | None = None
 
 
+@dataclass(frozen=True)
+class _Due:
+    """One ask of one question, and what it is asked for."""
+
+    ask: Ask
+    case: Case
+    split: Split
+
+
 class AnswerWorker:
     """Called with blocks of pending questions; yields one block of Answer rows for each."""
 
-    def __init__(self, tools: Tools, asks: Sequence[Ask], most_choices: int, split: str, mark: str) -> None:
+    def __init__(self, tools: Tools, asks: Sequence[Ask], most_choices: int, mark: str) -> None:
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
         self._asks = {ask.name: ask for ask in asks}
         self._most_choices = most_choices
-        self._split = split
         self._checked: asyncio.Task[None] | None = None
         # The library first: it takes seconds, and a mistake in it should not wait for an engine.
         self._library = tools.open_library() if tools.open_library else None
@@ -60,14 +69,14 @@ class AnswerWorker:
             atexit.register(self._engine.close)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """One pending block: QUESTION columns and `asks`, the names of what is still to be asked of each."""
-        due = [(self._asks[name], question_from(row)) for row in block.to_pylist() for name in row["asks"]]
+        """One PENDING block: questions, what they are asked for, and what is still to be asked of each."""
+        due = [self._due(row, asked) for row in block.to_pylist() for asked in row["asks"]]
         try:
             await self._check()
             began = time.time(), time.monotonic()
             cases = await self._look_up(due)
             answers = await asyncio.gather(
-                *(self._answer(ask, question, case, began) for (ask, question), case in zip(due, cases, strict=True))
+                *(self._answer(one, case, began) for one, case in zip(due, cases, strict=True))
             )
         except EngineDied as died:
             # Ray replaces an actor whose process ends and hands its blocks to the next one. An exception would end the
@@ -77,41 +86,48 @@ class AnswerWorker:
             raise
         yield to_table(answers, Answer)
 
-    async def _look_up(self, due: Sequence[tuple[Ask, Question]]) -> list[Case | Exception]:
+    def _due(self, row: dict[str, Any], asked: dict[str, Any]) -> "_Due":
+        log_prior = None if asked["log_prior"] is None else tuple(asked["log_prior"])
+        case = Case(question_from(row), log_prior=log_prior, threshold=asked["threshold"])
+        return _Due(self._asks[asked["name"]], case, row["split"])
+
+    async def _look_up(self, due: Sequence["_Due"]) -> list[Case | Exception]:
         """What each ask sees of its question. On a thread: the engine goes on with other blocks meanwhile."""
-        cases: list[Case | Exception] = [Case(question) for _, question in due]
+        cases: list[Case | Exception] = [one.case for one in due]
         for ask in self._asks.values():
-            places = [place for place, (its, _) in enumerate(due) if its is ask and ask.neighbours]
+            places = [place for place, one in enumerate(due) if one.ask is ask and ask.neighbours]
             if places:
                 async with self._looking:
-                    found = await asyncio.to_thread(self._cases, ask, [due[place][1] for place in places])
+                    found = await asyncio.to_thread(self._cases, ask, [due[place].case for place in places])
                 for place, case in zip(places, found, strict=True):
                     cases[place] = case
         return cases
 
-    def _cases(self, ask: Ask, questions: list[Question]) -> list[Case | Exception]:
+    def _cases(self, ask: Ask, cases: list[Case]) -> list[Case | Exception]:
         assert self._library is not None
         try:
-            near = self._library.look_up(questions, ask.neighbours)
+            near = self._library.look_up([case.question for case in cases], ask.neighbours)
             if ask.method != "retrieve":
-                return [Case(one.question, one) for one in near]
+                return [replace(case, neighbours=its) for case, its in zip(cases, near, strict=True)]
             said = self._library.transferred(near)
-            return [Case(one.question, one, it) for one, it in zip(near, said, strict=True)]
+            return [
+                replace(case, neighbours=its, transferred=it) for case, its, it in zip(cases, near, said, strict=True)
+            ]
         except Exception as error:  # the wall, here too: whose trouble it is, only asking one by one tells
-            if len(questions) == 1:
+            if len(cases) == 1:
                 return [error]
-            return [case for question in questions for case in self._cases(ask, [question])]
+            return [found for case in cases for found in self._cases(ask, [case])]
 
-    async def _answer(
-        self, ask: Ask, question: Question, case: Case | Exception, looked_up: tuple[float, float]
-    ) -> Answer:
+    async def _answer(self, due: "_Due", case: Case | Exception, looked_up: tuple[float, float]) -> Answer:
         """One question asked one way. What goes wrong with it is its own failed row, and stops no other.
 
+        case: as it was looked up, or why it could not be
         looked_up: Unix and monotonic time when the look-up of its block began, which is a part of its own time
         """
+        ask, question = due.ask, due.case.question
         started, clock = looked_up if ask.neighbours else (time.time(), time.monotonic())
-        told: Told = {"status": "failed", "letter": None, "readings": (), "error": None}
-        told |= {"retrieved": (), "generated_tokens": 0, "nearest": None, "verbatim": None}
+        told: Told = {"status": "failed", "letter": None, "readings": (), "turns": (), "retrieved": (), "error": None}
+        told |= {"nearest": None, "verbatim": None, "prompt_tokens": 0, "cached_tokens": 0, "generated_tokens": 0}
         try:
             if isinstance(case, Exception):
                 raise case
@@ -120,20 +136,20 @@ class AnswerWorker:
             told |= await METHODS[ask.method](self._engine, ask, case)
         except DoesNotFit as error:
             told["error"] = str(error)
+        except NotFinite as error:
+            one = error.reading
+            told |= {"error": str(error), "readings": (one,), "generated_tokens": 1}
+            told |= {"prompt_tokens": one.prompt_tokens, "cached_tokens": one.cached_tokens}
         except EngineDied:
             raise
         except Exception as error:  # the wall: a row's trouble ends here, whatever it is
             log.error("%s failed\n%s", question.task_id, _encodable("".join(traceback.format_exception(error))))
             told["error"] = _encodable(f"{type(error).__name__}: {error}")
-        readings = told["readings"]
         return Answer(
             key=ask.key(question),
             task_id=question.task_id,
-            split=self._split,
+            split=due.split,
             ask=ask.name,
-            turns=(),
-            prompt_tokens=sum(reading.prompt_tokens for reading in readings),
-            cached_tokens=sum(reading.cached_tokens for reading in readings),
             started=started,
             seconds=time.monotonic() - clock,
             **told,
@@ -160,6 +176,8 @@ class AnswerWorker:
         tiny = Question("check", None, "Which one?", ("this",) * self._most_choices, None, "", 0)
         for template in sorted({ask.template for ask in self._asks.values()}):
             await self._engine.check(render(tiny, template))
+        if any(ask.method in CHECKS for ask in self._asks.values()):
+            await self._engine.check(render_check(tiny, 0))
 
 
 def _encodable(text: str) -> str:

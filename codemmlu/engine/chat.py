@@ -19,3 +19,9 @@ def letter_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> 
     """The one token that `written` (a letter, perhaps after a space) is right after a prompt; None if it is not one."""
     longer = list(tokenizer.encode(text + written, add_special_tokens=not tokenizer.chat_template))
     return longer[-1] if longer[:-1] == tokens else None
+
+
+def first_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> int | None:
+    """The first token of a word after a prompt; None if the word changes the prompt's own last token."""
+    longer = list(tokenizer.encode(text + written, add_special_tokens=not tokenizer.chat_template))
+    return longer[len(tokens)] if longer[: len(tokens)] == tokens and len(longer) > len(tokens) else None

@@ -5,16 +5,18 @@ the letters asked for. (`allowed_token_ids` with `logprobs=k` looks alike and is
 before the mask, so that letters can be missing.)
 """
 
+import hashlib
 import itertools
 import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import chat
-from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings
+from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.prompts import Prompt
@@ -57,6 +59,9 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments = {**settings.arguments, "model": model, "disable_log_stats": True, "use_tqdm_on_load": False}
+        self._on_cpu = "gpu_memory_utilization" not in arguments
+        if self._on_cpu:
+            arguments["worker_extension_cls"] = "codemmlu.engine.cpu_worker.CpuWorker"
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except (RuntimeError, ValueError, TypeError, OSError) as error:
@@ -65,10 +70,14 @@ class VllmEngine:
         self._source = settings.source
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()
+        self._adapters: dict[str, int] = {}
         self._letters: dict[tuple[str, str, str], int] = {}
+        self._words: dict[tuple[str, str, str], int] = {}
 
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
+        if self._on_cpu:
+            await self._llm.collective_rpc("rewind_seeds")
         try:
             reading = await self.score(prompt)
         except DoesNotFit as error:
@@ -79,13 +88,15 @@ class VllmEngine:
             bad = [f"{letter} {value}" for letter, value in zip(prompt.letters, reading.logprobs, strict=True)]
             raise UserError(f"{self._source}: letters come back without a finite log-probability: {', '.join(bad)}")
 
-    async def score(self, prompt: Prompt) -> Reading:
+    async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
         text, tokens = chat.encode(self._tokenizer, prompt)
         if not self.fits(len(tokens)):
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
-        ids = [self._letter(prompt, text, tokens, letter) for letter in prompt.letters]
-        output = await self._generate(tokens, ids)
+        ids = [self._word(prompt, text, tokens, word) for word in prompt.words] or [
+            self._letter(prompt, text, tokens, letter) for letter in prompt.letters
+        ]
+        output = await self._ask(tokens, adapter, max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids)
         found = output.outputs[0].logprobs[0]
         logprobs = tuple(float(found[i].logprob) for i in ids)
         mass = sum(math.exp(value) for value in logprobs)
@@ -95,6 +106,22 @@ class VllmEngine:
             mass=1.0 if mass > 1 else mass,  # rounding may pass one; NaN stays NaN
             prompt_tokens=len(tokens),
             cached_tokens=output.num_cached_tokens or 0,
+        )
+
+    async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
+        """See Engine."""
+        _, tokens = chat.encode(self._tokenizer, prompt)
+        if not self.fits(len(tokens)):
+            raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
+        given = {**asdict(sampling), "max_tokens": min(sampling.max_tokens, self._room + 1 - len(tokens))}
+        # Each question its own seed: what it says does not hang on what else is in the batch.
+        given["seed"] = seed_of(tokens, sampling.seed)
+        output = await self._ask(tokens, adapter, **given, output_kind=_final_only())
+        return Generation(
+            texts=tuple(one.text for one in output.outputs),
+            prompt_tokens=len(tokens) * sampling.n,
+            cached_tokens=(output.num_cached_tokens or 0) * sampling.n,  # vLLM says it of one of the n alone
+            generated_tokens=sum(len(one.token_ids) for one in output.outputs),
         )
 
     def tokens(self, prompt: Prompt) -> int:
@@ -109,17 +136,37 @@ class VllmEngine:
         """See Engine."""
         self._llm.shutdown()
 
-    async def _generate(self, tokens: list[int], letter_ids: list[int]) -> Any:
+    async def _ask(self, tokens: list[int], adapter: str, **sampling: Any) -> Any:
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        sampling = SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=letter_ids)
-        stream = self._llm.generate(tokens_input(tokens), sampling, str(next(self._ids)))
+        lora = self._adapter(adapter) if adapter else None
+        number = str(next(self._ids))
+        stream = self._llm.generate(tokens_input(tokens), SamplingParams(**sampling), number, lora_request=lora)
         try:
             return [output async for output in stream][-1]
         except EngineDeadError as error:
             raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
+
+    def _adapter(self, path: str) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        number = self._adapters.setdefault(path, len(self._adapters) + 1)
+        return LoRARequest(path, number, path)  # the name tells prefixes apart in the cache
+
+    def _word(self, prompt: Prompt, text: str, tokens: list[int], word: str) -> int:
+        """The first token of a word after a prompt, which has to tell it apart from the prompt's other words."""
+        end = (text[-20:], prompt.before_letter, word)
+        if end not in self._words:
+            firsts = [
+                chat.first_token(self._tokenizer, text, tokens, prompt.before_letter + one) for one in prompt.words
+            ]
+            if None in firsts or len(set(firsts)) < len(firsts):
+                raise UserError(f"{self._source}: {' and '.join(prompt.words)} do not begin with tokens of their own")
+            for one, first in zip(prompt.words, firsts, strict=True):
+                self._words[(text[-20:], prompt.before_letter, one)] = int(first or 0)
+        return self._words[end]
 
     def _letter(self, prompt: Prompt, text: str, tokens: list[int], letter: str) -> int:
         """The token that the letter is after a prompt. It is found once for all prompts that end alike."""
@@ -133,6 +180,17 @@ class VllmEngine:
                 )
             self._letters[end] = token
         return self._letters[end]
+
+
+def seed_of(tokens: list[int], seed: int) -> int:
+    """A request's own seed, which follows from its prompt and the recipe's."""
+    return int.from_bytes(hashlib.sha256(repr((seed, tokens)).encode()).digest()[:4])
+
+
+def _final_only() -> Any:
+    from vllm.sampling_params import RequestOutputKind
+
+    return RequestOutputKind.FINAL_ONLY
 
 
 def _root_cause(error: Exception) -> str:

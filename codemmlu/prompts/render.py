@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from codemmlu.prompts.templates import TEMPLATES, Template
+from codemmlu.prompts.templates import AFTER_THINKING, TEMPLATES, Template, check_wording, thinking_wording
 from codemmlu.rows import Question, letters
 
 
@@ -22,12 +22,14 @@ class Prompt:
 
     before_letter: what the model would write between the prefill and the letter (usually nothing or one space).
     order: order[i] = index of the choice shown at letter i.
+    words: what the model chooses among where it is no letters; each is told by its first token.
     """
 
     messages: tuple[Message, ...]
     prefill: str
     before_letter: str
     order: tuple[int, ...]
+    words: tuple[str, ...] = ()
 
     @property
     def letters(self) -> str:
@@ -40,11 +42,11 @@ def render(
 ) -> Prompt:
     """The prompt for one reading of a question.
 
-    order: a permutation of its choices; None: as they stand
+    order: which of its choices are shown, in which order; None: all, as they stand
     examples: solved questions, shown as earlier turns in this order; each needs its answer
     """
     shown = tuple(order) if order is not None else tuple(range(len(question.choices)))
-    if sorted(shown) != list(range(len(question.choices))):
+    if not shown or len(set(shown)) != len(shown) or not set(shown) <= set(range(len(question.choices))):
         raise ValueError(f"{shown} is no order of {len(question.choices)} choices")
     chosen = TEMPLATES[template]
     text = chosen.wording(question.question, [question.choices[i] for i in shown])
@@ -57,3 +59,22 @@ def _solved(example: Question, template: Template) -> tuple[Message, Message]:
         raise ValueError(f"{example.task_id} has no answer: it cannot be an example")
     said = f"{template.prefill}{template.before_letter}{example.answer}"
     return Message("user", template.wording(example.question, example.choices)), Message("assistant", said)
+
+
+def render_check(question: Question, choice: int) -> Prompt:
+    """Whether a choice is right: the words TRUE and FALSE, in this order."""
+    text = check_wording(question.question, question.choices[choice])
+    return Prompt((Message("user", text),), "", "", (0, 1), words=("TRUE", "FALSE"))
+
+
+def render_thought(question: Question) -> Prompt:
+    """How one would solve a question, in free text."""
+    return Prompt((Message("user", thinking_wording(question.question, question.choices)),), "", "", ())
+
+
+def render_after(thought: Prompt, said: str, question: Question, template: str) -> Prompt:
+    """The letter, after a thought."""
+    chosen = TEMPLATES[template]
+    turns = (Message("assistant", said), Message("user", AFTER_THINKING))
+    order = tuple(range(len(question.choices)))
+    return Prompt((*thought.messages, *turns), chosen.prefill, chosen.before_letter, order)

@@ -26,14 +26,38 @@ class Template:
     before_letter: str = ""
 
 
-def _codemmlu(question: str, choices: Sequence[str]) -> str:
-    shown = "\n".join(f"{letter}. {choice}" for letter, choice in zip(letters(len(choices)), choices, strict=True))
+def check_wording(question: str, choice: str) -> str:
+    """The reference project's second turn: is this answer right?"""
     return (
-        "Here is a multiple-choice question about code.\n\n"
-        f"{question}\n\n"
-        f"Choices:\n{shown}\n\n"
-        "Exactly one choice is right. Reply with its letter alone."
+        "You are a programming expert and will verify the student's answer about code.\n"
+        "Read the following question and verify whether the answer is correct.\n\n"
+        "### Response Format:\n"
+        "- Reply with **only** TRUE or FALSE.\n"
+        "- Do not include any explanations.\n\n"
+        f"### Question:\n{question}\n\n"
+        f"### Answer:\n{choice}\n\n"
+        "### Response:"
     )
+
+
+def thinking_wording(question: str, choices: Sequence[str]) -> str:
+    """Before the answer: how would one solve this?"""
+    return (
+        f"{_shown(question, choices)}\n\n"
+        "Exactly one choice is right. Think about how to solve it, step by step and briefly."
+    )
+
+
+def _shown(question: str, choices: Sequence[str]) -> str:
+    shown = "\n".join(f"{letter}. {choice}" for letter, choice in zip(letters(len(choices)), choices, strict=True))
+    return f"Here is a multiple-choice question about code.\n\n{question}\n\nChoices:\n{shown}"
+
+
+AFTER_THINKING = "So which choice is right? Reply with its letter alone."
+
+
+def _codemmlu(question: str, choices: Sequence[str]) -> str:
+    return f"{_shown(question, choices)}\n\nExactly one choice is right. Reply with its letter alone."
 
 
 def _reference(question: str, choices: Sequence[str]) -> str:
@@ -61,3 +85,13 @@ def template_digest(name: str) -> str:
     template = TEMPLATES[name]
     said = template.wording("\0question\0", ("\0first\0", "\0second\0"))
     return hashlib.sha256("\1".join([said, template.prefill, template.before_letter]).encode()).hexdigest()[:16]
+
+
+def words_digest(method: str) -> str:
+    """A hash of what a method says besides the template; empty for those that say nothing else."""
+    said = {
+        "verify": check_wording("\0question\0", "\0choice\0"),
+        "verify-rank": check_wording("\0question\0", "\0choice\0"),
+        "reason": thinking_wording("\0question\0", ("\0first\0", "\0second\0")) + AFTER_THINKING,
+    }.get(method, "")
+    return hashlib.sha256(said.encode()).hexdigest()[:16] if said else ""

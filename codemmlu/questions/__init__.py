@@ -1,8 +1,8 @@
 """Questions from where people have them: readers, cleaning with reasons, the sample set. Dirt stops in this room."""
 
 from codemmlu.questions.clean import Cleaner
-from codemmlu.questions.examples import held_out, read_examples, splits
+from codemmlu.questions.examples import fit_examples, held_out, read_examples, splits
 from codemmlu.questions.load import Loaded, load
 from codemmlu.questions.readers import Record
 
-__all__ = ["Cleaner", "Loaded", "Record", "held_out", "load", "read_examples", "splits"]
+__all__ = ["Cleaner", "Loaded", "Record", "fit_examples", "held_out", "load", "read_examples", "splits"]

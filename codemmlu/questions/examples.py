@@ -1,10 +1,13 @@
 """Examples: labelled questions to learn from; and the holdout, which splits one source into questions and examples."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from codemmlu.errors import UserError
 from codemmlu.questions.load import load
-from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, digest
+from codemmlu.questions.split import assign
+from codemmlu.questions.twins import twin_key
+from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, Recipe, digest
 from codemmlu.rows import Question
 
 # How a source is read: what these say of questions and examples decides whether their rows are the same.
@@ -61,3 +64,20 @@ def read_examples(settings: ExampleSettings, held: frozenset[str]) -> tuple[list
     if not rows:
         raise UserError(f"examples.source: {settings.source} has no question with an answer to learn from")
     return rows, loaded.notes()
+
+
+def fit_examples(recipe: Recipe, held: frozenset[str]) -> tuple[Question, ...]:
+    """The examples that something is fitted on: `vote.fit.limit` of the fit split, none of which is asked.
+
+    Raises UserError when there is none.
+    """
+    if recipe.vote.fit is None:
+        return ()
+    examples, _ = read_examples(recipe.examples, held)
+    asked = {twin_key(row) for row in load(recipe.questions, held or None).rows() if isinstance(row, Question)}
+    parts = assign(examples, recipe.seed)
+    rows = [q for q, part in zip(examples, parts, strict=True) if part == "fit" and twin_key(q) not in asked]
+    if not rows:
+        raise UserError("vote.fit: no example is left to fit on that is not asked itself; give more examples")
+    rows.sort(key=lambda q: digest("fit", recipe.seed, q.question, q.choices, q.task_id))
+    return tuple(replace(q, task_id=f"fit/{q.task_id}") for q in rows[: recipe.vote.fit.limit])

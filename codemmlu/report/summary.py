@@ -1,11 +1,13 @@
 """The numbers of a run: report.json, from questions, votes and verdicts."""
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from codemmlu.retrieval.texts import TWINS
 from codemmlu.rows import Answer, Question, Verdict, Vote
+from codemmlu.scoring import Readings, orders
 
 
 def wilson(right: int, asked: int) -> list[float] | None:
@@ -33,13 +35,29 @@ def busy_seconds(answers: Iterable[Answer]) -> float:
     return total
 
 
-def voter_summary(questions: Sequence[Question], votes: Sequence[Vote], answers: Sequence[Answer]) -> dict[str, Any]:
-    """One voter's numbers: accuracies (null without labels), counts, cost as if it stood alone, letters said."""
+# Votes that say nothing about a voter: it broke, or was not asked.
+_NOT_ASKED = ("failed", "skipped")
+
+
+def voter_summary(
+    questions: Sequence[Question],
+    votes: Sequence[Vote],
+    answers: Sequence[Answer],
+    costs: Sequence[Answer] | None = None,
+) -> dict[str, Any]:
+    """One voter's numbers: accuracies (null without labels), counts, cost as if it stood alone, letters said.
+
+    answers: the voter's own; costs: all that had to be asked for it, None: the same
+    """
+    costs = answers if costs is None else costs
     status = Counter(vote.status for vote in votes)
-    asked = [(q, v) for q, v in zip(questions, votes, strict=True) if q.answer and v.status != "failed"]
+    asked = _asked(questions, votes)
     right = sum(v.letter == q.answer for q, v in asked)
     answered = sum(v.status == "answered" for _, v in asked)
     masses = [reading.mass for answer in answers for reading in answer.readings]
+    told = cost(costs)
+    guessed = chance([question for question, _ in asked])
+    above = right / len(asked) - guessed if asked and guessed is not None else None
     return {
         "accuracy": right / len(asked) if asked else None,
         "accuracy_answered": right / answered if answered else None,
@@ -47,13 +65,51 @@ def voter_summary(questions: Sequence[Question], votes: Sequence[Vote], answers:
         "answered": status["answered"],
         "abstained": status["abstained"],
         "failed": status["failed"],
-        "prompt_tokens": sum(answer.prompt_tokens for answer in answers),
-        "cached_tokens": sum(answer.cached_tokens for answer in answers),
-        "generated_tokens": sum(answer.generated_tokens for answer in answers),
-        "seconds": busy_seconds(answers),
+        "skipped": status["skipped"],
+        **told,
+        "above_chance_per_million_computed": (
+            above * 1e6 / told["computed_tokens"] if above is not None and told["computed_tokens"] else None
+        ),
         "letters_said": letter_counts(vote.letter for vote in votes),
         "coverage": coverage_curve(questions, votes),
         "letter_mass": sum(masses) / len(masses) if masses else None,
+    }
+
+
+def accuracy(questions: Sequence[Question], votes: Sequence[Vote]) -> float | None:
+    """Right answers among the labelled questions that were asked; None of nothing."""
+    asked = _asked(questions, votes)
+    return sum(vote.letter == question.answer for question, vote in asked) / len(asked) if asked else None
+
+
+def cost(answers: Sequence[Answer]) -> dict[str, Any]:
+    """What answers cost. computed: tokens that went through the model, and were not in its cache."""
+    prompt, cached, generated = (
+        sum(getattr(answer, name) for answer in answers)
+        for name in ("prompt_tokens", "cached_tokens", "generated_tokens")
+    )
+    return {
+        "prompt_tokens": prompt,
+        "cached_tokens": cached,
+        "generated_tokens": generated,
+        "computed_tokens": prompt - cached + generated,
+        "readings": sum(len(answer.readings) for answer in answers),
+        "turns": sum(len(answer.turns) for answer in answers),
+        "seconds": busy_seconds(answers),
+    }
+
+
+def early_exit(answers: Iterable[Answer], readings: Readings) -> dict[str, int]:
+    """How many readings an early exit took of how many there could be, and how many questions it left early."""
+    pairs = [
+        (len(answer.readings), len(orders(len(answer.readings[0].order), readings, "")))
+        for answer in answers
+        if answer.status == "answered"
+    ]
+    return {
+        "readings": sum(taken for taken, _ in pairs),
+        "of": sum(most for _, most in pairs),
+        "exited": sum(taken < most for taken, most in pairs),
     }
 
 
@@ -77,7 +133,7 @@ def coverage_curve(questions: Sequence[Question], votes: Sequence[Vote]) -> list
 
     Surest: by the probability of its answer; of equally sure ones the first in the file comes first.
     """
-    asked = [(q, v) for q, v in zip(questions, votes, strict=True) if q.answer and v.status != "failed"]
+    asked = _asked(questions, votes)
     said = sorted(
         ((-round(max(v.probabilities), 6), q.position, v.letter == q.answer) for q, v in asked if v.probabilities)
     )
@@ -105,7 +161,7 @@ def leakage(
     leaked = verbatim | near
     table = {}
     for voter, its in votes.items():
-        asked = [(q, v) for q, v in zip(questions, its, strict=True) if q.answer and v.status != "failed"]
+        asked = _asked(questions, its)
         parts = {
             "leaked": [v.letter == q.answer for q, v in asked if q.task_id in leaked],
             "rest": [v.letter == q.answer for q, v in asked if q.task_id in seen and q.task_id not in leaked],
@@ -121,6 +177,26 @@ def leakage(
         "threshold": TWINS,
         "voters": table,
     }
+
+
+def order_sensitivity(by_letter: Mapping[str, tuple[Sequence[Question], Sequence[Vote]]]) -> dict[str, Any]:
+    """Accuracy with the right choice at each letter in turn, and how far apart these are.
+
+    by_letter: the swapped questions and one voter's votes on them; std: of the accuracies, over these letters alone
+    """
+    accuracies, asked = {}, 0
+    for letter, (questions, votes) in by_letter.items():
+        said = _asked(questions, votes)
+        asked = max(asked, len(said))
+        accuracies[letter] = sum(v.letter == q.answer for q, v in said) / len(said) if said else None
+    known = [value for value in accuracies.values() if value is not None]
+    return {"asked": asked, "accuracy": accuracies, "std": statistics.pstdev(known) if known else None}
+
+
+def _asked(questions: Sequence[Question], votes: Sequence[Vote]) -> list[tuple[Question, Vote]]:
+    """The labelled questions that a voter was asked, with its votes."""
+    both = zip(questions, votes, strict=True)
+    return [(question, vote) for question, vote in both if question.answer and vote.status not in _NOT_ASKED]
 
 
 def letter_counts(letters: Iterable[str | None]) -> dict[str, int]:

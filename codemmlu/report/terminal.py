@@ -81,6 +81,12 @@ class Live:
         if self._bar:
             self._bar.update(self._task, completed=self._done, state=self._state(now))
 
+    def extend(self, more: int) -> None:
+        """`more` things turned out to be there besides."""
+        self._total += more
+        if self._bar:
+            self._bar.update(self._task, total=self._total)
+
     def _state(self, now: float) -> str:
         assert self._first is not None
         since, before = self._first
@@ -127,6 +133,43 @@ def voters_table(report: Mapping[str, Any]) -> Table:
         guess = [f"{report['chance']:.3f}", "", "", "", ""]
         table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
     return table
+
+
+def cost_table(report: Mapping[str, Any]) -> Table:
+    """What each voter costs as if it stood alone, and what it is worth: accuracy above guessing for each million tokens
+    that were computed."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("voter")
+    for title in ("computed", "cached", "generated", "readings", "turns", "seconds", "worth per 1M computed"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, voter in report["voters"].items():
+        counts = ("computed_tokens", "cached_tokens", "generated_tokens", "readings", "turns")
+        worth = voter["above_chance_per_million_computed"]
+        numbers = [f"{voter[count]:,}" for count in counts]
+        table.add_row(safe(name, 40), *numbers, f"{voter['seconds']:,.0f}", "-" if worth is None else f"{worth:.2f}")
+    return table
+
+
+def order_lines(report: Mapping[str, Any]) -> list[str]:
+    """Order sensitivity, and what early exits saved, in lines; none where neither was asked for."""
+    lines = []
+    for name, voter in report["voters"].items():
+        if voter["reading_alone"] is not None:
+            lines.append(f"{safe(name, 40)}: {voter['reading_alone']:.3f} by the one reading beside its replies")
+        if early := voter["early_exit"]:
+            saved = 1 - early["readings"] / early["of"] if early["of"] else 0.0
+            lines.append(
+                f"{safe(name, 40)}: {early['exited']:,} questions were clear early, which saved {saved:.0%} of "
+                f"{early['of']:,} readings"
+            )
+    for name, measured in (report["order_sensitivity"] or {}).items():
+        if measured["std"] is not None:
+            at = ", ".join(f"{letter} {value:.3f}" for letter, value in measured["accuracy"].items())
+            lines.append(
+                f"{safe(name, 40)}: order sensitivity {measured['std']:.3f}, the standard deviation of its accuracy "
+                f"with the right choice at {at} ({measured['asked']:,} questions)"
+            )
+    return lines
 
 
 def leakage_lines(report: Mapping[str, Any]) -> list[str]:

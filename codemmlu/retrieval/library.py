@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import transfer
 from codemmlu.retrieval.encoder import Encoder
 from codemmlu.retrieval.neighbours import Candidate, Rule, allowed, diverse, ranked
 from codemmlu.retrieval.store import EXAMPLE, Weights
-from codemmlu.retrieval.texts import text_of, twin_key
+from codemmlu.retrieval.texts import text_of
 from codemmlu.rows import QUESTION, Question, question_from
 
 Vectors = npt.NDArray[np.float32]

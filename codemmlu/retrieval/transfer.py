@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from codemmlu.questions.twins import normalised
 from codemmlu.retrieval.store import Weights
-from codemmlu.retrieval.texts import normalised
 from codemmlu.rows import Question
 
 Array = npt.NDArray[np.float64]

@@ -26,17 +26,37 @@ def log_softmax(logits: Probabilities) -> Probabilities:
     return normalised
 
 
-def choice_probabilities(readings: Sequence[Reading]) -> Probabilities:
+def choice_probabilities(
+    readings: Sequence[Reading], log_prior: Sequence[float] | None = None, size: int | None = None
+) -> Probabilities:
     """Probabilities over a question's choices, shape (n_choices,): the normalised mean log-probability.
 
-    Each reading is normalised over its letters and mapped back from the order it was shown in.
+    size: the number of choices, where readings show some of them only; those not shown have none of the probability
+
+    Each reading is normalised over its letters, the letters' prior is divided out where it is given, and what is left
+    is mapped back from the order it was shown in.
     """
     if not readings:
         raise ValueError("no readings")
-    by_choice = np.empty((len(readings), len(readings[0].order)))
+    by_choice = np.full((len(readings), size or len(readings[0].order)), -np.inf)
     for row, reading in zip(by_choice, readings, strict=True):
-        row[list(reading.order)] = log_softmax(np.asarray(reading.logprobs, dtype=np.float64))
+        by_letter = np.asarray(reading.logprobs, dtype=np.float64)
+        if log_prior is not None:
+            by_letter = by_letter - np.asarray(log_prior)
+        row[list(reading.order)] = log_softmax(by_letter)
     return np.exp(log_softmax(by_choice.mean(axis=0)))
+
+
+def margin(probabilities: Sequence[float] | Probabilities) -> float:
+    """How far the likeliest choice is ahead of the next one, in [0, 1]; 1 of a single choice."""
+    first, *rest = sorted((float(p) for p in probabilities), reverse=True)
+    return first - rest[0] if rest else 1.0
+
+
+def mean(several: Sequence[Sequence[float]]) -> Probabilities:
+    """The mean of several probabilities over the same choices."""
+    result: Probabilities = np.asarray(several, dtype=np.float64).mean(axis=0)
+    return result
 
 
 def pick(probabilities: Sequence[float] | Probabilities) -> str:

@@ -1,12 +1,77 @@
 """Voters as views: stored answers to one Vote per voter and question, without an engine."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from codemmlu.answering.asks import Ask
-from codemmlu.recipe import RetrieveVoter, VoterSettings
-from codemmlu.rows import Answer, Question, Vote, answer_from
+from codemmlu.answering.schedule import Calibration, Seat
+from codemmlu.recipe import RetrieveVoter, VoterSettings, WhenSettings, digest, when_of
+from codemmlu.rows import Answer, Question, Vote, VoteStatus, answer_from
 from codemmlu.run_dir import RunDir
-from codemmlu.scoring import choice_probabilities, pick
+from codemmlu.scoring import (
+    Prior,
+    Probabilities,
+    choice_probabilities,
+    estimate,
+    margin,
+    mean,
+    of_size,
+    pick,
+    ranked,
+    shares,
+    verified,
+)
+from codemmlu.voting.thresholds import fit_threshold
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a voter makes of what is stored: a vote for each question, in their order, and the answers behind them.
+
+    prior: the letters', where the voter divides it out
+    """
+
+    votes: list[Vote]
+    answers: dict[str, Answer]
+    prior: Prior | None
+
+
+def see(run: RunDir, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]) -> dict[str, Seen]:
+    """The voters of these names and those they wait for, each over all questions."""
+    seen: dict[str, Seen] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting[-1]
+        seat = seats[name]
+        when = when_of(seat.settings)
+        if before := [other for other in (when.of if when else ()) if other not in seen]:
+            waiting += before
+            continue
+        waiting.pop()
+        if name in seen:
+            continue
+        asked = unclear(when, {other: seen[other].votes for other in when.of}) if when else None
+        wanted = {seat.ask.key(question) for question in questions if asked is None or question.task_id in asked}
+        answers = stored_answers(run, seat.pool, wanted)
+        prior = letter_prior(run, seat, answers)
+        votes = view(name, seat.settings, seat.ask, questions, answers, prior)
+        if asked is not None:
+            votes = [vote if vote.task_id in asked else _skipped(vote) for vote in votes]
+        seen[name] = Seen(votes, answers, prior)
+    return seen
+
+
+def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozenset[str]:
+    """The task_ids of the questions on which the voters that a cascade waits for are too close, or silent."""
+    found = set()
+    for row in zip(*(votes[name] for name in when.of), strict=True):
+        said = [vote.probabilities for vote in row if vote.status == "answered"]
+        if not said and any(vote.status == "skipped" for vote in row):
+            continue  # it was clear before those were asked
+        if not said or margin(mean(said)) < when.margin_below:
+            found.add(row[0].task_id)
+    return frozenset(found)
 
 
 def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
@@ -30,21 +95,111 @@ def _standing(answer: Answer) -> tuple[bool, float]:
 
 
 def view(
-    voter: str, settings: VoterSettings, ask: Ask, questions: Iterable[Question], answers: dict[str, Answer]
+    voter: str,
+    settings: VoterSettings,
+    ask: Ask,
+    questions: Iterable[Question],
+    answers: Mapping[str, Answer],
+    prior: Prior | None = None,
 ) -> list[Vote]:
-    """One voter's votes, in the order of the questions; a question that was never asked counts as failed."""
+    """One voter's votes, in the order of the questions; a question that was never asked counts as failed.
+
+    prior: the letters', for a voter that divides it out; see `letter_prior`
+    """
     votes = []
     for question in questions:
         answer = answers.get(ask.key(question))
-        status = answer.status if answer else "failed"
+        status: VoteStatus = answer.status if answer else "failed"
         if answer and status == "answered" and _abstains(settings, answer):
             status = "abstained"
         probabilities: tuple[float, ...] = ()
         if answer and status == "answered":
-            probabilities = tuple(float(p) for p in choice_probabilities(answer.readings))
+            probabilities = tuple(float(p) for p in _probabilities(settings, answer, len(question.choices), prior))
         letter = pick(probabilities) if probabilities else None
         votes.append(Vote(voter, question.task_id, question.position, status, letter, probabilities))
     return votes
+
+
+def _skipped(vote: Vote) -> Vote:
+    return Vote(vote.voter, vote.task_id, vote.position, "skipped", None, ())
+
+
+def _probabilities(settings: VoterSettings, answer: Answer, size: int, prior: Prior | None) -> Probabilities:
+    """What a voter makes of its ask's readings and turns: shape (size,)."""
+    if settings.method == "verify":
+        return verified(answer.readings, answer.turns)
+    if settings.method == "verify-rank":
+        return ranked(answer.readings[0], answer.turns)
+    if settings.method == "sample":
+        return shares(answer.readings[0], answer.turns)
+    return choice_probabilities(answer.readings, None if prior is None else of_size(prior, size))
+
+
+def letter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer]) -> Prior | None:
+    """What a voter divides out; None for one that does not calibrate. `answers`: the voter's own."""
+    if seat.calibration is None or seat.fits_threshold:
+        return None
+    if seat.calibration.questions is None:
+        return _estimate(answers.values())
+    return stored_prior(run, seat.pool, seat.calibration)
+
+
+def stored_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
+    """The prior that a pilot, or empty questions, gave: as it is written down, or else from what is stored of them."""
+    name = _fitted_file(calibration)
+    if run.exists(name):
+        return {int(size): tuple(logs) for size, logs in json.loads(run.read(name)).items()}
+    # What few real questions say is chance in part; of empty ones each says all there is to know.
+    return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.split != "null")
+
+
+def write_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
+    """Estimates a prior that is needed while asking, and writes it down: what is answered later is judged by the same.
+
+    A pilot's question that failed, and is answered in another issue, changes nothing then.
+    """
+    prior = stored_prior(run, pool, calibration)
+    if _is_told(run, pool, calibration):
+        run.write(_fitted_file(calibration), json.dumps(prior).encode())
+    return prior
+
+
+def stored_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
+    """The threshold that the fit split gave: as it is written down, or else from what is stored of it."""
+    name = _fitted_file(calibration)
+    if run.exists(name):
+        return float(json.loads(run.read(name)))
+    answers = {answer.key: answer for answer in calibration_answers(run, pool, calibration)}
+    return fit_threshold(calibration.questions or (), calibration.ask, answers)
+
+
+def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
+    """As `write_prior`, of a threshold that is fitted."""
+    threshold = stored_threshold(run, pool, calibration)
+    if _is_told(run, pool, calibration):
+        run.write(_fitted_file(calibration), json.dumps(threshold).encode())
+    return threshold
+
+
+def _is_told(run: RunDir, pool: str, calibration: Calibration) -> bool:
+    """Whether most of what something is estimated from was answered: what few told is not written down for ever."""
+    answered = sum(a.status == "answered" for a in calibration_answers(run, pool, calibration))
+    return answered * 2 > len(calibration.questions or ())
+
+
+def _fitted_file(calibration: Calibration) -> str:
+    keys = sorted(calibration.ask.key(question) for question in calibration.questions or ())
+    return f"fitted/{digest(*keys)}.json"
+
+
+def calibration_answers(run: RunDir, pool: str, calibration: Calibration) -> list[Answer]:
+    """What is stored of a pilot, or of empty questions; nothing of a voter's own."""
+    wanted = {calibration.ask.key(question) for question in calibration.questions or ()}
+    return list(stored_answers(run, pool, wanted).values()) if wanted else []
+
+
+def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
+    return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 
 def _abstains(settings: VoterSettings, answer: Answer) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.pending import Pending, known_keys, stored_questions, survey, write_blocks
+from codemmlu.answering.pending import Given, Item, Pending, known_keys, stored_questions, survey, write_blocks
 from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
 from tests.samples import ASK, answer, failed, question
@@ -38,12 +38,18 @@ class Due:
 
 
 def write_pending(run: RunDir, asks: list[Ask], block: int) -> Due:
-    return Due(survey(run, "m", asks), write_blocks(run, "m", asks, block))
+    items = [Item(one, "test", tuple(asks)) for one in stored_questions(run)]
+    counts = survey(run, "m", items)
+    run.clear("pending/m")
+    blocks, due = write_blocks(run, "m", "pending/m/issue", items, block, {})
+    assert due == counts.due, "what is surveyed is what is written"
+    return Due(counts, tuple(f"pending/m/issue/{number:06d}.parquet" for number in range(blocks)))
 
 
 def due_in(run: RunDir, blocks: Iterable[str]) -> list[list[tuple[str, list[str]]]]:
     """task_id and asks of every row, block by block."""
-    return [[(row["task_id"], row["asks"]) for row in run.read_table(block).to_pylist()] for block in blocks]
+    rows = [run.read_table(block).to_pylist() for block in blocks]
+    return [[(row["task_id"], [asked["name"] for asked in row["asks"]]) for row in block] for block in rows]
 
 
 def test_at_first_everything_is_due(run: RunDir) -> None:
@@ -106,13 +112,23 @@ def test_answers_to_something_else_count_for_nothing(run: RunDir) -> None:
     assert (pending.counts.due, pending.counts.kept, pending.counts.retried) == (5, 0, 0)
 
 
-def test_blocks_of_an_earlier_issue_are_gone(run: RunDir) -> None:
-    assert len(write_pending(run, [ASK], 1).blocks) == 5
-    keep(run, "a", map(answer, QUESTIONS[:4]))
-    pending = write_pending(run, [ASK], 1)
-    (block,) = pending.blocks
-    assert run.files(block.rpartition("/")[0]) == [block]
-    assert len(list(Path(run.path("pending/m")).iterdir())) == 1
+def test_what_two_items_ask_alike_is_asked_once(run: RunDir) -> None:
+    """A pilot's question is one of the run's; a question whose right choice is at A already needs no moving there."""
+    items = [Item(QUESTIONS[0], "test", (ASK,)), Item(QUESTIONS[0], "swap", (ASK, OTHER))]
+    assert survey(run, "m", items).due == 2
+    assert write_blocks(run, "m", "pending/m/issue", items, 8, {}) == (1, 2)
+    assert due_in(run, ["pending/m/issue/000000.parquet"]) == [[("t0", [ASK.name]), ("t0", [OTHER.name])]]
+
+
+def test_a_row_carries_its_split_and_the_prior_of_its_number_of_choices(run: RunDir) -> None:
+    two = question("t7", choices=("this", "that"))
+    items = [Item(QUESTIONS[0], "test", (ASK, OTHER)), Item(two, "null", (OTHER,))]
+    write_blocks(run, "m", "pending/m/issue", items, 8, {OTHER.name: Given({4: (-0.5, -2.0, -2.0, -2.0)})})
+    first, second = run.read_table("pending/m/issue/000000.parquet").to_pylist()
+    assert [first["split"], second["split"]] == ["test", "null"]
+    assert [asked["log_prior"] for asked in first["asks"]] == [None, [-0.5, -2.0, -2.0, -2.0]]
+    (uniform,) = second["asks"]
+    assert uniform["log_prior"] == pytest.approx([-0.6931, -0.6931], abs=1e-4), "nothing was seen of two choices"
 
 
 def test_a_whole_question_repeated_under_another_id_is_asked_twice(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def asking(*questions: Question, asks: Sequence[Ask] = (ASK,)) -> pa.Table:
     """A pending block."""
-    names = pa.array([[ask.name for ask in asks]] * len(questions), PENDING.field("asks").type)
-    return to_table(questions, Question).append_column(PENDING.field("asks"), names)
+    asked = [{"name": ask.name, "log_prior": None} for ask in asks]
+    rows = [{**row, "split": "test", "asks": asked} for row in to_table(questions, Question).to_pylist()]
+    return pa.Table.from_pylist(rows, schema=PENDING)
 
 
 class Driven:
@@ -52,7 +53,7 @@ class Driven:
             engines.append(ScriptedEngine(script, settings))
             return engines[-1]
 
-        self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, "test", "run")
+        self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, "run")
         (self.engine,) = engines
 
     def tables(self, *blocks: pa.Table) -> list[list[pa.Table]]:
@@ -175,7 +176,7 @@ def open_engine(settings):
     return ScriptedEngine(Script(dies=("DIES",)), settings)
 
 async def drive():
-    worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, "test", "run")
+    worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, "run")
     for block in (asking(question("t1")), asking(question("t2", question="DIES"))):
         print([table.num_rows async for table in worker(block)], flush=True)
 

@@ -25,7 +25,7 @@ PETS = [
     solved("e2", "pick a pet that purrs", ("a dog", "a cat"), "B"),
     solved("e3", "name a planet", ("mars", "milk"), "A"),
 ]
-SHOWN = Ask("m", "w", "direct", "codemmlu", examples=2, neighbours=4, tokens=2000, index="i")
+SHOWN = Ask("m", "w", "direct", "codemmlu", (("readings", 1),), examples=2, neighbours=4, tokens=2000, index="i")
 ALONE = Ask("retrieve", "", "retrieve", neighbours=4, index="i")
 
 
@@ -48,7 +48,7 @@ def answers(worker: AnswerWorker, *blocks: pa.Table) -> list[Answer]:
 
 
 def without_engine(shelf: Library) -> AnswerWorker:
-    return AnswerWorker(Tools(None, None, lambda: shelf), (ALONE,), 4, "test", "run")
+    return AnswerWorker(Tools(None, None, lambda: shelf), (ALONE,), 4, "run")
 
 
 def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, ScriptedEngine]:
@@ -57,7 +57,7 @@ def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, ScriptedEngin
     def opens(settings: EngineSettings) -> ScriptedEngine:
         return engine
 
-    return AnswerWorker(Tools(opens, SETTINGS, lambda: shelf), asks, 4, "test", "run"), engine
+    return AnswerWorker(Tools(opens, SETTINGS, lambda: shelf), asks, 4, "run"), engine
 
 
 def pet(task_id: str, text: str = "pick a pet that barks", **fields: object) -> Question:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from codemmlu.errors import UserError
+from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval.library import Library
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, read_manifest, sha256_of
-from codemmlu.retrieval.texts import twin_key
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
 from tests.retrieval.encoders import BROKEN, DIMENSIONS, HASHED, HashingEncoder, opens

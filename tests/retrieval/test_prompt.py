@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.methods import with_examples
+from codemmlu.answering.methods import fitting, nearest_last
 from codemmlu.prompts import Prompt, render
 from codemmlu.retrieval.transfer import Solved
 from tests.retrieval.shelves import solved
@@ -56,7 +56,8 @@ def cost(length: int) -> int:
 
 def shown(engine: ScriptedEngine, ask: Ask, neighbours: Sequence[Solved]) -> tuple[Prompt, list[str]]:
     """The prompt, and the task_ids that it is said to show, nearest first."""
-    prompt, told = with_examples(engine, ask, ASKED, neighbours)
+    told = fitting(engine, ask, ASKED, neighbours)
+    prompt = render(ASKED, ask.template, examples=nearest_last(told))
     return prompt, [one.example.task_id for one in told]
 
 

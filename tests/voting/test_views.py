@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codemmlu.recipe import RetrieveVoter
-from codemmlu.rows import Answer, Neighbour, to_table
+from codemmlu.recipe import RetrieveVoter, WhenSettings
+from codemmlu.rows import Answer, Neighbour, Vote, to_table
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.views import stored_answers, view
+from codemmlu.voting.views import stored_answers, unclear, view
 from tests.samples import ASK, DIRECT, answer, failed, question, reading
 
 QUESTIONS = [question(f"t{n}") for n in range(4)]
@@ -134,3 +134,32 @@ def test_what_failed_stays_failed_however_near_its_examples_are() -> None:
     voter = RetrieveVoter(method="retrieve", abstain_below=0.5)
     (vote,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: failed(QUESTIONS[0])})
     assert vote.status == "failed"
+
+
+def votes(voter: str, *said: tuple[str, tuple[float, ...]]) -> list[Vote]:
+    """One vote for each question."""
+    letters = [("A" if status == "answered" else None) for status, _ in said]
+    return [
+        Vote(voter, f"t{place}", place, status, letter, probabilities)  # type: ignore[arg-type]
+        for place, ((status, probabilities), letter) in enumerate(zip(said, letters, strict=True))
+    ]
+
+
+CLEAR, CLOSE = ("answered", (0.9, 0.1)), ("answered", (0.55, 0.45))
+
+
+def test_unclear_is_what_is_close_or_unanswered() -> None:
+    when = WhenSettings(margin_below=0.3, of=("a",))
+    said = votes("a", CLEAR, CLOSE, ("abstained", ()), ("failed", ()))
+    assert unclear(when, {"a": said}) == {"t1", "t2", "t3"}
+
+
+def test_voters_that_disagree_leave_a_question_unclear() -> None:
+    when = WhenSettings(margin_below=0.3, of=("a", "b"))
+    other = ("answered", (0.1, 0.9))
+    assert unclear(when, {"a": votes("a", CLEAR, CLEAR), "b": votes("b", CLEAR, other)}) == {"t1"}
+
+
+def test_what_an_earlier_cascade_found_clear_stays_clear() -> None:
+    when = WhenSettings(margin_below=0.3, of=("b",))
+    assert unclear(when, {"b": votes("b", ("skipped", ()), CLOSE, CLEAR)}) == {"t1"}

@@ -1,0 +1,183 @@
+"""The schedule: what is asked of which pool, and what has to wait for what.
+
+A pool of engines is started once and asked in waves. What waits for nothing is in its first wave; a reading that exits
+early waits for its pilot, a cascade for the voters whose doubt it answers. Of another pool it waits for the whole pass.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from codemmlu.answering.asks import Ask
+from codemmlu.answering.pending import Item, stored_questions
+from codemmlu.questions.swaps import SWAPPED, swapped
+from codemmlu.recipe import DirectVoter, VerifyVoter, VoterSettings, WhenSettings, digest, when_of
+from codemmlu.rows import Question, Split
+from codemmlu.run_dir import RunDir
+
+# Questions of a pilot: enough for a prior by letter, few enough to be asked in seconds.
+PILOT = 64
+# What a content-free question says (contextual calibration: Zhao et al. 2021, arXiv:2102.09690).
+NULL_TEXTS = ("N/A", "[MASK]", "?")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a letter prior, or a threshold, is estimated from: what `ask` told of `questions`; None: of all asked."""
+
+    ask: Ask
+    questions: tuple[Question, ...] | None = None
+    split: Split = "test"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A voter with what stands behind it."""
+
+    name: str
+    settings: VoterSettings
+    pool: str
+    ask: Ask
+    calibration: Calibration | None = None
+
+    @property
+    def exits_early(self) -> bool:
+        """Whether its ask has to know the prior before it asks."""
+        return isinstance(self.settings, DirectVoter) and self.settings.early_exit == "margin"
+
+    @property
+    def fits_threshold(self) -> bool:
+        """Whether its ask has to know a threshold before it asks."""
+        return isinstance(self.settings, VerifyVoter) and self.settings.threshold == "fit"
+
+    @property
+    def waits(self) -> bool:
+        """Whether its ask has to know what its calibration tells before it asks."""
+        return self.exits_early or self.fits_threshold
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One ask of some questions.
+
+    questions: None: of all that are asked; when: of those that other voters leave unclear
+    swaps: with the right choice moved to each letter, instead of as they stand
+    after: what has to be estimated before it asks
+    """
+
+    ask: Ask
+    split: Split = "test"
+    questions: tuple[Question, ...] | None = None
+    when: WhenSettings | None = None
+    swaps: bool = False
+    after: Calibration | None = None
+
+
+Wave = tuple[Asking, ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One start of a pool: its waves, each of which waits until the one before is durable."""
+
+    pool: str
+    waves: tuple[Wave, ...]
+
+
+def null_questions(sizes: Iterable[int]) -> tuple[Question, ...]:
+    """Questions without content, for each number of choices."""
+    return tuple(
+        Question(f"null-prompt/{size}/{text}", None, text, (text,) * size, None, "", 0)
+        for size in sorted(sizes)
+        for text in NULL_TEXTS
+    )
+
+
+def pilot_questions(questions: Iterable[Question], written: Sequence[str]) -> tuple[Question, ...]:
+    """The questions that a prior is estimated from before it is needed: those of the smallest hashes of their content.
+
+    written: the hashes of an earlier issue's pilot; as long as all of it is still asked it stays, so that more
+    questions change nothing for those that have been answered
+    """
+    kept: dict[str, Question] = {}
+    wanted = set(written)
+
+    def hashed() -> Iterator[tuple[str, Question]]:
+        for question in questions:
+            name = identity(question)
+            if name in wanted:
+                kept[name] = question
+            yield name, question
+
+    smallest = heapq.nsmallest(PILOT, hashed(), key=lambda pair: pair[0])
+    if wanted and len(kept) == len(wanted):
+        return tuple(kept[name] for name in sorted(kept))
+    return tuple(question for _, question in smallest)
+
+
+def identity(question: Question) -> str:
+    """A hash of what is asked, and of its task_id: real files repeat whole questions under different ones."""
+    return digest("identity", question.question, question.choices, question.task_id)
+
+
+def passes(seats: Sequence[Seat], swapped_voters: Sequence[str]) -> list[Pass]:
+    """In which order pools are started, and what each is asked in which wave."""
+    planned: list[Pass] = []
+    done: set[str] = set()
+    while waiting := [seat for seat in seats if seat.name not in done]:
+        pools = dict.fromkeys(seat.pool for seat in waiting)
+        ready = {pool: _depths([seat for seat in waiting if seat.pool == pool], done) for pool in pools}
+        whole = [pool for pool in pools if len(ready[pool]) == sum(seat.pool == pool for seat in waiting)]
+        pool = next(iter(whole), None) or next(pool for pool in pools if ready[pool])
+        its = [seat for seat in waiting if seat.name in ready[pool]]
+        planned.append(Pass(pool, _waves(its, ready[pool], swapped_voters)))
+        done |= set(ready[pool])
+    return planned
+
+
+def _depths(seats: Sequence[Seat], done: set[str]) -> dict[str, int]:
+    """In which wave each of a pool's voters is asked; those that wait for another pool are left out."""
+    depths: dict[str, int] = {}
+    grew = True
+    while grew:
+        grew = False
+        for seat in seats:
+            when = when_of(seat.settings)
+            of = set(when.of) - done if when else set()
+            if seat.name not in depths and of <= set(depths):
+                first = 1 if seat.waits else 0
+                depths[seat.name] = max([first, *(depths[name] + 1 for name in of)])
+                grew = True
+    return depths
+
+
+def _waves(seats: Sequence[Seat], depths: dict[str, int], swapped_voters: Sequence[str]) -> tuple[Wave, ...]:
+    waves: list[dict[Asking, None]] = [{} for _ in range(max(depths.values()) + 1)]  # dicts: in order, once each
+    for seat in seats:
+        wave, calibration = waves[depths[seat.name]], seat.calibration
+        if calibration and calibration.questions is not None:
+            waves[0][Asking(calibration.ask, calibration.split, calibration.questions)] = None
+        after = calibration if seat.waits else None
+        wave[Asking(seat.ask, when=when_of(seat.settings), after=after)] = None
+        if seat.name in swapped_voters:
+            wave[Asking(seat.ask, split="swap", swaps=True, after=after)] = None
+    return tuple(tuple(wave) for wave in waves)
+
+
+def items(run: RunDir, wave: Wave, unclear: Callable[[WhenSettings], frozenset[str]]) -> Iterator[Item]:
+    """What a wave asks; the same question may come more than once, for different asks.
+
+    unclear: the task_ids that a condition lets through
+    """
+    for asking in wave:
+        if asking.questions is not None:
+            yield from (Item(question, asking.split, (asking.ask,)) for question in asking.questions)
+    let_through = {asking: unclear(asking.when) for asking in wave if asking.when}
+    everywhere = [asking for asking in wave if asking.questions is None and not asking.swaps]
+    for question in stored_questions(run):
+        asks = [a.ask for a in everywhere if not a.when or question.task_id in let_through[a]]
+        if asks:
+            yield Item(question, "test", tuple(dict.fromkeys(asks)))
+    if swaps := [asking.ask for asking in wave if asking.swaps]:
+        for question in stored_questions(run):
+            yield from (Item(one, "swap", tuple(swaps)) for to in SWAPPED if (one := swapped(question, to)))

@@ -1,0 +1,57 @@
+"""Adapters: LoRA weights beside a model, as peft writes them. One engine serves the model and all of its adapters."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codemmlu.errors import UserError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# The ranks that vLLM reserves memory for.
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter that can be loaded: its directory, a hash of what it changes, and its LoRA rank."""
+
+    path: str
+    fingerprint: str
+    rank: int
+
+
+def inspect(path: str, key: str) -> Adapter:
+    """Finds an adapter and proves that it can be loaded. Raises UserError, which names the recipe's `key`."""
+    folder = Path(path).expanduser()
+    if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
+        raise UserError(f"{key}: {path} has no {missing[0]}; name the directory that peft's save_pretrained wrote")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{key}: {folder / CONFIG} is no JSON: {error}") from None
+    kind, rank = config.get("peft_type"), config.get("r")
+    if kind != "LORA" or not isinstance(rank, int):
+        raise UserError(f"{key}: {path} is a {kind} adapter; a LORA one with a rank `r` can be served")
+    if rank > _RANKS[-1]:
+        raise UserError(f"{key}: {path} has rank {rank}; vLLM serves up to {_RANKS[-1]}")
+    whole = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        with (folder / name).open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return Adapter(str(folder.absolute()), whole.hexdigest()[:32], rank)
+
+
+def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, Any]:
+    """What vLLM is told so that it can serve adapters; nothing where there are none, as room for them costs speed."""
+    different = {adapter.path: adapter for adapter in adapters}
+    if not different:
+        return {}
+    most = max(adapter.rank for adapter in different.values())
+    return {
+        "enable_lora": True,
+        "max_loras": min(8, len(different)),
+        "max_lora_rank": next(rank for rank in _RANKS if rank >= most),
+    }

@@ -1,0 +1,107 @@
+"""Seats: every voter of a recipe with the ask behind it, and with what its letter prior is estimated from."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from codemmlu.answering.asks import Ask, View, ask_of
+from codemmlu.answering.pending import stored_questions
+from codemmlu.answering.schedule import Calibration, Seat, identity, null_questions, pilot_questions
+from codemmlu.engine import adapters, sources
+from codemmlu.engine.adapters import Adapter
+from codemmlu.engine.placement import answer_settings
+from codemmlu.recipe import (
+    DirectVoter,
+    ModelSettings,
+    Recipe,
+    RetrieveVoter,
+    SampleVoter,
+    VerifyVoter,
+    VoterSettings,
+    digest,
+)
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir
+
+# The content hashes of the pilot's questions.
+_PILOT = "pilot.json"
+# A threshold that no check reaches: a conversation goes on until one choice is left.
+NEVER = 2.0
+
+
+def find_seats(
+    recipe: Recipe, models: dict[str, sources.Model], view: View | None, run: RunDir, fit: tuple[Question, ...]
+) -> dict[str, Seat]:
+    """The voters, each with its ask.
+
+    view: on the examples, for voters that look at some; fit: the examples that something is fitted on
+    """
+    weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
+    needs = [voter for voter in recipe.voters.values() if isinstance(voter, DirectVoter)]
+    pilot = _pilot(run) if any(voter.early_exit == "margin" for voter in needs) else ()
+    sizes = (
+        {len(q.choices) for q in stored_questions(run)} if any(v.calibrate == "null-prompt" for v in needs) else set()
+    )
+    null = null_questions(sizes)
+    found = {}
+    for name, voter in recipe.voters.items():
+        adapter = adapter_of(name, voter)
+        asks = partial(_ask, weights.get(voter.pool, ""), view, adapter, recipe.seed)
+        found[name] = seat_of(name, voter, asks, pilot, null, fit)
+    return found
+
+
+def adapter_of(name: str, voter: VoterSettings) -> Adapter | None:
+    """The adapter that a voter answers with, proved to be there. Raises UserError."""
+    if isinstance(voter, RetrieveVoter) or voter.adapter is None:
+        return None
+    return adapters.inspect(voter.adapter, f"voters.{name}.adapter")
+
+
+def _ask(
+    weights: str, view: View | None, adapter: Adapter | None, seed: int, voter: VoterSettings, pilot: str = ""
+) -> Ask:
+    ask = ask_of(voter, weights, view, adapter, pilot)
+    # What is drawn by chance depends on the run's seed.
+    return replace(ask, settings=(*ask.settings, ("seed", seed))) if isinstance(voter, SampleVoter) else ask
+
+
+def seat_of(
+    name: str,
+    voter: VoterSettings,
+    asks: Callable[..., Ask],
+    pilot: tuple[Question, ...],
+    null: tuple[Question, ...],
+    fit: tuple[Question, ...],
+) -> Seat:
+    """A voter with its ask, and with what is estimated for it: from a pilot, empty questions, examples, or its own.
+
+    asks: the ask of a voter of this model and adapter, and of a pilot's digest where it needs one
+    """
+    if isinstance(voter, VerifyVoter) and voter.threshold == "fit":
+        to_the_end = asks(voter.model_copy(update={"threshold": NEVER}))
+        known = digest(*sorted(to_the_end.key(question) for question in fit))
+        return Seat(name, voter, voter.pool, asks(voter, known), Calibration(to_the_end, fit, "fit"))
+    if not isinstance(voter, DirectVoter) or voter.calibrate == "none":
+        return Seat(name, voter, voter.pool, asks(voter))
+    one = asks(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
+    empty = voter.calibrate == "null-prompt"
+    calibration = Calibration(one, null, "null") if empty else Calibration(one, pilot)
+    if voter.early_exit == "margin":
+        known = digest(*sorted(one.key(question) for question in calibration.questions or ()))
+        return Seat(name, voter, voter.pool, asks(voter, known), calibration)
+    return Seat(name, voter, voter.pool, asks(voter), calibration if empty else Calibration(asks(voter)))
+
+
+def _pilot(run: RunDir) -> tuple[Question, ...]:
+    """The pilot's questions, written down so that raising the limit leaves them as they are."""
+    written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
+    pilot = pilot_questions(stored_questions(run), written)
+    run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
+    return pilot
+
+
+def weights_digest(model: sources.Model, settings: ModelSettings) -> str:
+    """What an ask knows of its model: the files, and the settings that change its numbers."""
+    return digest(model.fingerprint, answer_settings(settings))

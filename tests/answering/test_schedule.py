@@ -1,0 +1,139 @@
+"""The schedule: what waits for what, and what each wave asks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codemmlu.answering.asks import Ask
+from codemmlu.answering.schedule import (
+    PILOT,
+    Asking,
+    Calibration,
+    Pass,
+    Seat,
+    identity,
+    items,
+    null_questions,
+    passes,
+    pilot_questions,
+)
+from codemmlu.questions.swaps import swapped
+from codemmlu.recipe import DirectVoter, WhenSettings
+from codemmlu.rows import Question, to_table
+from codemmlu.run_dir import RunDir
+from tests.samples import ASK, question
+
+MANY = [question(f"t{n}", question=f"question {n}") for n in range(200)]
+
+
+def seat(name: str, *of: str, pool: str = "m", **settings: object) -> Seat:
+    """A voter with an ask of its own, which waits for others."""
+    when = WhenSettings(margin_below=0.3, of=of) if of else None
+    voter = DirectVoter.model_validate({"model": pool, "when": when, **settings})
+    return Seat(name, voter, pool, Ask(pool, name, "direct"))
+
+
+def asked(planned: list[Pass]) -> list[tuple[str, list[list[str]]]]:
+    """Pools with the weights (here: the voters' names) of what each wave asks."""
+    return [(one.pool, [[asking.ask.weights for asking in wave] for wave in one.waves]) for one in planned]
+
+
+def test_what_waits_for_nothing_is_one_wave() -> None:
+    assert asked(passes([seat("a"), seat("b")], ())) == [("m", [["a", "b"]])]
+
+
+def test_two_voters_of_one_ask_ask_once() -> None:
+    one = seat("a")
+    assert asked(passes([one, replace(one, name="b")], ())) == [("m", [["a"]])]
+
+
+def test_a_cascade_in_one_pool_is_one_start() -> None:
+    assert asked(passes([seat("c", "b"), seat("b", "a"), seat("a")], ())) == [("m", [["a"], ["b"], ["c"]])]
+
+
+def test_a_cascade_over_pools_asks_the_cheap_one_first() -> None:
+    dear, cheap = seat("dear", "cheap", pool="x"), seat("cheap", pool="m")
+    assert asked(passes([dear, cheap], ())) == [("m", [["cheap"]]), ("x", [["dear"]])]
+
+
+def test_a_pool_that_is_waited_for_and_waits_is_started_twice() -> None:
+    voters = [seat("a", pool="x"), seat("b", "a", pool="y"), seat("c", "b", pool="x")]
+    assert asked(passes(voters, ())) == [("x", [["a"]]), ("y", [["b"]]), ("x", [["c"]])]
+
+
+def test_an_early_exit_waits_for_its_pilot() -> None:
+    pilot = Calibration(Ask("m", "pilot", "direct"), tuple(MANY[:3]))
+    early = replace(seat("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
+    (only,) = passes([early, seat("plain")], ())
+    assert only.waves[0] == (Asking(pilot.ask, "test", pilot.questions), Asking(Ask("m", "plain", "direct")))
+    assert only.waves[1] == (Asking(early.ask, after=pilot),)
+
+
+def test_empty_questions_are_asked_for_each_number_of_choices() -> None:
+    empty = null_questions({2, 4})
+    assert {len(one.choices) for one in empty} == {2, 4}
+    assert len({one.task_id for one in empty}) == len(empty) == 6
+    calibration = Calibration(Ask("m", "empty", "direct"), empty, "null")
+    (only,) = passes([replace(seat("a"), calibration=calibration)], ())
+    assert [asking.split for asking in only.waves[0]] == ["null", "test"]
+
+
+def test_the_pilot_does_not_depend_on_the_order_of_the_questions() -> None:
+    pilot = pilot_questions(MANY, ())
+    assert len(pilot) == PILOT
+    assert set(pilot_questions(MANY[::-1], ())) == set(pilot)
+    assert set(pilot) != set(MANY[:PILOT])
+
+
+def test_a_written_pilot_stays_as_long_as_all_of_it_is_asked() -> None:
+    first = pilot_questions(MANY[:100], ())
+    written = [identity(one) for one in first]
+    assert set(pilot_questions(MANY, written)) == set(first) != set(pilot_questions(MANY, ()))
+    fewer = [one for one in MANY if one != first[0]]
+    assert set(pilot_questions(fewer, written)) == set(pilot_questions(fewer, ()))
+
+
+def test_a_pilot_with_twins_stays_and_a_twin_that_comes_later_takes_nobodys_place() -> None:
+    """Real files repeat whole questions under other task_ids."""
+    twins = [replace(one, task_id=f"twin-{one.task_id}") for one in MANY[:100]]
+    first = pilot_questions([*MANY[:50], *twins[:50]], ())
+    written = [identity(one) for one in first]
+    assert set(pilot_questions([*MANY[:50], *twins[:50]], written)) == set(first)
+    assert set(pilot_questions([*MANY, *twins], written)) == set(first)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run with three questions."""
+    made = RunDir(str(tmp_path))
+    made.write_table("questions/000000.parquet", to_table(MANY[:3], Question))
+    return made
+
+
+def test_a_cascade_asks_what_is_unclear_alone(run: RunDir) -> None:
+    when = WhenSettings(margin_below=0.3, of=("a",))
+    wave = (Asking(ASK), Asking(replace(ASK, weights="dear"), when=when))
+    found = list(items(run, wave, lambda _: frozenset({"t1"})))
+    assert [(one.question.task_id, len(one.asks)) for one in found] == [("t0", 1), ("t1", 2), ("t2", 1)]
+
+
+def test_swaps_put_the_right_choice_at_every_letter(run: RunDir) -> None:
+    found = list(items(run, (Asking(ASK, "swap", swaps=True),), lambda _: frozenset()))
+    assert [one.question.answer for one in found] == list("ABCD") * 3
+    assert {one.question.choices[ord(one.question.answer or "") - 65] for one in found} == {"two"}
+    assert {one.split for one in found} == {"swap"}
+
+
+def test_a_swap_moves_two_choices_and_nothing_else() -> None:
+    asked_at_d = swapped(question(choices=("one", "two", "three", "four", "five")), "D")
+    assert asked_at_d
+    assert asked_at_d.choices == ("one", "four", "three", "two", "five")
+    assert asked_at_d.answer == "D"
+    assert swapped(question(), "B") == question()
+
+
+@pytest.mark.parametrize("fields", [{"answer": None}, {"choices": ("one", "two", "three")}])
+def test_what_cannot_be_swapped_to_every_letter_is_left_out(fields: dict[str, Any]) -> None:
+    assert swapped(question(**fields), "A") is None

@@ -1,0 +1,97 @@
+"""The split of examples: every one has a part, twins share theirs, and neither order nor names matter."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from codemmlu.errors import UserError
+from codemmlu.questions import fit_examples
+from codemmlu.questions.split import SHARES, assign
+from codemmlu.questions.twins import near_groups, twin_key
+from codemmlu.recipe import Recipe
+from codemmlu.rows import Question
+from tests.samples import question
+
+WORDS = [f"word{number}" for number in range(15)]
+
+
+def said(number: int) -> Question:
+    """A question of its own words."""
+    chosen = random.Random(number).choices(WORDS, k=30)
+    return question(f"t{number}", question=" ".join(chosen), choices=(f"this {number}", f"that {number}"))
+
+
+MANY = [said(number) for number in range(400)]
+
+
+def test_parts_have_their_shares() -> None:
+    found = Counter(assign(MANY, 0))
+    assert sum(found.values()) == len(MANY)
+    for part, share in SHARES:
+        assert found[part] / len(MANY) == pytest.approx(share, abs=0.07)
+
+
+def test_neither_order_nor_names_matter_and_the_seed_does() -> None:
+    parts = dict(zip([q.question for q in MANY], assign(MANY, 0), strict=True))
+    mixed = random.Random(1).sample([replace(q, task_id=f"x{q.task_id}") for q in MANY], len(MANY))
+    assert dict(zip([q.question for q in mixed], assign(mixed, 0), strict=True)) == parts
+    assert assign(MANY, 1) != assign(MANY, 0)
+
+
+def test_near_duplicates_are_in_one_part() -> None:
+    near = [replace(q, task_id=f"n{q.task_id}", question=f"{q.question} too") for q in MANY]
+    groups = near_groups([*MANY, *near])
+    assert sum(groups[place] == groups[place + len(MANY)] for place in range(len(MANY))) > 0.9 * len(MANY)
+    parts = assign([*MANY, *near], 0)
+    for place, group in enumerate(groups):
+        assert parts[place] == parts[group]
+
+
+def test_what_has_nothing_in_common_is_in_no_group() -> None:
+    assert near_groups(MANY) == list(range(len(MANY)))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The questions as a file."""
+    file = tmp_path / "all.csv"
+    rows = [f'{q.task_id},{q.question},"[{q.choices[0]!r}, {q.choices[1]!r}]",A' for q in MANY]
+    file.write_text("\n".join(["task_id,question,choices,answer", *rows]) + "\n")
+    return file
+
+
+def recipe(asked: Path, examples: Path, limit: int = 1000) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "out": "x",
+            "questions": {"source": str(asked)},
+            "examples": {"source": str(examples)},
+            "models": {"m": {"source": "embedded"}},
+            "voters": {"v": {"model": "m"}},
+            "vote": {"fit": {"limit": limit}},
+        }
+    )
+
+
+def test_nothing_is_fitted_on_what_is_asked(source: Path, tmp_path: Path) -> None:
+    """Not even under another name, in other letters."""
+    lines = source.read_text().splitlines()
+    asked = tmp_path / "asked.csv"
+    asked.write_text("\n".join([lines[0], *(f"other-{line.upper()}" for line in lines[1:301])]) + "\n")
+    fit = fit_examples(recipe(asked, source), frozenset())
+    assert 5 <= len(fit) <= 30
+    assert not {twin_key(q) for q in fit} & {twin_key(q) for q in MANY[:300]}
+    assert len(fit_examples(recipe(asked, source, limit=3), frozenset())) == 3
+    with pytest.raises(UserError, match=r"vote\.fit: no example is left"):
+        fit_examples(recipe(source, source), frozenset())
+
+
+def test_what_is_held_out_is_not_fitted_on(source: Path) -> None:
+    """Of one source that is split in two, what is asked is what is held out."""
+    held = frozenset(q.task_id for q in MANY[::2])
+    fit = fit_examples(recipe(source, source), held)
+    assert len(fit) > 10
+    assert not held & {q.task_id.removeprefix("fit/") for q in fit}
