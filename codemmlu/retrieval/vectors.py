@@ -67,7 +67,7 @@ def open_index(content: npt.NDArray[np.uint8]) -> Any:
         index.hnsw.efSearch = _SEARCH
     if isinstance(index, faiss.IndexIVF):
         index.nprobe = _PROBES
-    index.referenced_objects = [content]  # as FAISS itself keeps what an index points into
+    index.referenced_objects = [content]  # type: ignore[attr-defined]  # as FAISS keeps what an index points into
     return index
 
 
