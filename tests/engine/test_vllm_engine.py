@@ -124,8 +124,8 @@ def write_adapter(folder: Path, seed: int) -> None:
     for layer in range(model["num_hidden_layers"]):
         for name, width in (("q_proj", size), ("v_proj", size * kv_heads // heads)):
             key = f"base_model.model.model.layers.{layer}.self_attn.{name}"
-            weights[f"{key}.lora_A.weight"] = 0.05 * torch.randn(4, size, generator=random)
-            weights[f"{key}.lora_B.weight"] = 0.05 * torch.randn(width, 4, generator=random)
+            weights[f"{key}.lora_A.weight"] = 0.08 * torch.randn(4, size, generator=random)
+            weights[f"{key}.lora_B.weight"] = 0.08 * torch.randn(width, 4, generator=random)
     folder.mkdir(parents=True)
     save_file(weights, folder / adapters.WEIGHTS)
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "bias": "none"}
