@@ -77,7 +77,7 @@ class VllmEngine:
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
         if self._on_cpu:
-            await self._llm.collective_rpc("rewind_seeds")
+            await self._llm.collective_rpc("mend")
         try:
             reading = await self.score(prompt)
         except DoesNotFit as error:
