@@ -43,7 +43,7 @@ ALLOWED = {("codemmlu.steps", "codemmlu.plan")}
 
 # The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
 OWNERS = {
-    "vllm": {"codemmlu.engine.vllm_engine"},
+    "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.cpu_worker"},
     "ray": {"codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline"},
     "torch": {"codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"},
     "transformers": {"codemmlu.engine.gguf"},
