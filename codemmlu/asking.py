@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import NOTHING, Given, Pending, stored_questions, survey, write_blocks
-from codemmlu.answering.schedule import Calibration, Pass, Seat, Wave, items
+from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
 from codemmlu.command import Job
 from codemmlu.engine import adapters, sources
@@ -20,7 +20,7 @@ from codemmlu.engine.protocol import EngineSettings, OpenEngine
 from codemmlu.recipe import WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.seats import adapter_of
-from codemmlu.voting.views import see, unclear, write_prior, write_threshold
+from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
 
 if TYPE_CHECKING:
     from codemmlu import indexing
@@ -35,11 +35,11 @@ class Toolbox:
     shared: Callable[[], "indexing.Shared"] | None
 
 
-def ask(job: Job, run: RunDir, one: Pass, seats: dict[str, Seat], most_choices: int, toolbox: Toolbox) -> None:
+def ask(job: Job, run: RunDir, one: Pass, panel: Panel, toolbox: Toolbox) -> None:
     """One start of a pool, for all that it is due."""
     name, say = one.pool, job.terminal.say
     asks = tuple(dict.fromkeys(asking.ask for wave in one.waves for asking in wave))
-    waves, pending = _due(run, one, seats)
+    waves, pending = _due(run, one, panel)
     if pending.kept:
         say(f"{name}: {pending.kept:,} answers are here already and are not asked again")
     if not waves:
@@ -54,44 +54,45 @@ def ask(job: Job, run: RunDir, one: Pass, seats: dict[str, Seat], most_choices: 
     tools, placement = _open(job, name, asks, toolbox, resources)
     source = f", {toolbox.models[name].source}" if name in toolbox.models else ""
     say(f"{name}: asking {pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}")
-    later = [_at_most(run, wave) for wave in waves[1:]]
+    later = [_at_most(run, panel, wave) for wave in waves[1:]]
     block = block_size(max([pending.questions, *later]), placement)
     run.clear(f"pending/{name}")
     folder = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
     most = [-(-count // block) for count in (pending.questions, *later)]
     its = [
-        pipeline.Wave(f"{folder}/{number}", count, partial(_fill, run, name, f"{folder}/{number}", wave, seats, block))
+        pipeline.Wave(f"{folder}/{number}", count, partial(_fill, run, name, f"{folder}/{number}", wave, panel, block))
         for number, (wave, count) in enumerate(zip(waves, most, strict=True))
     ]
-    worker = pipeline.Worker(tools, asks, most_choices)
+    worker = pipeline.Worker(tools, asks, panel.most_choices)
     pipeline.ask_all(job.terminal, run, name, its, worker, placement, block)
     run.clear(f"pending/{name}")
 
 
-def _due(run: RunDir, one: Pass, seats: dict[str, Seat]) -> tuple[tuple[Wave, ...], Pending]:
+def _due(run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pending]:
     """The waves from the first on that has something left to ask, and what that one has; none: all is there."""
     kept = NOTHING
     for number, wave in enumerate(one.waves):
-        pending = survey(run, one.pool, items(run, wave, partial(_unclear, run, seats)))
+        pending = survey(run, one.pool, items(run, wave, partial(_unclear, run, panel)))
         if pending.due:
             return one.waves[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
     return (), kept
 
 
-def _at_most(run: RunDir, wave: Wave) -> int:
+def _at_most(run: RunDir, panel: Panel, wave: Wave) -> int:
     """How many items a wave has if nothing is clear before."""
-    return sum(1 for _ in items(run, wave, lambda _: frozenset(q.task_id for q in stored_questions(run))))
+    everything = frozenset(q.task_id for q in (*stored_questions(run), *panel.weighed))
+    return sum(1 for _ in items(run, wave, lambda _: everything))
 
 
 def _later(waves: Sequence[Wave]) -> str:
     return "" if len(waves) == 1 else f", and then what {len(waves) - 1} later pass{'es' * (len(waves) > 2)} may need"
 
 
-def _fill(run: RunDir, pool: str, folder: str, wave: Wave, seats: dict[str, Seat], block: int) -> tuple[int, int]:
+def _fill(run: RunDir, pool: str, folder: str, wave: Wave, panel: Panel, block: int) -> tuple[int, int]:
     """Writes a wave's blocks, with what earlier waves told: which questions are unclear, which letters are liked."""
     given = {asking.ask.name: _given(run, pool, asking.after) for asking in wave if asking.after}
-    return write_blocks(run, pool, folder, items(run, wave, partial(_unclear, run, seats)), block, given)
+    return write_blocks(run, pool, folder, items(run, wave, partial(_unclear, run, panel)), block, given)
 
 
 def _given(run: RunDir, pool: str, after: Calibration) -> Given:
@@ -101,9 +102,13 @@ def _given(run: RunDir, pool: str, after: Calibration) -> Given:
     return Given(prior=write_prior(run, pool, after))
 
 
-def _unclear(run: RunDir, seats: dict[str, Seat], when: WhenSettings) -> frozenset[str]:
-    seen = see(run, seats, when.of, list(stored_questions(run)))
-    return unclear(when, {name: seen[name].votes for name in when.of})
+def _unclear(run: RunDir, panel: Panel, when: WhenSettings) -> frozenset[str]:
+    found: frozenset[str] = frozenset()
+    # Each split by itself, as the vote will look at them.
+    for questions in (list(stored_questions(run)), list(panel.weighed)):
+        seen = see_stored(run, panel.seats, when.of, questions)
+        found |= unclear(when, {name: seen[name].votes for name in when.of})
+    return found
 
 
 def _open(
@@ -113,7 +118,7 @@ def _open(
     model = toolbox.models.get(pool)
     if model:
         placement = place(pool, job.recipe.models[pool], resources)
-        voters = {name: v for name, v in job.recipe.voters.items() if v.pool == pool}
+        voters = {name: v for name, v in job.recipe.asked.items() if v.pool == pool}
         lora = adapters.engine_arguments(a for name, v in voters.items() if (a := adapter_of(name, v)))
         tools = Tools(toolbox.open_engine, _engine_settings(model, placement, job.recipe.seed, lora))
     else:

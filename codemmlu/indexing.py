@@ -46,7 +46,7 @@ def build(
 ) -> Manifest:
     """Makes an index of examples that all have answers. What an earlier attempt left is made again."""
     earlier = store.read_manifest(index)
-    index.remove(store.MANIFEST)  # from here on, what it says is no longer there
+    index.clear(store.MANIFEST)  # from here on, what it says is no longer there
     for shard in earlier.shards if earlier else ():
         index.clear(shard.index.rpartition("/")[0])
     index.clear(_BUILDING)

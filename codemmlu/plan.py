@@ -22,6 +22,7 @@ from codemmlu.recipe import (
     ModelSettings,
     Recipe,
     RetrieveVoter,
+    SubmissionVoter,
     VerifyVoter,
     method_settings,
     uses_examples,
@@ -72,18 +73,22 @@ def plan(job: Job) -> Outcome:
     for line in describe(loaded):
         say(line)
     examples = _examples(job, held or frozenset())
-    for name, voter in recipe.voters.items():
+    for name, voter in recipe.asked.items():
         adapter_of(name, voter)
     plans = [
         _model(job, name, settings, rows, hardware, examples)
         for name, settings in recipe.models.items()
-        if any(voter.pool == name for voter in recipe.voters.values())
+        if any(voter.pool == name for voter in recipe.asked.values())
     ]
     say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
     if examples:
         say(examples.line)
     for one in plans:
         say(_line(one))
+    for name, one_voter in recipe.voters.items():
+        if isinstance(one_voter, SubmissionVoter):
+            answers = question_room.read_submission(one_voter.source, f"voters.{name}.source")
+            say(f"{name}: {len(answers.letters):,} answers of {one_voter.source}; nobody is asked")
     for line in _besides(recipe, rows, question_room.fit_examples(recipe, held or frozenset())):
         say(line)
     if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
@@ -104,7 +109,9 @@ def plan(job: Job) -> Outcome:
 def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) -> list[str]:
     """What is asked besides the questions, and what may not be asked, in lines."""
     lines = []
-    voters = recipe.voters.items()
+    voters = recipe.asked.items()
+    if fit and len(recipe.voters) > 1:
+        lines.append(f"{', '.join(recipe.asked)}: besides, {len(fit):,} examples are asked to weigh them by")
     if waiting := [name for name, v in voters if isinstance(v, VerifyVoter) and v.threshold == "fit"]:
         lines.append(f"{', '.join(waiting)}: besides, {len(fit):,} examples are asked to fit the threshold on")
     if measured := recipe.report.order_sensitivity:
@@ -165,7 +172,7 @@ def _model(
     examples: ExamplesPlan | None,
 ) -> ModelPlan:
     placement = place(name, settings, hardware)
-    voters = [v for v in job.recipe.voters.values() if not isinstance(v, RetrieveVoter) and v.model == name]
+    voters = [v for v in job.recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
     prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
     # Further readings share the question's tokens in the prefix cache; what they add is the choices' part.
     characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)

@@ -227,11 +227,19 @@ class RetrieveVoter(_Settings):
         return self.method
 
 
+class SubmissionVoter(_Settings):
+    """Another system's answers: a CSV file of `task_id,answer`. Nobody is asked; an id that it lacks is no answer."""
+
+    method: Literal["submission"]
+    source: str  # path | s3://... | gs://...
+
+
 def _method(value: Any) -> str:
     # What is neither is no voter at all: the kind it is then compared with says so.
     return str(value.get("method", "direct") if isinstance(value, dict) else getattr(value, "method", "direct"))
 
 
+# Voters that are asked: of a model, or of the index.
 ModelVoter = DirectVoter | VerifyVoter | VerifyRankVoter | ReasonVoter | SampleVoter
 VoterSettings = Annotated[
     Annotated[DirectVoter, Tag("direct")]
@@ -239,32 +247,42 @@ VoterSettings = Annotated[
     | Annotated[VerifyRankVoter, Tag("verify-rank")]
     | Annotated[ReasonVoter, Tag("reason")]
     | Annotated[SampleVoter, Tag("sample")]
-    | Annotated[RetrieveVoter, Tag("retrieve")],
+    | Annotated[RetrieveVoter, Tag("retrieve")]
+    | Annotated[SubmissionVoter, Tag("submission")],
     Discriminator(_method),
 ]
 
 
-_METHODS = ("direct", "verify", "verify-rank", "reason", "sample", "retrieve")
+AskedVoter = ModelVoter | RetrieveVoter
+
+_METHODS = ("direct", "verify", "verify-rank", "reason", "sample", "retrieve", "submission")
 # Settings of a voter that say what is made of stored answers: changing them asks nothing again.
 _AFTERWARDS = {"calibrate", "abstain_below", "when"}
 # Settings that say who is asked in which words; the rest are the method's own.
 _WHOM = {"method", "model", "adapter", "template", "examples"}
 
 
-def method_settings(voter: ModelVoter | RetrieveVoter) -> dict[str, JsonValue]:
+def method_settings(voter: AskedVoter) -> dict[str, JsonValue]:
     """What a voter's method is told about how to ask."""
     exits = isinstance(voter, DirectVoter) and voter.early_exit == "margin"
     return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | (set() if exits else {"margin"}))
 
 
-def when_of(voter: ModelVoter | RetrieveVoter) -> WhenSettings | None:
+def when_of(voter: VoterSettings) -> WhenSettings | None:
     """The condition under which a voter is asked; None: always."""
-    return None if isinstance(voter, RetrieveVoter) else voter.when
+    return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.when
 
 
-def uses_examples(voter: ModelVoter | RetrieveVoter) -> bool:
+def uses_examples(voter: VoterSettings) -> bool:
     """Whether a voter looks at solved examples, and so needs an index of them."""
-    return isinstance(voter, RetrieveVoter) or voter.examples > 0
+    return isinstance(voter, RetrieveVoter) or (not isinstance(voter, SubmissionVoter) and voter.examples > 0)
+
+
+Rule = Literal[
+    "log_pool", "majority", "weighted", "borda", "instant_runoff", "dawid_skene", "cascade", "stacked"
+]  # see codemmlu/voting/rules.py
+# Rules that are nothing before they are fitted.
+FITTED_RULES = ("stacked",)
 
 
 class FitSettings(_Settings):
@@ -276,8 +294,13 @@ class FitSettings(_Settings):
 class VoteSettings(_Settings):
     """How the voters' probabilities become one verdict. With one voter every rule gives that voter's answer."""
 
-    rule: Literal["log_pool"] = "log_pool"
-    fit: FitSettings | None = None  # None: nothing is fitted
+    rule: Rule = "log_pool"
+    fit: FitSettings | None = None  # None: nothing is fitted, all voters weigh the same
+    # Of the rule `cascade`: the voters in turn, and the margin from which on one is clear enough to be the last.
+    # None: as they stand in the recipe; and the margin that served the fit split best, 0.2 without one.
+    order: tuple[Name, ...] | None = None
+    margin: Annotated[float, Field(ge=0, le=1)] | None = None
+    part: Annotated[int, Field(ge=1)] = 25_000  # questions that are reduced at once; of more parts Ray Data groups them
 
 
 class ReportSettings(_Settings):
@@ -313,8 +336,10 @@ class Recipe(_Settings):
     def _names_point_somewhere(self) -> Self:
         if not self.voters:
             raise ValueError("voters: at least one is needed")
+        if "vote" in self.voters:
+            raise ValueError("voters.vote: the report calls the verdicts so; choose another name")
         for name, voter in self.voters.items():
-            if not isinstance(voter, RetrieveVoter) and voter.model not in self.models:
+            if isinstance(voter, ModelVoter) and voter.model not in self.models:
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
             if isinstance(voter, RetrieveVoter) and voter.pool in self.models:
@@ -326,9 +351,12 @@ class Recipe(_Settings):
             if isinstance(voter, VerifyVoter) and voter.threshold == "fit" and not self.vote.fit:
                 raise ValueError(f"voters.{name}.threshold: to fit it give vote.fit, such as vote.fit.limit=300")
             _check_when(name, self.voters)
+        _check_vote(self.vote, self.voters)
         for name in self.report.order_sensitivity:
             if name not in self.voters:
                 raise ValueError(f"report.order_sensitivity: there is no voter {name!r}; {_known(self.voters)}")
+            if isinstance(self.voters[name], SubmissionVoter):
+                raise ValueError(f"report.order_sensitivity: {name} cannot be asked anything; name another voter")
             if when_of(self.voters[name]):
                 raise ValueError(f"report.order_sensitivity: {name} is asked some questions only; name another voter")
         if self.vote.fit and self.examples.exclude == "task_id":
@@ -339,6 +367,11 @@ class Recipe(_Settings):
             raise ValueError("out: the run needs a directory")
         return self
 
+    @property
+    def asked(self) -> dict[str, "AskedVoter"]:
+        """The voters that are asked something, by name."""
+        return {name: voter for name, voter in self.voters.items() if not isinstance(voter, SubmissionVoter)}
+
     def as_yaml(self) -> str:
         """The resolved recipe, as it is kept in the run directory."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
@@ -348,6 +381,15 @@ def _known(voters: dict[str, Any]) -> str:
     return f"voters: {', '.join(voters)}"
 
 
+def _check_vote(vote: VoteSettings, voters: dict[str, Any]) -> None:
+    """Raises ValueError where the vote names what is not there."""
+    if vote.rule in FITTED_RULES and not vote.fit:
+        raise ValueError(f"vote.rule: {vote.rule} is fitted on solved examples; give vote.fit, or choose log_pool")
+    for name in vote.order or ():
+        if name not in voters:
+            raise ValueError(f"vote.order: there is no voter {name!r}; {_known(voters)}")
+
+
 def _check_when(name: str, voters: dict[str, Any]) -> None:
     """Raises ValueError where a cascade waits for a voter that is not there, or for itself."""
     waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
@@ -355,6 +397,8 @@ def _check_when(name: str, voters: dict[str, Any]) -> None:
         voter, path = waits.pop()
         when = when_of(voters[voter])
         for other in when.of if when else ():
+            if isinstance(voters.get(other), SubmissionVoter):
+                raise ValueError(f"voters.{voter}.when.of: {other} is never unsure, it says letters alone")
             if other not in voters:
                 raise ValueError(f"voters.{voter}.when.of: there is no voter {other!r}; {_known(voters)}")
             if other == name:

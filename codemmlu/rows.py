@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_CHOICES = 26
 
 Status = Literal["answered", "abstained", "failed"]
@@ -119,11 +119,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Vote:
-    """What a voter makes of its ask's readings: probabilities over the choices, empty unless it answered."""
+    """What a voter makes of its ask's readings, with what rules may know of the question: everything but its answer.
+
+    probabilities: over the choices, empty unless it answered; and of voters that say letters alone
+    choices: how many there are; nearest: the similarity of the nearest solved example, where the voter looked at some
+    """
 
     voter: str
     task_id: str
     position: int
+    subject: str | None
+    choices: int
+    nearest: float | None
     status: VoteStatus
     letter: str | None
     probabilities: tuple[float, ...]
@@ -213,6 +220,9 @@ VOTE = _schema(
         ("voter", pa.string()),
         ("task_id", pa.string()),
         ("position", pa.int64()),
+        ("subject", pa.string()),
+        ("choices", pa.int8()),
+        ("nearest", pa.float32()),
         ("status", pa.string()),
         ("letter", pa.string()),
         ("probabilities", pa.list_(pa.float64())),

@@ -33,6 +33,12 @@ def _hidden(match: re.Match[str]) -> str:
     return "//" if match[0].startswith("//") else ""
 
 
+def without_keys(text: str) -> str:
+    """Text without the keys and options that s3:// addresses in it may carry."""
+    plain = re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", plain)
+
+
 def refuse_deletable(place: str, key: str = "out") -> None:
     """A relative path of a submitted job would lie in Ray's copy of the working directory, which Ray deletes."""
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
@@ -144,10 +150,18 @@ class RunDir:
         if self.exists(name):
             self.filesystem.delete_file(self.path(name))
 
-    def clear(self, folder: str) -> None:
-        """Removes a folder of the run and what is in it."""
-        if self.filesystem.get_file_info(self.path(folder)).type != fs.FileType.NotFound:
-            self.filesystem.delete_dir(self.path(folder))
+    def read_batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        """As `read_table`, some rows at a time."""
+        with self.filesystem.open_input_file(self.path(name)) as file:
+            yield from pq.ParquetFile(file).iter_batches(batch_size=4096)
+
+    def clear(self, name: str) -> None:
+        """Removes a file of the run, or a folder and what is in it, if it is there."""
+        kind = self.filesystem.get_file_info(self.path(name)).type
+        if kind == fs.FileType.File:
+            self.filesystem.delete_file(self.path(name))
+        elif kind != fs.FileType.NotFound:
+            self.filesystem.delete_dir(self.path(name))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

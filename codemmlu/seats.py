@@ -12,13 +12,13 @@ from codemmlu.engine import adapters, sources
 from codemmlu.engine.adapters import Adapter
 from codemmlu.engine.placement import answer_settings
 from codemmlu.recipe import (
+    AskedVoter,
     DirectVoter,
     ModelSettings,
     Recipe,
     RetrieveVoter,
     SampleVoter,
     VerifyVoter,
-    VoterSettings,
     digest,
 )
 from codemmlu.rows import Question
@@ -38,21 +38,21 @@ def find_seats(
     view: on the examples, for voters that look at some; fit: the examples that something is fitted on
     """
     weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
-    needs = [voter for voter in recipe.voters.values() if isinstance(voter, DirectVoter)]
+    needs = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
     pilot = _pilot(run) if any(voter.early_exit == "margin" for voter in needs) else ()
     sizes = (
         {len(q.choices) for q in stored_questions(run)} if any(v.calibrate == "null-prompt" for v in needs) else set()
     )
     null = null_questions(sizes)
     found = {}
-    for name, voter in recipe.voters.items():
+    for name, voter in recipe.asked.items():
         adapter = adapter_of(name, voter)
         asks = partial(_ask, weights.get(voter.pool, ""), view, adapter, recipe.seed)
         found[name] = seat_of(name, voter, asks, pilot, null, fit)
     return found
 
 
-def adapter_of(name: str, voter: VoterSettings) -> Adapter | None:
+def adapter_of(name: str, voter: AskedVoter) -> Adapter | None:
     """The adapter that a voter answers with, proved to be there. Raises UserError."""
     if isinstance(voter, RetrieveVoter) or voter.adapter is None:
         return None
@@ -60,7 +60,7 @@ def adapter_of(name: str, voter: VoterSettings) -> Adapter | None:
 
 
 def _ask(
-    weights: str, view: View | None, adapter: Adapter | None, seed: int, voter: VoterSettings, pilot: str = ""
+    weights: str, view: View | None, adapter: Adapter | None, seed: int, voter: AskedVoter, pilot: str = ""
 ) -> Ask:
     ask = ask_of(voter, weights, view, adapter, pilot)
     # What is drawn by chance depends on the run's seed.
@@ -69,7 +69,7 @@ def _ask(
 
 def seat_of(
     name: str,
-    voter: VoterSettings,
+    voter: AskedVoter,
     asks: Callable[..., Ask],
     pilot: tuple[Question, ...],
     null: tuple[Question, ...],

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from codemmlu.answering.asks import Ask
 from codemmlu.recipe import DirectVoter
-from codemmlu.rows import Answer, Question, Reading, Verdict, Vote
+from codemmlu.rows import Answer, Question, Reading, Verdict, Vote, to_table
 
 ASK = Ask(pool="m", weights="w", method="direct", template="codemmlu", settings=(("readings", 1),))
 DIRECT = DirectVoter(model="m")
@@ -64,9 +66,17 @@ def failed(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
     return answer(of, ask, **{"status": "failed", "letter": None, "readings": (), "error": "why", **fields})
 
 
-def vote(letter: str | None, probabilities: Sequence[float] = (), voter: str = "v", status: str = "answered") -> Vote:
-    """A vote on `t1`; without a letter it is no answer."""
-    return Vote(voter, "t1", 1, status, letter, tuple(probabilities))  # type: ignore[arg-type]
+def vote(
+    letter: str | None, probabilities: Sequence[float] = (), voter: str = "v", status: str = "answered", **fields: Any
+) -> Vote:
+    """A vote on `t1`, of as many choices as probabilities, or four; without a letter it is no answer."""
+    told = Vote(voter, "t1", 1, None, len(probabilities) or 4, None, status, letter, tuple(probabilities))  # type: ignore[arg-type]
+    return replace(told, **fields)
+
+
+def table(*votes: Vote) -> pa.Table:
+    """Votes as voters.parquet has them."""
+    return to_table(votes, Vote)
 
 
 def verdict(letter: str | None, task_id: str = "t1", position: int = 1) -> Verdict:

@@ -173,7 +173,8 @@ def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
         ("models.m.revison=main", "models.m.revison: there is no such key"),
         ("models.a b.source=x", "'models.a b.source=x': an override is written key.path=value"),
         ("models.m.engine.tensor_parallel_size=2", "models.m: engine.tensor_parallel_size: say this with"),
-        ("vote.rule=loudest", "vote.rule: Input should be 'log_pool' (it is 'loudest')"),
+        ("voters.vote={model: m}", "voters.vote: the report calls the verdicts so; choose another name"),
+        ("vote.rule=loudest", "'cascade' or 'stacked' (it is 'loudest')"),
         ("out=", "out: the run needs a directory"),
         ("out=2024-13-45", "'out=2024-13-45': the value is not YAML; quote it"),
         ("out.x=3", "'out.x=3': out is a value, it has no keys"),
@@ -266,7 +267,7 @@ def test_a_key_that_stands_there_twice_is_a_mistake(tmp_path: Path) -> None:
 def test_a_model_may_not_take_the_name_under_which_retrieval_keeps_its_answers(small: str) -> None:
     overrides = ["examples.source=sample", "models.retrieve.source=embedded", "voters.three={method: retrieve}"]
     assert "models.retrieve: voters.three keeps its answers under that name" in fault(small, *overrides)
-    assert load(small, [overrides[0], overrides[2]]).voters["three"].pool == "retrieve"
+    assert load(small, [overrides[0], overrides[2]]).asked["three"].pool == "retrieve"
 
 
 def test_a_circle_of_voters_that_wait_for_one_another_is_said(small: str) -> None:

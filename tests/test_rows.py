@@ -102,6 +102,6 @@ def test_a_reading_that_is_not_finite_is_kept_as_it_was_read() -> None:
 )
 def test_every_table_says_which_version_wrote_it(row: Row) -> None:
     table = to_table([row], type(row))
-    assert table.schema.metadata[b"codemmlu.schema"] == b"2"
+    assert table.schema.metadata[b"codemmlu.schema"] == b"3"
     assert table.schema.equals(SCHEMAS[type(row)], check_metadata=True)
     assert to_table([], type(row)).schema.equals(table.schema, check_metadata=True)

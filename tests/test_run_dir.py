@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from codemmlu.errors import UserError
 from codemmlu.rows import Question, to_table
-from codemmlu.run_dir import RunDir
+from codemmlu.run_dir import RunDir, without_keys
 from tests.samples import question
 
 TABLE = to_table([question("t1")], Question)
@@ -138,11 +138,11 @@ def test_a_folder_can_be_cleared_and_need_not_be_there(run: RunDir) -> None:
     assert left_in(run) == ["pending/n/0.parquet"]
 
 
-@pytest.mark.parametrize("metadata", [None, {"codemmlu.schema": "1"}, {"codemmlu.schema": "3"}])
+@pytest.mark.parametrize("metadata", [None, {"codemmlu.schema": "1"}, {"codemmlu.schema": "4"}])
 def test_a_table_of_another_version_is_refused(run: RunDir, metadata: dict[str, str] | None) -> None:
     pq.write_table(TABLE.replace_schema_metadata(metadata), run.path("t.parquet"))
     says = "none" if metadata is None else metadata["codemmlu.schema"]
-    with pytest.raises(UserError, match=f"t.parquet has schema {says}, this is 2; use another `out`"):
+    with pytest.raises(UserError, match=f"t.parquet has schema {says}, this is 3; use another `out`"):
         run.read_table("t.parquet", columns=["task_id"])
 
 
@@ -207,3 +207,8 @@ def test_an_object_store_without_the_bucket_is_the_persons_mistake() -> None:
     with pytest.raises(UserError, match=r"^out: s3://elsewhere/run cannot be written: ") as error:
         RunDir("s3://elsewhere/run").create()
     assert "\n" not in str(error.value)
+
+
+def test_keys_and_options_of_addresses_are_hidden() -> None:
+    text = "out: s3://KEY:SECRET@bucket/runs?region=x\nsource: data/*?.csv # a@b\n"
+    assert without_keys(text) == "out: s3://bucket/runs\nsource: data/*?.csv # a@b\n"

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from codemmlu.engine.adapters import Adapter
 from codemmlu.prompts import template_digest, words_digest
-from codemmlu.recipe import ModelVoter, RetrieveVoter, VoterSettings, digest, method_settings
+from codemmlu.recipe import AskedVoter, ModelVoter, RetrieveVoter, digest, method_settings
 from codemmlu.rows import Question
 
 
@@ -74,9 +74,7 @@ class Ask:
         return digest(self._digest, question.task_id, question.question, question.choices)
 
 
-def ask_of(
-    voter: VoterSettings, weights: str, view: View | None, adapter: Adapter | None = None, pilot: str = ""
-) -> Ask:
+def ask_of(voter: AskedVoter, weights: str, view: View | None, adapter: Adapter | None = None, pilot: str = "") -> Ask:
     """The ask behind a voter.
 
     view: needed by those that look at examples

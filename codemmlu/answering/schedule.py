@@ -5,13 +5,13 @@ early waits for its pilot, a cascade for the voters whose doubt it answers. Of a
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import Item, stored_questions
 from codemmlu.questions.swaps import SWAPPED, swapped
-from codemmlu.recipe import DirectVoter, VerifyVoter, VoterSettings, WhenSettings, digest, when_of
+from codemmlu.recipe import AskedVoter, DirectVoter, VerifyVoter, WhenSettings, digest, when_of
 from codemmlu.rows import Question, Split
 from codemmlu.run_dir import RunDir
 
@@ -35,7 +35,7 @@ class Seat:
     """A voter with what stands behind it."""
 
     name: str
-    settings: VoterSettings
+    settings: AskedVoter
     pool: str
     ask: Ask
     calibration: Calibration | None = None
@@ -54,6 +54,27 @@ class Seat:
     def waits(self) -> bool:
         """Whether its ask has to know what its calibration tells before it asks."""
         return self.exits_early or self.fits_threshold
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All voters of a run.
+
+    seats: those that are asked; submissions: the letters by task_id of those that are not, None for no answer
+    fit: examples that voters are asked to be weighed by, and the fit split that thresholds are fitted on
+    most_choices: the most of any question; swapped: voters that are asked with the right choice moved, too
+    """
+
+    seats: Mapping[str, Seat]
+    submissions: Mapping[str, Mapping[str, str | None]]
+    fit: tuple[Question, ...]
+    most_choices: int
+    swapped: tuple[str, ...] = ()
+
+    @property
+    def weighed(self) -> tuple[Question, ...]:
+        """The examples that every voter is asked: none where one voter alone has nobody to be weighed against."""
+        return self.fit if len(self.seats) + len(self.submissions) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -120,8 +141,11 @@ def identity(question: Question) -> str:
     return digest("identity", question.question, question.choices, question.task_id)
 
 
-def passes(seats: Sequence[Seat], swapped_voters: Sequence[str]) -> list[Pass]:
-    """In which order pools are started, and what each is asked in which wave."""
+def passes(seats: Sequence[Seat], swapped_voters: Sequence[str], fit: tuple[Question, ...] = ()) -> list[Pass]:
+    """In which order pools are started, and what each is asked in which wave.
+
+    swapped_voters: those asked with the right choice moved, too; fit: examples that every voter is asked besides
+    """
     planned: list[Pass] = []
     done: set[str] = set()
     while waiting := [seat for seat in seats if seat.name not in done]:
@@ -130,7 +154,7 @@ def passes(seats: Sequence[Seat], swapped_voters: Sequence[str]) -> list[Pass]:
         whole = [pool for pool in pools if len(ready[pool]) == sum(seat.pool == pool for seat in waiting)]
         pool = next(iter(whole), None) or next(pool for pool in pools if ready[pool])
         its = [seat for seat in waiting if seat.name in ready[pool]]
-        planned.append(Pass(pool, _waves(its, ready[pool], swapped_voters)))
+        planned.append(Pass(pool, _waves(its, ready[pool], swapped_voters, fit)))
         done |= set(ready[pool])
     return planned
 
@@ -151,7 +175,9 @@ def _depths(seats: Sequence[Seat], done: set[str]) -> dict[str, int]:
     return depths
 
 
-def _waves(seats: Sequence[Seat], depths: dict[str, int], swapped_voters: Sequence[str]) -> tuple[Wave, ...]:
+def _waves(
+    seats: Sequence[Seat], depths: dict[str, int], swapped_voters: Sequence[str], fit: tuple[Question, ...]
+) -> tuple[Wave, ...]:
     waves: list[dict[Asking, None]] = [{} for _ in range(max(depths.values()) + 1)]  # dicts: in order, once each
     for seat in seats:
         wave, calibration = waves[depths[seat.name]], seat.calibration
@@ -159,6 +185,8 @@ def _waves(seats: Sequence[Seat], depths: dict[str, int], swapped_voters: Sequen
             waves[0][Asking(calibration.ask, calibration.split, calibration.questions)] = None
         after = calibration if seat.waits else None
         wave[Asking(seat.ask, when=when_of(seat.settings), after=after)] = None
+        if fit:
+            wave[Asking(seat.ask, "fit", fit, when_of(seat.settings), after=after)] = None
         if seat.name in swapped_voters:
             wave[Asking(seat.ask, split="swap", swaps=True, after=after)] = None
     return tuple(tuple(wave) for wave in waves)
@@ -169,10 +197,10 @@ def items(run: RunDir, wave: Wave, unclear: Callable[[WhenSettings], frozenset[s
 
     unclear: the task_ids that a condition lets through
     """
-    for asking in wave:
-        if asking.questions is not None:
-            yield from (Item(question, asking.split, (asking.ask,)) for question in asking.questions)
     let_through = {asking: unclear(asking.when) for asking in wave if asking.when}
+    for asking in wave:
+        its = [q for q in asking.questions or () if not asking.when or q.task_id in let_through[asking]]
+        yield from (Item(question, asking.split, (asking.ask,)) for question in its)
     everywhere = [asking for asking in wave if asking.questions is None and not asking.swaps]
     for question in stored_questions(run):
         asks = [a.ask for a in everywhere if not a.when or question.task_id in let_through[a]]

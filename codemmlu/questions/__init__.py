@@ -4,5 +4,16 @@ from codemmlu.questions.clean import Cleaner
 from codemmlu.questions.examples import fit_examples, held_out, read_examples, splits
 from codemmlu.questions.load import Loaded, load
 from codemmlu.questions.readers import Record
+from codemmlu.questions.submissions import read_submission
 
-__all__ = ["Cleaner", "Loaded", "Record", "fit_examples", "held_out", "load", "read_examples", "splits"]
+__all__ = [
+    "Cleaner",
+    "Loaded",
+    "Record",
+    "fit_examples",
+    "held_out",
+    "load",
+    "read_examples",
+    "read_submission",
+    "splits",
+]

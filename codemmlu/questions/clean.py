@@ -50,6 +50,12 @@ class _FaultyError(Exception):
     """Why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
 
 
+def dressed_letter(text: str) -> str | None:
+    """The letter that a text is, however it is dressed (`ANSWER: **B**`); None of what says more, or no letter."""
+    match = _DRESSED_LETTER.fullmatch(text) if len(text.strip()) <= _LONGEST_ANSWER else None
+    return match[1].upper() if match else None
+
+
 def _plain(value: object) -> str:
     """A field's value as text."""
     if isinstance(value, bytes):
@@ -234,11 +240,11 @@ class Cleaner:
         if self._answers == "text":
             index = choices.index(text) if choices.count(text) == 1 else None
         elif self._answers == "letter":
-            match = _DRESSED_LETTER.fullmatch(text) if len(text.strip()) <= _LONGEST_ANSWER else None
-            if match and match[1].upper() not in names:
-                self._note(f"answer {match[1].upper()} of {len(choices)} choices: unlabelled", place)
+            letter = dressed_letter(text)
+            if letter and letter not in names:
+                self._note(f"answer {letter} of {len(choices)} choices: unlabelled", place)
                 return None
-            index = names.index(match[1].upper()) if match else None
+            index = names.index(letter) if letter else None
         else:
             number = _NUMBER.fullmatch(text)
             index = int(number[1]) - (self._answers == "one-based") if number else None

@@ -10,6 +10,9 @@ from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, Recipe, digest
 from codemmlu.rows import Question
 
+# Before the task_id of an example that is asked to fit something on: a question may have the same one.
+FIT = "fit/"
+
 # How a source is read: what these say of questions and examples decides whether their rows are the same.
 _READING = ("subjects", "columns", "answers", "encoding")
 
@@ -80,4 +83,4 @@ def fit_examples(recipe: Recipe, held: frozenset[str]) -> tuple[Question, ...]:
     if not rows:
         raise UserError("vote.fit: no example is left to fit on that is not asked itself; give more examples")
     rows.sort(key=lambda q: digest("fit", recipe.seed, q.question, q.choices, q.task_id))
-    return tuple(replace(q, task_id=f"fit/{q.task_id}") for q in rows[: recipe.vote.fit.limit])
+    return tuple(replace(q, task_id=f"{FIT}{q.task_id}") for q in rows[: recipe.vote.fit.limit])

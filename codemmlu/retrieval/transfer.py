@@ -18,6 +18,7 @@ import numpy.typing as npt
 from codemmlu.questions.twins import normalised
 from codemmlu.retrieval.store import Weights
 from codemmlu.rows import Question
+from codemmlu.scoring import choice_model
 
 Array = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
@@ -145,30 +146,14 @@ def log_probabilities(table: Array, weights: Weights) -> Array:
 
 def fit(tables: Sequence[Array], right: Sequence[int], seed: int, left_out: str = "") -> Weights:
     """The weights that make the right choices of solved questions likeliest, a little shrunk towards zero."""
-    from scipy import optimize  # slow to import, and only making an index needs it
-
     stacked = np.concatenate(tables)
     # A feature that never differs says nothing: its scale only has to be no zero.
     scales = np.where((spread := stacked.std(axis=0)) > 1e-9, spread, 1.0)
-    starts = np.cumsum([0, *(len(table) for table in tables[:-1])])
-    chosen = starts + np.array(right)
-    scaled = stacked / scales
-    sizes = [len(table) for table in tables]
-
-    def loss(weights: Array) -> tuple[float, Array]:
-        scores = scaled @ weights
-        top = np.repeat(np.maximum.reduceat(scores, starts), sizes)
-        exponents = np.exp(scores - top)
-        total = np.repeat(np.add.reduceat(exponents, starts), sizes)
-        likelihood = (scores - top - np.log(total))[chosen].sum()
-        gradient = scaled.T @ (exponents / total) - scaled[chosen].sum(axis=0)
-        return float(_PENALTY * weights @ weights - likelihood), gradient + 2 * _PENALTY * weights
-
-    found = optimize.minimize(loss, np.zeros(stacked.shape[1]), jac=True, method="L-BFGS-B")
+    found = choice_model.fit(stacked / scales, [len(table) for table in tables], right, ridge=_PENALTY)
     return Weights(
         features=FEATURES,
         scales=tuple(map(float, scales)),
-        weights=tuple(map(float, found.x)),
+        weights=tuple(map(float, found)),
         fitted_on=len(tables),
         seed=seed,
         left_out=left_out,

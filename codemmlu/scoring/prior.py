@@ -25,20 +25,37 @@ def estimate(questions: Iterable[Sequence[Reading]], shrunk: bool = True) -> dic
 
     shrunk: towards uniform, where the questions are few. Does not depend on the questions' order.
     """
+    return of_sums([sums(questions)], shrunk)
+
+
+def sums(questions: Iterable[Sequence[Reading]]) -> list[tuple[int, list[float]]]:
+    """What a prior is made of, for each number of choices: how many questions, and the sum of what they say by
+    letter."""
     said: dict[int, list[Probabilities]] = {}
     for readings in questions:
         if readings:
             by_letter = np.array([np.exp(log_softmax(np.array(r.logprobs, dtype=np.float64))) for r in readings])
             said.setdefault(by_letter.shape[1], []).append(by_letter.mean(axis=0))
+    return [(len(rows), [math.fsum(column) for column in zip(*rows, strict=True)]) for rows in said.values()]
+
+
+def of_sums(
+    parts: Iterable[Sequence[tuple[int, Sequence[float]]]], shrunk: bool = True
+) -> dict[int, tuple[float, ...]]:
+    """The prior of the questions of all parts; see `estimate`."""
+    by_size: dict[int, list[tuple[int, Sequence[float]]]] = {}
+    for part in parts:
+        for count, totals in part:
+            by_size.setdefault(len(totals), []).append((count, totals))
     uniform = UNIFORM_QUESTIONS if shrunk else 0.0
-    return {size: _mean(rows, size, uniform) for size, rows in sorted(said.items())}
+    found = {}
+    for size, rows in sorted(by_size.items()):
+        told = sum(count for count, _ in rows) + uniform
+        totals = [math.fsum([*column, uniform / size]) for column in zip(*(totals for _, totals in rows), strict=True)]
+        found[size] = tuple(math.log(total / told) for total in totals)
+    return found
 
 
 def of_size(prior: Prior, size: int) -> tuple[float, ...]:
     """The prior of questions with `size` choices; uniform where none of them was seen."""
     return prior.get(size) or (-math.log(size),) * size
-
-
-def _mean(rows: Sequence[Probabilities], size: int, uniform: float) -> tuple[float, ...]:
-    sums = [math.fsum(float(row[letter]) for row in rows) for letter in range(size)]
-    return tuple(math.log((total + uniform / size) / (len(rows) + uniform)) for total in sums)

@@ -1,13 +1,18 @@
 """Voters as views: stored answers to one Vote per voter and question, without an engine."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import Calibration, Seat
-from codemmlu.recipe import RetrieveVoter, VoterSettings, WhenSettings, digest, when_of
-from codemmlu.rows import Answer, Question, Vote, VoteStatus, answer_from
+from codemmlu.questions.examples import FIT
+from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, digest, when_of
+from codemmlu.rows import Answer, Question, Vote, VoteStatus, answer_from, letters
 from codemmlu.run_dir import RunDir
 from codemmlu.scoring import (
     Prior,
@@ -37,7 +42,21 @@ class Seen:
     prior: Prior | None
 
 
-def see(run: RunDir, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]) -> dict[str, Seen]:
+# Where a voter's answers are: the pool's name and the wanted keys to what is there.
+Find = Callable[[str, set[str]], dict[str, Answer]]
+PriorOf = Callable[[Seat, Mapping[str, Answer]], Prior | None]
+
+
+def see_stored(
+    run: RunDir, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]
+) -> dict[str, Seen]:
+    """`see`, of what a run directory holds."""
+    return see(partial(stored_answers, run), partial(letter_prior, run), seats, names, questions)
+
+
+def see(
+    find: Find, prior_of: PriorOf, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]
+) -> dict[str, Seen]:
     """The voters of these names and those they wait for, each over all questions."""
     seen: dict[str, Seen] = {}
     waiting = list(names)
@@ -53,8 +72,8 @@ def see(run: RunDir, seats: Mapping[str, Seat], names: Iterable[str], questions:
             continue
         asked = unclear(when, {other: seen[other].votes for other in when.of}) if when else None
         wanted = {seat.ask.key(question) for question in questions if asked is None or question.task_id in asked}
-        answers = stored_answers(run, seat.pool, wanted)
-        prior = letter_prior(run, seat, answers)
+        answers = find(seat.pool, wanted)
+        prior = prior_of(seat, answers)
         votes = view(name, seat.settings, seat.ask, questions, answers, prior)
         if asked is not None:
             votes = [vote if vote.task_id in asked else _skipped(vote) for vote in votes]
@@ -75,18 +94,23 @@ def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozense
 
 
 def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
-    """The answers of a pool under the wanted keys. Of several under one key an answered one counts, then the earliest.
+    """The answers of a pool under the wanted keys; see `first_standing`."""
+    return first_standing((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
+
+
+def first_standing(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
+    """Answers by key, of those wanted. Of several under one key an answered one counts, then the earliest.
 
     Two can be there when a failed ask was asked again, or when a kill came between writing a block and saying so.
     """
     found: dict[str, Answer] = {}
-    for name in run.files(f"answers/{pool}"):
-        for row in run.read_table(name).to_pylist():
-            if row["key"] in wanted:
-                answer = answer_from(row)
-                rival = found.get(answer.key)
-                if rival is None or _standing(answer) < _standing(rival):
-                    found[answer.key] = answer
+    keys = pa.array(sorted(wanted), pa.string())
+    for table in tables:
+        for row in table.filter(pc.is_in(table["key"], value_set=keys)).to_pylist():
+            answer = answer_from(row)
+            rival = found.get(answer.key)
+            if rival is None or _standing(answer) < _standing(rival):
+                found[answer.key] = answer
     return found
 
 
@@ -96,7 +120,7 @@ def _standing(answer: Answer) -> tuple[bool, float]:
 
 def view(
     voter: str,
-    settings: VoterSettings,
+    settings: AskedVoter,
     ask: Ask,
     questions: Iterable[Question],
     answers: Mapping[str, Answer],
@@ -116,15 +140,58 @@ def view(
         if answer and status == "answered":
             probabilities = tuple(float(p) for p in _probabilities(settings, answer, len(question.choices), prior))
         letter = pick(probabilities) if probabilities else None
-        votes.append(Vote(voter, question.task_id, question.position, status, letter, probabilities))
+        votes.append(vote_on(voter, question, status, letter, probabilities, answer.nearest if answer else None))
     return votes
 
 
+def submitted(voter: str, questions: Iterable[Question], said: Mapping[str, str | None]) -> list[Vote]:
+    """What another system said, in the order of the questions. What it did not say, or no choice has, is no answer.
+
+    said: letters by task_id
+    """
+    votes = []
+    for question in questions:
+        letter = said.get(question.task_id)
+        there = letter is not None and letter in letters(len(question.choices))
+        votes.append(vote_on(voter, question, "answered" if there else "abstained", letter if there else None))
+    return votes
+
+
+def submitted_on_fit(
+    voter: str, examples: Iterable[Question], said: Mapping[str, str | None], asked: frozenset[str]
+) -> list[Vote]:
+    """As `submitted`, on the fit split: examples that the other system did not answer say nothing of it.
+
+    asked: task_ids of questions, which that other system may have meant by the same name
+    """
+    votes = []
+    for example in examples:
+        name = example.task_id.removeprefix(FIT)
+        if name in said and name not in asked:
+            votes += submitted(voter, [example], {example.task_id: said[name]})
+        else:
+            votes.append(vote_on(voter, example, "skipped"))
+    return votes
+
+
+def vote_on(
+    voter: str,
+    question: Question,
+    status: VoteStatus,
+    letter: str | None = None,
+    probabilities: tuple[float, ...] = (),
+    nearest: float | None = None,
+) -> Vote:
+    """A vote, with what rules may know of its question."""
+    asked = (question.task_id, question.position, question.subject, len(question.choices))
+    return Vote(voter, *asked, nearest, status, letter, probabilities)
+
+
 def _skipped(vote: Vote) -> Vote:
-    return Vote(vote.voter, vote.task_id, vote.position, "skipped", None, ())
+    return replace(vote, status="skipped", letter=None, probabilities=())
 
 
-def _probabilities(settings: VoterSettings, answer: Answer, size: int, prior: Prior | None) -> Probabilities:
+def _probabilities(settings: AskedVoter, answer: Answer, size: int, prior: Prior | None) -> Probabilities:
     """What a voter makes of its ask's readings and turns: shape (size,)."""
     if settings.method == "verify":
         return verified(answer.readings, answer.turns)
@@ -135,12 +202,13 @@ def _probabilities(settings: VoterSettings, answer: Answer, size: int, prior: Pr
     return choice_probabilities(answer.readings, None if prior is None else of_size(prior, size))
 
 
-def letter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer]) -> Prior | None:
-    """What a voter divides out; None for one that does not calibrate. `answers`: the voter's own."""
+def letter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer] | None = None) -> Prior | None:
+    """What a voter divides out; None for one that does not calibrate. `answers`: the voter's own, if that is what it is
+    estimated from."""
     if seat.calibration is None or seat.fits_threshold:
         return None
     if seat.calibration.questions is None:
-        return _estimate(answers.values())
+        return _estimate((answers or {}).values())
     return stored_prior(run, seat.pool, seat.calibration)
 
 
@@ -202,7 +270,7 @@ def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
     return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 
-def _abstains(settings: VoterSettings, answer: Answer) -> bool:
+def _abstains(settings: AskedVoter, answer: Answer) -> bool:
     """Whether nothing was near enough for a voter that answers by what is near."""
     if not isinstance(settings, RetrieveVoter) or settings.abstain_below <= 0:
         return False

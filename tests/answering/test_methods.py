@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.methods import METHODS, Case, NotFinite, Told
-from codemmlu.recipe import DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter, VoterSettings
+from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
 from codemmlu.rows import Question
 from tests.samples import question
 from tests.scripted import SETTINGS, Script, ScriptedEngine
@@ -17,7 +17,7 @@ from tests.scripted import SETTINGS, Script, ScriptedEngine
 FOUR = question("t1", choices=("one", "two", "three", "four"))
 
 
-def asked(voter: VoterSettings, script: Mapping[str, Any], of: Question = FOUR) -> tuple[Told, ScriptedEngine]:
+def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[Told, ScriptedEngine]:
     """What a voter's method makes of a question, and the engine it asked."""
     engine = ScriptedEngine(Script(**script), SETTINGS)
     ask: Ask = ask_of(voter, "w", None)

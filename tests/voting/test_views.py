@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from codemmlu.recipe import RetrieveVoter, WhenSettings
 from codemmlu.rows import Answer, Neighbour, Vote, to_table
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.views import stored_answers, unclear, view
-from tests.samples import ASK, DIRECT, answer, failed, question, reading
+from codemmlu.voting.views import stored_answers, submitted, submitted_on_fit, unclear, view
+from tests.samples import ASK, DIRECT, answer, failed, question, reading, vote
 
 QUESTIONS = [question(f"t{n}") for n in range(4)]
 KEY = ASK.key(QUESTIONS[0])
@@ -42,23 +42,23 @@ def test_votes_stand_in_the_order_of_the_questions_whatever_the_answers(run: Run
 def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
     shown = reading((-0.5, -3.0, -3.0, -3.0), order=(2, 0, 1, 3))  # letter A shows the third choice
     keep(run, [answer(QUESTIONS[0], letter="C", readings=(shown,))])
-    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
-    assert vote.letter == "C"
-    assert sum(vote.probabilities) == pytest.approx(1)
-    assert max(vote.probabilities) == vote.probabilities[2] == pytest.approx(0.8024, abs=1e-4)
+    (seen,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    assert seen.letter == "C"
+    assert sum(seen.probabilities) == pytest.approx(1)
+    assert max(seen.probabilities) == seen.probabilities[2] == pytest.approx(0.8024, abs=1e-4)
 
 
 @pytest.mark.parametrize("status", ["abstained", "failed"])
 def test_what_is_no_answer_has_no_letter_however_its_readings_look(run: RunDir, status: str) -> None:
     row = replace(answer(QUESTIONS[0]), status=status)  # type: ignore[arg-type]
     keep(run, [row])
-    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
-    assert (vote.status, vote.letter, vote.probabilities) == (status, None, ())
+    (seen,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    assert (seen.status, seen.letter, seen.probabilities) == (status, None, ())
 
 
 def test_what_was_never_asked_counts_as_failed() -> None:
-    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], {})
-    assert (vote.status, vote.letter) == ("failed", None)
+    (seen,) = view("one", DIRECT, ASK, QUESTIONS[:1], {})
+    assert (seen.status, seen.letter) == ("failed", None)
 
 
 def test_only_the_answers_of_this_recipe_are_read(run: RunDir) -> None:
@@ -112,9 +112,9 @@ def near(similarity: float | None) -> Answer:
 )
 def test_where_nothing_is_near_enough_retrieval_abstains(below: float, similarity: float | None, status: str) -> None:
     voter = RetrieveVoter(method="retrieve", abstain_below=below)
-    (vote,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: near(similarity)})
-    assert vote.status == status
-    assert (vote.letter, len(vote.probabilities)) == (("B", 4) if status == "answered" else (None, 0))
+    (seen,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: near(similarity)})
+    assert seen.status == status
+    assert (seen.letter, len(seen.probabilities)) == (("B", 4) if status == "answered" else (None, 0))
 
 
 def test_two_thresholds_are_two_views_on_one_answer() -> None:
@@ -126,21 +126,21 @@ def test_two_thresholds_are_two_views_on_one_answer() -> None:
 
 
 def test_a_model_that_is_shown_examples_does_not_abstain_for_them() -> None:
-    (vote,) = view("one", DIRECT, ASK, QUESTIONS[:1], {KEY: near(0.1)})
-    assert vote.status == "answered"
+    (seen,) = view("one", DIRECT, ASK, QUESTIONS[:1], {KEY: near(0.1)})
+    assert seen.status == "answered"
 
 
 def test_what_failed_stays_failed_however_near_its_examples_are() -> None:
     voter = RetrieveVoter(method="retrieve", abstain_below=0.5)
-    (vote,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: failed(QUESTIONS[0])})
-    assert vote.status == "failed"
+    (seen,) = view("near", voter, ASK, QUESTIONS[:1], {KEY: failed(QUESTIONS[0])})
+    assert seen.status == "failed"
 
 
 def votes(voter: str, *said: tuple[str, tuple[float, ...]]) -> list[Vote]:
     """One vote for each question."""
     letters = [("A" if status == "answered" else None) for status, _ in said]
     return [
-        Vote(voter, f"t{place}", place, status, letter, probabilities)  # type: ignore[arg-type]
+        vote(letter, probabilities, voter, status, task_id=f"t{place}", position=place, choices=2)
         for place, ((status, probabilities), letter) in enumerate(zip(said, letters, strict=True))
     ]
 
@@ -163,3 +163,25 @@ def test_voters_that_disagree_leave_a_question_unclear() -> None:
 def test_what_an_earlier_cascade_found_clear_stays_clear() -> None:
     when = WhenSettings(margin_below=0.3, of=("b",))
     assert unclear(when, {"b": votes("b", ("skipped", ()), CLOSE, CLEAR)}) == {"t1"}
+
+
+def test_a_submission_votes_by_letters_alone() -> None:
+    said = {"t0": "B", "t1": None, "t2": "E", "other": "A"}
+    votes = submitted("theirs", QUESTIONS, said)
+    assert [(v.status, v.letter, v.probabilities) for v in votes] == [
+        ("answered", "B", ()),
+        ("abstained", None, ()),
+        ("abstained", None, ()),  # of four choices none is E
+        ("abstained", None, ()),
+    ]
+
+
+def test_a_submission_says_nothing_of_examples_that_it_does_not_answer() -> None:
+    """Nor of one that has the name of a question: it may have meant that."""
+    examples = [question("fit/t0"), question("fit/t1"), question("fit/t2")]
+    votes = submitted_on_fit("theirs", examples, {"t0": "D", "t2": "A"}, frozenset({"t2"}))
+    assert [(v.task_id, v.status, v.letter) for v in votes] == [
+        ("fit/t0", "answered", "D"),
+        ("fit/t1", "skipped", None),
+        ("fit/t2", "skipped", None),
+    ]

@@ -1,0 +1,69 @@
+"""Submissions: what another system answered, as a file of `task_id,answer` like those that this project writes."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from codemmlu.errors import UserError
+from codemmlu.questions import source
+from codemmlu.questions.clean import dressed_letter
+from codemmlu.questions.readers import READERS, Record, first_line
+
+_SILENT = ("", "none", "null", "nan", "n/a", "-")
+
+
+@dataclass
+class Submission:
+    """Letters by task_id, None for no answer; and how many answers were not what they should be."""
+
+    letters: dict[str, str | None] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+def read_submission(place: str, key: str) -> Submission:
+    """Reads a file of answers. `key` is the recipe's, named in errors.
+
+    Raises UserError where there is none, where it lacks a column, or where one id has two different answers.
+    """
+    found = Submission()
+    try:
+        for file in source.files(place):
+            with file.open() as stream:
+                try:
+                    for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
+                        _take(
+                            found, {name.strip().lower(): value for name, value in record.fields.items()}, record, key
+                        )
+                except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # a cut archive, a broken page
+                    raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
+    except UserError as error:  # the readers know these settings by the questions' name
+        raise UserError(str(error).replace("questions.source", key, 1)) from None
+    if not found.letters:
+        raise UserError(f"{key}: {place} has no rows")
+    return found
+
+
+def _take(found: Submission, fields: dict[str, object], record: Record, key: str) -> None:
+    where = f"{record.file}:{record.line}"
+    if record.fault:
+        raise UserError(f"{key}: {where}: {record.fault}")
+    if missing := [name for name in ("task_id", "answer") if name not in fields]:
+        raise UserError(f"{key}: {record.file} has no column {missing[0]!r}; a submission has task_id and answer")
+    name, letter = str(fields["task_id"]).strip(), _letter(fields["answer"], found)
+    if name in found.letters:
+        if found.letters[name] != letter:
+            said = f"{found.letters[name] or 'no answer'} and {letter or 'no answer'}"
+            raise UserError(f"{key}: {where}: {name} is answered twice, with {said}; keep one of them")
+        found.notes["answered twice, both times the same"] += 1
+    found.letters[name] = letter
+
+
+def _letter(value: object, found: Submission) -> str | None:
+    said = "" if value is None else str(value).strip()
+    if said.lower() in _SILENT:
+        return None
+    letter = dressed_letter(said)
+    if letter is None:
+        found.notes["answers that are no letter: counted as no answer"] += 1
+    return letter

@@ -1,0 +1,161 @@
+"""The reduce: all voters' answers to a verdict per question. In one process while one part holds all questions; as a
+Ray Data groupby over the stored Parquet files where it takes several.
+
+questions/ + answers/ -> [join by part] -> tally -> voters.parquet -> decide -> verdicts.parquet
+                                             |                          ^
+                                             +-> columns, sums ---------+ what was fitted, and agreed upon
+The driver holds columns of numbers, never a row: some eighty bytes a question.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from codemmlu.answering.schedule import Panel
+from codemmlu.recipe import FITTED_RULES
+from codemmlu.rows import Verdict, letters, to_table
+from codemmlu.run_dir import RunDir
+from codemmlu.scoring import Prior, prior
+from codemmlu.voting import rules
+from codemmlu.voting.ballots import Ballots, ballots
+from codemmlu.voting.fitted import Fitted
+from codemmlu.voting.tally import Part, merged, needs_own_prior, own_prior_sums, tally
+from codemmlu.voting.views import letter_prior
+
+VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
+# What a task hands to the driver: columns by question, and sums.
+Told = tuple[pa.Table, Any]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What the reduce found. columns: by question, ordered by position; sums: see tally; priors: by voter."""
+
+    columns: pa.Table
+    sums: dict[str, Any]
+    priors: dict[str, Prior | None]
+
+
+def votes(run: RunDir, panel: Panel, questions: int, most: int) -> Reduced:
+    """All voters' votes, into voters.parquet. questions: how many there are; most: in one part."""
+    count = parts(questions, most)
+    run.clear(VOTES)
+    tell = _teller(run, sorted({seat.pool for seat in panel.seats.values()}), count)
+    own: dict[str, Prior] = {}
+    if any(needs_own_prior(seat) for seat in panel.seats.values()):
+        told = [sums for _, sums in tell(partial(_own_priors, panel))]
+        own = {name: prior.of_sums([sums[name] for sums in told]) for name in told[0]}
+    priors = {
+        name: own[seat.ask.name] if needs_own_prior(seat) else letter_prior(run, seat)
+        for name, seat in panel.seats.items()
+    }
+    told = tell(partial(_tally, run.address, count, panel, priors))
+    columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
+    return Reduced(columns.sort_by("position"), merged([sums for _, sums in told]), priors)
+
+
+def verdicts(run: RunDir, chosen: str, fitted: Fitted) -> pa.Table:
+    """The verdicts of the chosen rule, into verdicts.parquet. Gives back columns by question, as `Reduced.columns`:
+    every rule's letter, and how sure the verdict and each voter, calibrated, are of theirs."""
+    run.clear(VERDICTS)
+    ask = partial(_decide, run.address, chosen, fitted)
+    if run.exists(VOTES):
+        return ask(VOTES).sort_by("position")
+    from codemmlu import spreading
+
+    return pa.concat_tables(spreading.each(run.files(VOTES), ask)).combine_chunks().sort_by("position")
+
+
+def parts(questions: int, most: int) -> int:
+    """How many parts questions make, of which none holds many more than `most`."""
+    return max(1, -(-questions // most))
+
+
+def part_of(task_id: str, count: int) -> int:
+    """The part that a question and all answers to it belong to."""
+    return int.from_bytes(hashlib.sha256(task_id.encode(errors="replace")).digest()[:8]) % count
+
+
+def stored(run: RunDir, name: str) -> list[str]:
+    """The files of VOTES or VERDICTS: one, or one for each part."""
+    return [name] if run.exists(name) else run.files(name)
+
+
+def in_order(run: RunDir) -> Iterator[Verdict]:
+    """All verdicts in the questions' order, read a piece at a time."""
+    files = stored(run, VERDICTS)
+    return heapq.merge(*(_rows(run, name) for name in files), key=lambda verdict: verdict.position)
+
+
+def _rows(run: RunDir, name: str) -> Iterator[Verdict]:
+    for batch in run.read_batches(name):
+        for row in batch.to_pylist():
+            yield Verdict(**{**row, "probabilities": tuple(row["probabilities"])})
+
+
+def _teller(run: RunDir, pools: Sequence[str], count: int) -> Callable[[Callable[[int, Part], Told]], list[Told]]:
+    """Asks all parts the same: here where there is one, else wherever Ray Data has put them."""
+    if count == 1:
+        part = _whole(run, pools)
+        return lambda ask: [ask(0, part)]
+    from codemmlu import spreading
+
+    return spreading.Joined(run, pools, count).tell
+
+
+def _whole(run: RunDir, pools: Sequence[str]) -> Part:
+    questions = [run.read_table(name) for name in run.files("questions")]
+    answers = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
+    return Part.of(pa.concat_tables(questions), answers)
+
+
+def _own_priors(panel: Panel, number: int, part: Part) -> Told:
+    return pa.table({}), own_prior_sums(part, panel)
+
+
+def _tally(address: str, count: int, panel: Panel, priors: dict[str, Prior | None], number: int, part: Part) -> Told:
+    told = tally(part, panel, priors)
+    RunDir(address).write_table(_file(VOTES, number, count), told.votes)
+    return told.columns, told.sums
+
+
+def _decide(address: str, chosen: str, fitted: Fitted, file: str) -> pa.Table:
+    run = RunDir(address)
+    some = ballots(run.read_table(file))
+    columns: dict[str, Any] = {"position": some.positions}
+    for rule in available(fitted, chosen):
+        columns[f"rule/{rule}"] = rules.decide(rule, some, fitted).letters.astype(np.int8)
+    verdict = rules.decide(chosen, some, fitted)
+    columns["sure"] = verdict.probabilities.max(axis=1, initial=0.0).astype(np.float32)
+    odds = np.exp(rules.calibrated(some, fitted))
+    named = np.take_along_axis(odds, np.maximum(some.letters, 0)[:, :, None], axis=2)[:, :, 0]
+    for column, name in enumerate(some.voters):
+        columns[f"calibrated/{name}"] = np.where(some.voting[:, column], named[:, column], np.nan).astype(np.float32)
+    run.write_table(file.replace(VOTES, VERDICTS, 1), _verdicts(some, verdict, chosen))
+    return pa.table(columns)
+
+
+def available(fitted: Fitted, chosen: str) -> list[str]:
+    """The rules that can be told: all, or those that need no fit. The chosen one always is, see rules.stacked."""
+    return [r for r in rules.RULES if r == chosen or r not in FITTED_RULES or fitted.stacked is not None]
+
+
+def _verdicts(some: Ballots, verdict: rules.Decided, rule: str) -> pa.Table:
+    names = letters(26)
+    rows = []
+    columns = (some.task_ids, some.positions, verdict.letters, verdict.probabilities, some.sizes)
+    for task_id, position, letter, probabilities, size in zip(*columns, strict=True):
+        said = letter >= 0
+        odds = tuple(map(float, probabilities[:size])) if said else ()
+        rows.append(Verdict(task_id, int(position), names[letter] if said else None, odds, rule))
+    return to_table(rows, Verdict)
+
+
+def _file(name: str, number: int, count: int) -> str:
+    return name if count == 1 else f"{name}/{number:06d}.parquet"
