@@ -53,27 +53,50 @@ class _Parser(argparse.ArgumentParser):
 
 def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[str] | None = None) -> int:
     """Parses, runs the step, and turns what happened into an exit code."""
-    parser = _Parser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
+    parser = _parser(name, about)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/demo.yaml")
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
     parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to stop
     given = parser.parse_intermixed_args(arguments)
     again = shlex.join(["python", f"jobs/{name}.py", given.recipe, *given.overrides])
-    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell starts background jobs that ignore it
-        signal.signal(number, _interrupt)
-    try:
+
+    def run(terminal: Terminal) -> Outcome:
         if given.gpus and not given.dry_run:
             raise UserError("--gpus plans for hardware that is not here: add --dry-run")
         hardware = simulated(given.gpus) if given.gpus else None
-        recipe = load(given.recipe, given.overrides)
+        return step(Job(load(given.recipe, given.overrides), terminal, given.dry_run, hardware, again))
+
+    return _finished(run, given.json, again)
+
+
+def main_of_runs(
+    name: str, about: str, step: Callable[[Terminal, list[str]], Outcome], arguments: list[str] | None = None
+) -> int:
+    """As `main`, for a job that is given run directories instead of a recipe."""
+    parser = _parser(name, about)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as runs/demo")
+    given = parser.parse_args(arguments)
+    again = shlex.join(["python", f"jobs/{name}.py", *given.runs])
+    return _finished(lambda terminal: step(terminal, given.runs), given.json, again)
+
+
+def _parser(name: str, about: str) -> _Parser:
+    parser = _Parser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
+    return parser
+
+
+def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to stop
+    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell starts background jobs that ignore it
+        signal.signal(number, _interrupt)
+    try:
         # Libraries print too: with --json whatever they say goes where our own words go.
-        with contextlib.redirect_stdout(sys.stderr if given.json else sys.stdout):
-            outcome = step(Job(recipe, Terminal(to_stderr=given.json), given.dry_run, hardware, again))
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            outcome = run(Terminal(to_stderr=as_json))
     except UserError as error:
         print(f"error: {safe(str(error), 1000)}", file=sys.stderr)
         return 2
@@ -84,7 +107,7 @@ def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[
     except KeyboardInterrupt:
         print(f"\nStopped. What was answered is kept; to continue: {again}", file=sys.stderr)
         return 130
-    if given.json:
+    if as_json:
         print(json.dumps(outcome.report), flush=True)
     return 1 if outcome.failed else 0
 

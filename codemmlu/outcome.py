@@ -1,117 +1,191 @@
-"""The outcome: stored answers to votes, verdicts, submission.csv, report.json and the table."""
+"""The outcome: stored answers to votes, what the vote learns, verdicts, submission.csv, report.json and the tables."""
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from codemmlu import reducing
 from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Seat
+from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
 from codemmlu.questions import Loaded
-from codemmlu.questions.swaps import SWAPPED, swapped
-from codemmlu.recipe import DirectVoter
-from codemmlu.report import summary
+from codemmlu.recipe import uses_examples
+from codemmlu.report import statistics, summary
+from codemmlu.report.details import details, prompts
+from codemmlu.report.page import page
+from codemmlu.report.sheet import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
-from codemmlu.report.terminal import cost_table, leakage_lines, order_lines, voters_table
-from codemmlu.rows import Answer, Question, Rejected, Verdict, Vote, to_table
-from codemmlu.run_dir import RunDir
+from codemmlu.report.terminal import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
+from codemmlu.rows import Answer, Rejected, Vote, letters, to_table
+from codemmlu.run_dir import RunDir, without_keys
 from codemmlu.scoring import Prior
-from codemmlu.voting.rules import decide
-from codemmlu.voting.views import Seen, calibration_answers, see, stored_answers, stored_threshold, view
+from codemmlu.voting import agreement, fitting
+from codemmlu.voting.ballots import FAILED, ballots
+from codemmlu.voting.fitted import Fitted
+from codemmlu.voting.tally import MOST_FAILURES, added, cost_sums
+from codemmlu.voting.views import calibration_answers, see_stored, stored_threshold, submitted_on_fit
+
+# Questions that agreement is estimated from: with many voters its time and memory grow with them.
+_AGREEMENT = 100_000
+# What the vote has learnt, for people and for the next run.
+FITTED = "fitted/vote.json"
 
 
-def conclude(job: Job, run: RunDir, seats: dict[str, Seat], loaded: Loaded) -> Outcome:
-    """Votes on what is stored and writes what people came for."""
-    questions = sorted(stored_questions(run), key=lambda question: question.position)
-    seen = see(run, seats, seats, questions)
-    votes = {name: seen[name].votes for name in seats}
-    answers = [(name, answer) for name in seats for answer in seen[name].answers.values()]
-    voters = {name: _voter(run, seat, seen[name], questions) for name, seat in seats.items()}
-    looked_up = [answer for _, answer in answers if answer.verbatim is not None]
-    besides = [
-        (name, answer)
-        for name, seat in seats.items()
+@dataclass(frozen=True)
+class _Learnt:
+    """What was asked besides the questions, and what came of it. besides: by voter, for its calibration."""
+
+    fitted: Fitted
+    asked_for_fit: list[Answer]
+    besides: dict[str, list[Answer]]
+
+
+def conclude(job: Job, run: RunDir, panel: Panel, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
+    """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
+    reduced = reducing.votes(run, panel, loaded.questions, job.recipe.vote.part)
+    learnt = _learn(job, run, panel, reduced)
+    rule = job.recipe.vote.rule
+    scores = sheet(reduced.columns, reducing.verdicts(run, rule, learnt.fitted), rule)
+    report, failed = _report(job, run, panel, loaded, reduced, learnt, scores)
+    report["models"] = dict(models)
+    run.write("report.json", json.dumps(report, indent=1).encode())
+    run.write("report.html", _page(run, panel, report).encode())
+    _show(job, run, report, failed, _missing(scores, reduced))
+    return Outcome(report, failed)
+
+
+def _learn(job: Job, run: RunDir, panel: Panel, reduced: reducing.Reduced) -> _Learnt:
+    """Weights, temperatures and thresholds: from the fit split where there is one, else from agreement alone."""
+    settings = job.recipe.vote
+    names = sorted([*panel.seats, *panel.submissions])
+    said = np.column_stack([reduced.columns[f"letter/{name}"].to_numpy() for name in names]).astype(np.int64)
+    sizes = reduced.columns["choices"].to_numpy().astype(np.int64)
+    some = slice(None, None, max(1, len(said) // _AGREEMENT))
+    agreed = agreement.skills(names, said[some], sizes[some])
+    order = (*(settings.order or ()), *(n for n in job.recipe.voters if n not in (settings.order or ())))
+    besides = {
+        name: calibration_answers(run, seat.pool, seat.calibration)
+        for name, seat in panel.seats.items()
         if seat.calibration
-        for answer in calibration_answers(run, seat.pool, seat.calibration)
-        if answer.key not in seen[name].answers
-    ]
-    failed = {(voter, a.key): a for voter, a in (*answers, *besides) if a.status == "failed"}
-    failures = [(a.task_id, voter, a.error or "") for (voter, _), a in failed.items()]
-    verdicts, all_failed = _verdicts(job, questions, votes)
-    lines, blanks = _submission(job, run, verdicts)
-    report = {
+    }
+    if not panel.weighed:
+        fitted = Fitted(agreed=agreed, order=order)
+        if settings.margin is not None:
+            fitted = fitted.model_copy(update={"margin": settings.margin})
+        asked: list[Answer] = []
+    else:
+        seen = see_stored(run, panel.seats, panel.seats, panel.weighed)
+        votes: list[Vote] = [vote for one in seen.values() for vote in one.votes]
+        names_asked = frozenset(q.task_id for q in stored_questions(run)) if panel.submissions else frozenset()
+        for name, its in panel.submissions.items():
+            votes += submitted_on_fit(name, panel.weighed, its, names_asked)
+        looks = frozenset(name for name, voter in job.recipe.voters.items() if uses_examples(voter))
+        fitted = fitting.fit(*_solved(panel, votes), looks, order, agreed, settings.margin)
+        unasked = sum(vote.status == "failed" for vote in votes) - sum(
+            answer.status == "failed" for one in seen.values() for answer in one.answers.values()
+        )
+        if unasked > 0:
+            job.terminal.say(
+                f"vote.fit: {unasked:,} answers to {len(panel.weighed):,} examples are missing, as jobs/run.py has not "
+                "asked them; what is fitted knows nothing of these"
+            )
+        asked = list({answer.key: answer for one in seen.values() for answer in one.answers.values()}.values())
+    run.write(FITTED, fitted.model_dump_json(indent=1).encode())
+    return _Learnt(fitted, asked, besides)
+
+
+def _solved(panel: Panel, votes: list[Vote]) -> tuple[Any, list[int]]:
+    """The fit split's ballots, and its right choices in their order."""
+    some = ballots(_numbered(panel, votes))
+    names = letters(26)
+    right = {question.task_id: names.index(question.answer or "") for question in panel.weighed}
+    return some, [right[task_id] for task_id in some.task_ids]
+
+
+def _numbered(panel: Panel, votes: list[Vote]) -> pa.Table:
+    """Votes on the fit split, whose positions are those of its rows: they come from another file."""
+    table = to_table(votes, Vote)
+    place = {question.task_id: number for number, question in enumerate(panel.weighed)}
+    numbers = pa.array([place[str(name)] for name in table["task_id"].to_pylist()], pa.int64())
+    return table.set_column(table.schema.get_field_index("position"), "position", numbers)
+
+
+def _report(
+    job: Job,
+    run: RunDir,
+    panel: Panel,
+    loaded: Loaded,
+    reduced: reducing.Reduced,
+    learnt: _Learnt,
+    scores: Sheet,
+) -> tuple[dict[str, Any], int]:
+    """report.json, and how many answers failed."""
+    rule, sums = job.recipe.vote.rule, reduced.sums
+    pairs, ranks = summary.comparisons(scores, rule)
+    voters = {}
+    for name in job.recipe.voters:
+        costs = [sums["voters"].get(name) or cost_sums(()), cost_sums(learnt.besides.get(name, ()))]
+        # What its calibration was estimated from is part of its cost, as if it stood alone.
+        voters[name] = (
+            summary.voter(scores, name, added(costs)) | {"rank": ranks[name]} | _seat(run, panel, name, reduced)
+        )
+    also = [(name, answer) for name, its in learnt.besides.items() for answer in its]
+    also += [("vote.fit", answer) for answer in learnt.asked_for_fit]
+    broken = {
+        answer.key: {"task_id": answer.task_id, "voter": name, "error": answer.error or ""}
+        for name, answer in also
+        if answer.status == "failed"
+    }
+    lines, blanks = _submission(job, run)
+    return {
         "questions": loaded.questions,
         "labelled": loaded.labelled,
         "rejected": loaded.rejected,
         "notes": loaded.notes(),
-        "chance": summary.chance(questions),
-        "letters_right": summary.letter_counts(question.answer for question in questions),
+        "chance": summary.chance(scores),
+        "letters_right": letter_counts(scores.right),
         "voters": voters,
-        "asks": _asks(seats, seen),
-        "vote": summary.vote_summary(job.recipe.vote.rule, questions, verdicts, all_failed),
-        "comparisons": [],
-        "order_sensitivity": _swaps(job, run, seats, seen, questions),
-        "leakage": summary.leakage(questions, votes, looked_up),
+        "asks": {ask: summary.cost(told) for ask, told in sums["asks"].items()},
+        "vote": summary.vote(scores, rule) | {"rank": ranks.get(summary.VOTE)},
+        "rules": summary.rules(scores, learnt.fitted),
+        "fitted": {
+            "questions": learnt.fitted.fitted_on,
+            "margin": learnt.fitted.margin,
+            "voters": summary.weights(learnt.fitted, list(job.recipe.voters)),
+            **summary.cost(cost_sums(learnt.asked_for_fit)),
+        },
+        "comparisons": pairs,
+        "agreement": statistics.agreement(scores),
+        "slices": statistics.slices(scores),
+        "hindsight": statistics.hindsight(scores),
+        "order_sensitivity": summary.order_sensitivity(sums["swaps"]),
+        "leakage": summary.leakage(scores),
         "submission": {"rows": lines, "blank": blanks},
-        "failures": [{"task_id": t, "voter": v, "error": e} for t, v, e in failures[:1000]],
+        "failures": [*sums["failures"], *broken.values()][:MOST_FAILURES],
         "out": run.shown,
-    }
-    run.write_table("voters.parquet", to_table((vote for one in votes.values() for vote in one), Vote))
-    run.write_table("verdicts.parquet", to_table(verdicts, Verdict))
-    run.write("report.json", json.dumps(report, indent=1).encode())
-    _show(job, run, report, len(failures))
-    return Outcome(report, len(failures))
+    }, sums["failed"] + len(broken)
 
 
-def _voter(run: RunDir, seat: Seat, seen: Seen, questions: list[Question]) -> dict[str, Any]:
-    """One voter's numbers. What its calibration was estimated from is part of its cost, as if it stood alone."""
-    extra = [] if seat.calibration is None else calibration_answers(run, seat.pool, seat.calibration)
-    costs = {answer.key: answer for answer in (*seen.answers.values(), *extra)}
-    numbers = summary.voter_summary(questions, seen.votes, list(seen.answers.values()), list(costs.values()))
-    exits = summary.early_exit(seen.answers.values(), seat.ask.setting("readings")) if seat.exits_early else None
+def _seat(run: RunDir, panel: Panel, name: str, reduced: reducing.Reduced) -> dict[str, Any]:
+    """What stands behind a voter: its ask and model, and what was estimated for it."""
+    seat = panel.seats.get(name)
+    if seat is None:
+        return {"ask": None, "model": None, "prior": None, "threshold": None, "early_exit": None}
     threshold = None
     if seat.calibration and seat.fits_threshold:
         threshold = stored_threshold(run, seat.pool, seat.calibration)
-    return numbers | {
-        "reading_alone": _reading_alone(seat, seen, questions),
+    return {
         "ask": seat.ask.name,
-        "prior": _shares(seen.prior),
+        "model": seat.pool,
+        "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
-        "early_exit": exits,
+        "early_exit": reduced.sums["early_exit"].get(name),
     }
-
-
-def _reading_alone(seat: Seat, seen: Seen, questions: list[Question]) -> float | None:
-    """What the one reading beside `sample`'s replies is worth by itself; None for other methods, and without labels."""
-    if seat.ask.method != "sample":
-        return None
-    as_read = DirectVoter(model=seat.pool)
-    answers = {key: replace(a, status="answered") if a.readings else a for key, a in seen.answers.items()}
-    return summary.accuracy(questions, view(seat.name, as_read, seat.ask, questions, answers))
-
-
-def _asks(seats: dict[str, Seat], seen: Mapping[str, Seen]) -> dict[str, Any]:
-    """What each ask cost, however many voters look at it."""
-    answers: dict[str, dict[str, Answer]] = {}
-    for name, one in seen.items():
-        answers.setdefault(seats[name].ask.name, {}).update(one.answers)
-    return {ask: summary.cost(list(its.values())) for ask, its in answers.items()}
-
-
-def _swaps(job: Job, run: RunDir, seats: dict[str, Seat], seen: Mapping[str, Seen], questions: list[Question]) -> Any:
-    """Order sensitivity of the voters it is measured for; None where it is not."""
-    measured = {}
-    for name in job.recipe.report.order_sensitivity:
-        seat, prior = seats[name], seen[name].prior
-        by_letter = {}
-        for to in SWAPPED:
-            moved = [one for question in questions if (one := swapped(question, to))]
-            answers = stored_answers(run, seat.pool, {seat.ask.key(question) for question in moved})
-            by_letter[to] = (moved, view(name, seat.settings, seat.ask, moved, answers, prior))
-        measured[name] = summary.order_sensitivity(by_letter)
-    return measured or None
 
 
 def _shares(prior: Prior | None) -> dict[str, list[float]] | None:
@@ -119,31 +193,38 @@ def _shares(prior: Prior | None) -> dict[str, list[float]] | None:
     return None if prior is None else {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}
 
 
-def _verdicts(job: Job, questions: list[Question], votes: dict[str, list[Vote]]) -> tuple[list[Verdict], set[str]]:
-    verdicts, all_failed = [], set()
-    for question, *row in zip(questions, *votes.values(), strict=True):
-        verdicts.append(decide(job.recipe.vote.rule, question, row))
-        if all(vote.status == "failed" for vote in row):
-            all_failed.add(question.task_id)
-    return verdicts, all_failed
+def _page(run: RunDir, panel: Panel, report: dict[str, Any]) -> str:
+    votes = reducing.stored(run, reducing.VOTES)
+    listed = details(run, panel, list(report["voters"]), reducing.in_order(run), votes)
+    first = next(stored_questions(run))
+    return page(report, listed, prompts(panel, first), without_keys(run.read("recipe.yaml").decode()))
 
 
-def _submission(job: Job, run: RunDir, verdicts: list[Verdict]) -> tuple[int, int]:
-    rejected = [Rejected(**row) for row in run.read_table("rejected.parquet").to_pylist()]
-    text, blanks = submission(verdicts, rejected, job.recipe.submission.blank)
+def _missing(scores: Sheet, reduced: reducing.Reduced) -> int:
+    """Answers that nobody has given yet: they count as failed, and a vote without asking says so."""
+    failed = sum(int((column.status == FAILED).sum()) for column in scores.voters.values())
+    return max(0, failed - int(reduced.sums["failed"]))
+
+
+def _submission(job: Job, run: RunDir) -> tuple[int, int]:
+    rows = [Rejected(**row) for row in run.read_table("rejected.parquet").to_pylist()]
+    rejected = sorted(rows, key=lambda row: row.position)
+    text, lines, blanks = submission(reducing.in_order(run), rejected, job.recipe.submission.blank)
     run.write("submission.csv", text.encode())
-    named = sum(row.task_id is not None for row in rejected)
-    return len(verdicts) + named, blanks
+    return lines, blanks
 
 
-def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int) -> None:
-    say = job.terminal.say
-    say("")
-    job.terminal.show(voters_table(report))
-    say("")
+def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int, missing: int) -> None:
+    say, show = job.terminal.say, job.terminal.show
+    again = job.again.replace("jobs/vote.py", "jobs/run.py")  # which asks what is missing
+    tables = [voters_table(report)]
     if len(report["voters"]) > 1:
-        job.terminal.show(cost_table(report))
-        say("")
+        tables += [cost_table(report), weights_table(report), rules_table(report)]
+    for table in tables:
+        if table.row_count:
+            say("")
+            show(table)
+    say("")
     for line in (*order_lines(report), *leakage_lines(report)):
         say(line)
     if failed:
@@ -152,15 +233,19 @@ def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int) -> None:
             say(f"  {failure['task_id']} ({failure['voter']}): {failure['error']}")
         if failed > 10:
             say(f"  and {failed - 10:,} more, in report.json under failures")
+    if missing:
+        say(f"{missing:,} answers are missing and count as failed: these questions were never asked. To ask: {again}")
+    say(summary.headline(report))
     blanks = report["submission"]["blank"]
     without = f", {blanks:,} of them without an answer" if blanks else ""
-    say(f"{run.shown}/submission.csv has {report['submission']['rows']:,} rows{without}; report.json is beside it.")
+    rows = report["submission"]["rows"]
+    say(f"{run.shown}/submission.csv has {rows:,} rows{without}; report.html and report.json are beside it.")
     if failed:
-        say(f"To ask the failed ones again: {job.again}")
+        say(f"To ask the failed ones again: {again}")
     elif job.recipe.questions.source == "sample":
         say("Your own questions: python jobs/run.py recipes/demo.yaml questions.source=FILE.csv out=runs/mine")
     elif job.recipe.models:
         model = next(iter(job.recipe.models))
-        say(f"Another model on the same questions: {job.again} models.{model}.source=MODEL out=DIRECTORY")
+        say(f"Another model on the same questions: {again} models.{model}.source=MODEL out=DIRECTORY")
     else:
         say("A language model with these examples in its prompt: python jobs/run.py recipes/examples.yaml")

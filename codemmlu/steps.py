@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codemmlu import questions as question_room
-from codemmlu.answering.schedule import passes
+from codemmlu.answering.pending import stored_questions
+from codemmlu.answering.schedule import Panel, passes
 from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
@@ -21,9 +22,10 @@ from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
 from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
-from codemmlu.recipe import Recipe, RetrieveVoter, uses_examples
+from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, uses_examples
+from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
-from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
+from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
 from codemmlu.seats import find_seats
 from codemmlu.shelf import Shelf, find_shelf, held_out_of
 
@@ -57,11 +59,31 @@ def index(job: Job) -> Outcome:
 
 def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     """Asks every voter's questions of its model, then votes and reports. What is there already is not asked again."""
+    return _planned(job) if job.dry_run else _answered(job, open_engine)
+
+
+def vote(job: Job) -> Outcome:
+    """Votes on what has been answered, and reports. Asks nobody."""
     if job.dry_run:
+        job.terminal.say("vote asks nobody: it needs no engine, and reads what the run directory holds")
         return _planned(job)
+    return _answered(job, None)
+
+
+def compare(terminal: Terminal, places: list[str]) -> Outcome:
+    """Compares runs on the same questions."""
+    from codemmlu import comparing
+
+    return comparing.compare(terminal, places)
+
+
+def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
+    """The whole run after its index. open_engine: None to ask nobody."""
     recipe = job.recipe
     with _run(job) as run:
         run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
+        for name in ("report.json", "report.html"):  # they tell of an earlier issue
+            run.clear(name)
         loaded = store_questions(recipe, run, job)
         needed = any(uses_examples(voter) for voter in recipe.voters.values())
         models = find_models(recipe)
@@ -71,11 +93,13 @@ def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
         fit = question_room.fit_examples(recipe, held_out_of(recipe) or frozenset())
         seats = find_seats(recipe, models, shelf.view if shelf else None, run, fit)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
+        panel = Panel(seats, find_submissions(job, run), fit, most_choices, recipe.report.order_sensitivity)
         run.write("recipe.yaml", recipe.as_yaml().encode())
-        tools = Toolbox(open_engine, models, cache(partial(_share, shelf)) if shelf else None)
-        for one in passes(list(seats.values()), recipe.report.order_sensitivity):
-            ask(job, run, one, seats, most_choices, tools)
-        return conclude(job, run, seats, loaded)
+        if open_engine is not None:
+            tools = Toolbox(open_engine, models, cache(partial(_share, shelf)) if shelf else None)
+            for one in passes(list(seats.values()), panel.swapped, panel.weighed):
+                ask(job, run, one, panel, tools)
+        return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})
 
 
 def _planned(job: Job) -> Outcome:
@@ -132,10 +156,31 @@ def find_models(recipe: Recipe) -> dict[str, sources.Model]:
     """The models that are asked, each proved to be there. Raises UserError."""
     models = {}
     for name, settings in recipe.models.items():
-        if any(voter.pool == name for voter in recipe.voters.values()):
+        if any(voter.pool == name for voter in recipe.asked.values()):
             check_engine_arguments(name, settings)
             models[name] = sources.inspect(settings.source, settings.revision, sources.cache_folder())
     return models
+
+
+def find_submissions(job: Job, run: RunDir) -> dict[str, dict[str, str | None]]:
+    """Other systems' answers by task_id, of every voter that is one; says what was odd about them. Raises UserError."""
+    found = {}
+    for name, voter in job.recipe.voters.items():
+        if isinstance(voter, SubmissionVoter):
+            told = question_room.read_submission(voter.source, f"voters.{name}.source")
+            meant = sum(question.task_id in told.letters for question in stored_questions(run))
+            shown = without_keys(voter.source)
+            job.terminal.say(
+                f"{name}: {len(told.letters):,} answers from {shown}, {meant:,} of them to these questions"
+            )
+            for note, count in told.notes.most_common():
+                job.terminal.say(f"  {count:,} x {note}")
+            found[name] = told.letters
+    return found
+
+
+def _told(model: sources.Model) -> dict[str, Any]:
+    return {"source": model.source, "parameters": sources.parameters(model)}
 
 
 @contextmanager

@@ -27,8 +27,11 @@ ROOMS = (
     "voting",
     "report",
     "command",
-    "outcome",
     "cluster",
+    "reducing",
+    "spreading",
+    "outcome",
+    "comparing",
     "indexing",
     "pipeline",
     "shelf",
@@ -39,18 +42,22 @@ ROOMS = (
 )
 
 # plan says what the steps would do and so stands below them; `answer` hands a dry run to it when it meets one.
-ALLOWED = {("codemmlu.steps", "codemmlu.plan")}
+# The reduce spreads over the cluster where one process does not hold the questions, and only then loads Ray.
+ALLOWED = {("codemmlu.steps", "codemmlu.plan"), ("codemmlu.reducing", "codemmlu.spreading")}
 
 # The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
 OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.cpu_worker"},
-    "ray": {"codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline"},
+    "ray": {"codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline", "codemmlu.spreading"},
     "torch": {"codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"},
     "transformers": {"codemmlu.engine.gguf"},
     "faiss": {"codemmlu.retrieval.vectors"},
     "sentence_transformers": {"codemmlu.retrieval.encoder"},
     "datasets": {"codemmlu.questions.hub"},
     "huggingface_hub": {"codemmlu.questions.hub", "codemmlu.engine.sources"},
+    "matplotlib": {"codemmlu.report.figures"},
+    "jinja2": {"codemmlu.report.page"},
+    "statsmodels": {"codemmlu.report.statistics"},
     "rich": {"codemmlu.report.terminal"},
 }
 HEAVY = (
@@ -64,13 +71,16 @@ HEAVY = (
     "huggingface_hub",
     "scipy",
     "pandas",
+    "matplotlib",
+    "jinja2",
+    "statsmodels",
 )
 PURE: tuple[str, ...] = (
     *("rows", "recipe", "questions", "prompts", "scoring", "engine.placement", "engine.sources"),
     *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
-    *("answering.pending", "voting.rules", "voting.views"),
-    *("report.summary", "report.submission", "report.terminal"),
-    *("command", "outcome", "shelf", "steps", "plan"),
+    *("answering.pending", "voting.rules", "voting.views", "voting.fitting"),
+    *("report.summary", "report.submission", "report.terminal", "report.page", "report.figures"),
+    *("command", "outcome", "comparing", "shelf", "steps", "plan"),
 )
 
 MODULES = {

@@ -65,6 +65,23 @@ def inspect(source: str, revision: str | None, cache: str) -> Model:
     )
 
 
+def parameters(model: Model) -> float | None:
+    """How many parameters a model has, about: as its name says (0.5B, 135M), or by the size of its plain weights.
+
+    None where neither tells: the Hub could not be asked, or the weights are quantised.
+    """
+    name = "135M" if model.source == EMBEDDED else Path(model.source).name
+    said = re.search(r"(?<![0-9A-Za-z.])(\d+(?:\.\d+)?)([BM])(?![0-9A-Za-z])", name, re.IGNORECASE)
+    if said:
+        return float(said[1]) * (1e9 if said[2].upper() == "B" else 1e6)
+    width = {"bfloat16": 2, "float16": 2, "float32": 4}.get(
+        str(model.config.get("dtype") or model.config.get("torch_dtype"))
+    )
+    if model.weight_bytes is None or width is None or model.config.get("quantization_config"):
+        return None
+    return model.weight_bytes / width
+
+
 def is_on_hub(source: str) -> bool:
     """Whether a source is a Hub id and not a path: OWNER/NAME where no such path is."""
     local = source == EMBEDDED or source.endswith(".gguf") or Path(source).expanduser().exists()

@@ -1,204 +1,188 @@
-"""The numbers of a run: report.json, from questions, votes and verdicts."""
+"""The numbers of a run: report.json, told of the score sheet and of what the answers cost."""
 
-import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from codemmlu.report import statistics
+from codemmlu.report.sheet import Bits, Column, Sheet, letter_counts
+from codemmlu.report.statistics import LEVEL, wilson
 from codemmlu.retrieval.texts import TWINS
-from codemmlu.rows import Answer, Question, Verdict, Vote
-from codemmlu.scoring import Readings, orders
+from codemmlu.voting.ballots import STATUSES
+from codemmlu.voting.fitted import Fitted
+
+VOTE = "vote"
 
 
-def wilson(right: int, asked: int) -> list[float] | None:
-    """The 95 % interval of a proportion (Wilson 1927). None of nothing."""
-    if not asked:
-        return None
-    from scipy import stats  # slow to import, and only the end of a run needs it
-
-    interval = stats.binomtest(right, asked).proportion_ci(confidence_level=0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
-
-
-def chance(questions: Iterable[Question]) -> float | None:
+def chance(sheet: Sheet, among: Bits | None = None) -> float | None:
     """The accuracy of guessing on the labelled questions: the mean of 1 / number of choices."""
-    odds = [1 / len(question.choices) for question in questions if question.answer]
-    return sum(odds) / len(odds) if odds else None
+    odds = 1 / sheet.choices[sheet.labelled if among is None else sheet.labelled & among].astype(float)
+    return float(odds.mean()) if odds.size else None
 
 
-def busy_seconds(answers: Iterable[Answer]) -> float:
-    """How long at least one ask was under way: start-up and the time between two issues of a run do not count."""
-    total, end = 0.0, float("-inf")
-    for start, stop in sorted((answer.started, answer.started + answer.seconds) for answer in answers):
-        total += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return total
+def cost(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What answers cost, of their sums (see tally).
+
+    computed: tokens that went through the model, and were not in its cache; seconds: for how long at least one ask was
+    under way, so that start-up and the time between two issues of a run do not count
+    """
+    return {
+        "prompt_tokens": told["prompt_tokens"],
+        "cached_tokens": told["cached_tokens"],
+        "generated_tokens": told["generated_tokens"],
+        "computed_tokens": told["prompt_tokens"] - told["cached_tokens"] + told["generated_tokens"],
+        "readings": told["readings"],
+        "turns": told["turns"],
+        "seconds": sum(end - start for start, end in told["under_way"]),
+    }
 
 
-# Votes that say nothing about a voter: it broke, or was not asked.
-_NOT_ASKED = ("failed", "skipped")
-
-
-def voter_summary(
-    questions: Sequence[Question],
-    votes: Sequence[Vote],
-    answers: Sequence[Answer],
-    costs: Sequence[Answer] | None = None,
-) -> dict[str, Any]:
+def voter(sheet: Sheet, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """One voter's numbers: accuracies (null without labels), counts, cost as if it stood alone, letters said.
 
-    answers: the voter's own; costs: all that had to be asked for it, None: the same
+    told: the sums of what had to be asked for it
     """
-    costs = answers if costs is None else costs
-    status = Counter(vote.status for vote in votes)
-    asked = _asked(questions, votes)
-    right = sum(v.letter == q.answer for q, v in asked)
-    answered = sum(v.status == "answered" for _, v in asked)
-    masses = [reading.mass for answer in answers for reading in answer.readings]
-    told = cost(costs)
-    guessed = chance([question for question, _ in asked])
-    above = right / len(asked) - guessed if asked and guessed is not None else None
+    column, paid = sheet.voters[name], cost(told)
+    right, asked = statistics.accuracy(sheet, column)
+    guessed = chance(sheet, column.asked)
+    above = right / asked - guessed if asked and guessed is not None else None
+    computed = paid["computed_tokens"]
+    alone = sheet.alone.get(name)
     return {
-        "accuracy": right / len(asked) if asked else None,
-        "accuracy_answered": right / answered if answered else None,
-        "interval": wilson(right, len(asked)),
-        "answered": status["answered"],
-        "abstained": status["abstained"],
-        "failed": status["failed"],
-        "skipped": status["skipped"],
-        **told,
-        "above_chance_per_million_computed": (
-            above * 1e6 / told["computed_tokens"] if above is not None and told["computed_tokens"] else None
-        ),
-        "letters_said": letter_counts(vote.letter for vote in votes),
-        "coverage": coverage_curve(questions, votes),
-        "letter_mass": sum(masses) / len(masses) if masses else None,
+        **_accuracy(sheet, column),
+        **{status: int((column.status == place).sum()) for place, status in enumerate(STATUSES)},
+        **paid,
+        "above_chance_per_million_computed": above * 1e6 / computed if above is not None and computed else None,
+        "letters_said": letter_counts(column.letters),
+        "coverage": statistics.coverage(sheet, column),
+        "calibration": {
+            "as_said": statistics.calibration(sheet, column, column.sure),
+            "fitted": statistics.calibration(sheet, column, column.calibrated),
+        },
+        "letter_mass": told["mass"] / told["readings"] if told["readings"] else None,
+        "reading_alone": _share((alone == sheet.right)[sheet.labelled & (alone >= 0)]) if alone is not None else None,
     }
 
 
-def accuracy(questions: Sequence[Question], votes: Sequence[Vote]) -> float | None:
-    """Right answers among the labelled questions that were asked; None of nothing."""
-    asked = _asked(questions, votes)
-    return sum(vote.letter == question.answer for question, vote in asked) / len(asked) if asked else None
-
-
-def cost(answers: Sequence[Answer]) -> dict[str, Any]:
-    """What answers cost. computed: tokens that went through the model, and were not in its cache."""
-    prompt, cached, generated = (
-        sum(getattr(answer, name) for answer in answers)
-        for name in ("prompt_tokens", "cached_tokens", "generated_tokens")
-    )
-    return {
-        "prompt_tokens": prompt,
-        "cached_tokens": cached,
-        "generated_tokens": generated,
-        "computed_tokens": prompt - cached + generated,
-        "readings": sum(len(answer.readings) for answer in answers),
-        "turns": sum(len(answer.turns) for answer in answers),
-        "seconds": busy_seconds(answers),
-    }
-
-
-def early_exit(answers: Iterable[Answer], readings: Readings) -> dict[str, int]:
-    """How many readings an early exit took of how many there could be, and how many questions it left early."""
-    pairs = [
-        (len(answer.readings), len(orders(len(answer.readings[0].order), readings, "")))
-        for answer in answers
-        if answer.status == "answered"
-    ]
-    return {
-        "readings": sum(taken for taken, _ in pairs),
-        "of": sum(most for _, most in pairs),
-        "exited": sum(taken < most for taken, most in pairs),
-    }
-
-
-def vote_summary(
-    rule: str, questions: Sequence[Question], verdicts: Sequence[Verdict], all_failed: set[str]
-) -> dict[str, Any]:
+def vote(sheet: Sheet, rule: str) -> dict[str, Any]:
     """The verdicts' numbers, with the voters' denominators: a question that every voter failed on is excluded."""
-    asked = [(q, v) for q, v in zip(questions, verdicts, strict=True) if q.answer and q.task_id not in all_failed]
-    right = sum(v.letter == q.answer for q, v in asked)
+    column = sheet.rules[rule]
     return {
         "rule": rule,
-        "accuracy": right / len(asked) if asked else None,
-        "interval": wilson(right, len(asked)),
-        "answered": sum(v.letter is not None for v in verdicts),
-        "letters_said": letter_counts(v.letter for v in verdicts),
+        **_accuracy(sheet, column),
+        "answered": int((column.letters >= 0).sum()),
+        "letters_said": letter_counts(column.letters),
+        "coverage": statistics.coverage(sheet, column),
+        "calibration": statistics.calibration(sheet, column, column.sure),
     }
 
 
-def coverage_curve(questions: Sequence[Question], votes: Sequence[Vote]) -> list[dict[str, Any]]:
-    """Accuracy on the share of labelled questions that a voter is surest of, in tenths.
+def rules(sheet: Sheet, fitted: Fitted) -> dict[str, Any]:
+    """What every rule would have said. cross_validated: on the fit split, by weights that had not seen a row."""
+    return {
+        name: {**_accuracy(sheet, column), "cross_validated": fitted.cross_validated.get(name)}
+        for name, column in sheet.rules.items()
+    }
 
-    Surest: by the probability of its answer; of equally sure ones the first in the file comes first.
-    """
-    asked = _asked(questions, votes)
-    said = sorted(
-        ((-round(max(v.probabilities), 6), q.position, v.letter == q.answer) for q, v in asked if v.probabilities)
+
+def weights(fitted: Fitted, names: Sequence[str]) -> dict[str, Any]:
+    """What the vote knows of each voter; see VoterFit."""
+    return {name: fitted.of(name).model_dump() | {"agreed": fitted.agreed.get(name)} for name in names}
+
+
+def comparisons(sheet: Sheet, rule: str) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
+    """Every pair of voters, the vote among them where there are several; and everyone's rank."""
+    columns = dict(sheet.voters)
+    if len(columns) > 1:
+        columns[VOTE] = sheet.rules[rule]
+    pairs = statistics.compare(sheet, columns)
+    return pairs, statistics.ranks(sheet, columns, pairs)
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """What came out, in a sentence or two."""
+    told, several = report["vote"], len(report["voters"]) > 1
+    who = f"The vote ({told['rule']})" if several else next(iter(report["voters"]))
+    if told["accuracy"] is None:
+        if report["labelled"]:
+            return f"All answers to the {report['labelled']:,} labelled questions failed, so no accuracy can be told."
+        unanswered = report["questions"] - told["answered"]
+        rest = f"{unanswered:,} of {report['questions']:,} questions have no answer" if unanswered else "none is blank"
+        return f"{told['answered']:,} questions answered, {rest}. Nothing is labelled, so no accuracy can be told."
+    low, high = told["interval"]
+    said = (
+        f"{who} answers {told['accuracy']:.1%} right (95 % interval {low:.1%} to {high:.1%}; guessing "
+        f"{report['chance']:.1%}) of {told['asked']:,} labelled questions."
     )
-    curve = []
-    for tenth in range(1, 11):
-        count = round(len(asked) * tenth / 10)
-        if 0 < count <= len(said):
-            right = sum(is_right for *_, is_right in said[:count])
-            curve.append({"coverage": count / len(asked), "accuracy": right / count, "surer_than": -said[count - 1][0]})
-    return curve
+    return f"{said} {_against_best(report)}" if several else said
 
 
-def leakage(
-    questions: Sequence[Question], votes: Mapping[str, Sequence[Vote]], answers: Iterable[Answer]
-) -> dict[str, Any] | None:
+def _against_best(report: Mapping[str, Any]) -> str:
+    """How the vote compares with the voter that did best."""
+    asked = report["vote"]["asked"]
+    known = {name: its["accuracy"] for name, its in report["voters"].items() if asked and its["asked"] == asked}
+    if not known:
+        return ""
+    best = max(known, key=lambda name: known[name])
+    pair = next(one for one in report["comparisons"] if (one["first"], one["second"]) == (best, VOTE))
+    sure = f"p = {pair['p_holm']:.2g}, corrected for {len(report['comparisons'])} pairs"
+    if pair["p_holm"] >= LEVEL:
+        return f"It cannot be told apart from its best voter, {best} ({known[best]:.1%}; {sure})."
+    better = "better" if pair["difference"] > 0 else "worse"
+    return f"That is {better} than its best voter, {best} ({known[best]:.1%}; {sure})."
+
+
+def leakage(sheet: Sheet) -> dict[str, Any] | None:
     """How many questions stand among the examples, and every voter's accuracy with and without them.
 
     verbatim: an example has the same normalised text; near: or a cosine of at least 0.97. None: nobody looked.
     """
-    seen = {answer.task_id: answer for answer in answers if answer.verbatim is not None}
-    if not seen:
+    seen = sheet.verbatim >= 0
+    if not seen.any():
         return None
-    verbatim = {name for name, answer in seen.items() if answer.verbatim}
-    near = {name for name, answer in seen.items() if answer.nearest is not None and answer.nearest >= TWINS}
-    leaked = verbatim | near
+    verbatim = sheet.verbatim == 1
+    near = np.nan_to_num(sheet.nearest, nan=-1.0).astype(np.float32) >= np.float32(TWINS)  # as it is stored
+    leaked = verbatim | (seen & near)
     table = {}
-    for voter, its in votes.items():
-        asked = _asked(questions, its)
-        parts = {
-            "leaked": [v.letter == q.answer for q, v in asked if q.task_id in leaked],
-            "rest": [v.letter == q.answer for q, v in asked if q.task_id in seen and q.task_id not in leaked],
-        }
-        table[voter] = {
-            name: {"asked": len(part), "accuracy": sum(part) / len(part) if part else None}
-            for name, part in parts.items()
-        }
+    for name, column in sheet.voters.items():
+        parts = {"leaked": leaked, "rest": seen & ~leaked}
+        table[name] = {part: _told(*statistics.accuracy(sheet, column, among)) for part, among in parts.items()}
     return {
-        "looked_up": len(seen),
-        "verbatim": len(verbatim),
-        "near_verbatim": len(leaked),
+        "looked_up": int(seen.sum()),
+        "verbatim": int(verbatim.sum()),
+        "near_verbatim": int(leaked.sum()),
         "threshold": TWINS,
         "voters": table,
     }
 
 
-def order_sensitivity(by_letter: Mapping[str, tuple[Sequence[Question], Sequence[Vote]]]) -> dict[str, Any]:
-    """Accuracy with the right choice at each letter in turn, and how far apart these are.
-
-    by_letter: the swapped questions and one voter's votes on them; std: of the accuracies, over these letters alone
-    """
-    accuracies, asked = {}, 0
-    for letter, (questions, votes) in by_letter.items():
-        said = _asked(questions, votes)
-        asked = max(asked, len(said))
-        accuracies[letter] = sum(v.letter == q.answer for q, v in said) / len(said) if said else None
-    known = [value for value in accuracies.values() if value is not None]
-    return {"asked": asked, "accuracy": accuracies, "std": statistics.pstdev(known) if known else None}
+def order_sensitivity(sums: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, Any] | None:
+    """By voter, how its accuracy depends on where the right choice stands; None where it was not measured."""
+    return {
+        name: statistics.order_sensitivity(
+            {letter: right / asked if asked else None for letter, (right, asked) in by_letter.items()},
+            max((asked for _, asked in by_letter.values()), default=0),
+        )
+        for name, by_letter in sums.items()
+    } or None
 
 
-def _asked(questions: Sequence[Question], votes: Sequence[Vote]) -> list[tuple[Question, Vote]]:
-    """The labelled questions that a voter was asked, with its votes."""
-    both = zip(questions, votes, strict=True)
-    return [(question, vote) for question, vote in both if question.answer and vote.status not in _NOT_ASKED]
+def _accuracy(sheet: Sheet, column: Column) -> dict[str, Any]:
+    right, asked = statistics.accuracy(sheet, column)
+    answered = int((sheet.counted(column) & (column.letters >= 0)).sum())
+    return {
+        "accuracy": right / asked if asked else None,
+        "accuracy_answered": right / answered if answered else None,
+        "asked": asked,
+        "interval": wilson(right, asked),
+        "bootstrap": statistics.bootstrap(right, asked),
+    }
 
 
-def letter_counts(letters: Iterable[str | None]) -> dict[str, int]:
-    """How often each letter stands there, in the order of the alphabet."""
-    return dict(sorted(Counter(letter for letter in letters if letter).items()))
+def _told(right: int, asked: int) -> dict[str, Any]:
+    return {"asked": asked, "accuracy": right / asked if asked else None}
+
+
+def _share(hits: Bits) -> float | None:
+    return float(hits.mean()) if hits.size else None

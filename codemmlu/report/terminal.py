@@ -115,33 +115,89 @@ def _span(seconds: float) -> str:
 
 def voters_table(report: Mapping[str, Any]) -> Table:
     """One line per voter, and the vote's where there are several."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("voter")
-    for title in ("accuracy", "95 % interval", "answered", "abstained", "failed", "letters said", "tokens", "q/s"):
-        table.add_column(title, justify="right", no_wrap=True)
+    several = len(report["voters"]) > 1
+    ranked = several and report["labelled"]
+    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", "letters said", "tokens", "q/s")
+    table = _table(*(("rank",) if ranked else ()), *titles)
     for name, voter in report["voters"].items():
         told = voter["answered"] + voter["abstained"] + voter["failed"]
         rate = f"{told / voter['seconds']:.1f}" if voter["seconds"] else "-"
         counts = [f"{voter[status]:,}" for status in ("answered", "abstained", "failed")]
         tokens = f"{voter['prompt_tokens'] + voter['generated_tokens']:,}"
-        table.add_row(safe(name, 40), *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
-    if len(report["voters"]) > 1:
+        rank = [str(voter["rank"])] if ranked else []
+        table.add_row(safe(name, 40), *rank, *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
+    if several:
         vote = report["vote"]
+        rank = [str(vote["rank"])] if ranked else []
         answered = [f"{vote['answered']:,}", "", ""]
-        table.add_row(f"vote: {vote['rule']}", *_accuracy(vote), *answered, _letters(vote["letters_said"]), "", "")
+        said = _letters(vote["letters_said"])
+        table.add_row(f"vote: {vote['rule']}", *rank, *_accuracy(vote), *answered, said, "", "")
     if report["chance"] is not None:
-        guess = [f"{report['chance']:.3f}", "", "", "", ""]
+        guess = [*([""] if ranked else []), f"{report['chance']:.3f}", "", "", "", ""]
         table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
+    return table
+
+
+def weights_table(report: Mapping[str, Any]) -> Table:
+    """What the vote learnt of each voter; no line where nothing was fitted."""
+    table = _table("right on the fit split", "temperature", "weight in the pool", "skill", "skill by agreement")
+    for name, one in report["fitted"]["voters"].items() if report["fitted"]["questions"] else ():
+        share = f"{one['right'] / one['asked']:.3f} of {one['asked']:,}" if one["asked"] else "-"
+        agreed = "-" if one["agreed"] is None else f"{one['agreed']:.2f}"
+        table.add_row(
+            safe(name, 40), share, f"{one['temperature']:.2f}", f"{one['weight']:.2f}", f"{one['skill']:.2f}", agreed
+        )
+    return table
+
+
+def rules_table(report: Mapping[str, Any]) -> Table:
+    """What every rule would have said, with the one that was chosen marked; no line without labels."""
+    table = _table("accuracy", "95 % interval", "on the fit split, cross-validated", first="rule")
+    for name, rule in report["rules"].items() if report["labelled"] else ():
+        known = rule["cross_validated"]
+        chosen = " (chosen)" if name == report["vote"]["rule"] else ""
+        table.add_row(f"{name}{chosen}", *_accuracy(rule), "-" if known is None else f"{known:.3f}")
+    return table
+
+
+def comparison_table(told: Mapping[str, Any]) -> Table:
+    """Paired differences between runs, a line per voter and pair of runs."""
+    titles = ("from", "to", "questions", "first", "second", "difference", "95 % interval", "right to wrong")
+    table = _table(*titles, "wrong to right", "p, corrected", "same letter")
+    for pair in told["comparisons"]:
+        same = "-" if pair["same_letter"] is None else f"{pair['same_letter']:.3f}"
+        names = (safe(pair["voter"], 40), safe(pair["first"], 40), safe(pair["second"], 40))
+        if not pair["asked"]:
+            table.add_row(*names, "0", "-", "-", "-", "-", "-", "-", "-", same)
+            continue
+        low, high = pair["interval"]
+        table.add_row(
+            *names,
+            f"{pair['asked']:,}",
+            f"{pair['first_accuracy']:.3f}",
+            f"{pair['second_accuracy']:.3f}",
+            f"{pair['difference']:+.3f}",
+            f"{low:+.3f} to {high:+.3f}",
+            f"{pair['only_first']:,}",
+            f"{pair['only_second']:,}",
+            f"{pair['p_holm']:.3f}",
+            same,
+        )
+    return table
+
+
+def _table(*titles: str, first: str = "voter") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first)
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
     return table
 
 
 def cost_table(report: Mapping[str, Any]) -> Table:
     """What each voter costs as if it stood alone, and what it is worth: accuracy above guessing for each million tokens
     that were computed."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("voter")
-    for title in ("computed", "cached", "generated", "readings", "turns", "seconds", "worth per 1M computed"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = _table("computed", "cached", "generated", "readings", "turns", "seconds", "worth per 1M computed")
     for name, voter in report["voters"].items():
         counts = ("computed_tokens", "cached_tokens", "generated_tokens", "readings", "turns")
         worth = voter["above_chance_per_million_computed"]

@@ -24,31 +24,32 @@ def rejected(task_id: str | None, position: int) -> Rejected:
 
 
 def test_the_file_to_the_last_character() -> None:
-    verdicts = [verdict("B", "t2", 2), verdict("A", "t0", 0), verdict(None, "t3", 3)]
-    text, blanks = submission(verdicts, [rejected("t1", 1)], blank="")
+    verdicts = [verdict("A", "t0", 0), verdict("B", "t2", 2), verdict(None, "t3", 3)]
+    text, lines, blanks = submission(verdicts, [rejected("t1", 1)], blank="")
+    assert lines == 4
     assert text == "task_id,answer\nt0,A\nt1,\nt2,B\nt3,\n"
     assert blanks == 2
 
 
 def test_what_stands_where_there_is_no_answer_is_counted_all_the_same() -> None:
-    text, blanks = submission([verdict(None, "t0", 0), verdict("A", "t1", 1)], [rejected("t2", 2)], blank="E")
+    text, _, blanks = submission([verdict(None, "t0", 0), verdict("A", "t1", 1)], [rejected("t2", 2)], blank="E")
     assert text == "task_id,answer\nt0,E\nt1,A\nt2,E\n"
     assert blanks == 2
 
 
 def test_a_rejected_row_without_an_id_of_its_own_has_no_line() -> None:
     """One that had none, or one whose id stands at another line already: a grader refuses an id twice."""
-    text, blanks = submission([verdict("A", "t0", 0)], [rejected(None, 1)], blank="")
+    text, _, blanks = submission([verdict("A", "t0", 0)], [rejected(None, 1)], blank="")
     assert (read(text), blanks) == ([["t0", "A"]], 0)
 
 
 def test_nothing_is_a_header() -> None:
-    assert submission([], [], "") == ("task_id,answer\n", 0)
+    assert submission([], [], "") == ("task_id,answer\n", 0, 0)
 
 
 @pytest.mark.parametrize("odd", ["a,b", 'say "x"', "two\nlines", "cr\ronly", "crlf\r\n", " blank ", "é日", "'", "="])
 def test_odd_ids_come_back(odd: str) -> None:
-    text, _ = submission([verdict("A", odd, 0), verdict("B", "plain", 1)], [], "")
+    text, _, _ = submission([verdict("A", odd, 0), verdict("B", "plain", 1)], [], "")
     assert read(text) == [[odd, "A"], ["plain", "B"]]
     assert text.endswith("plain,B\n")
 
@@ -56,6 +57,6 @@ def test_odd_ids_come_back(odd: str) -> None:
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True), st.text("E,\r\n\"' "))
 def test_any_id_and_any_blank_come_back(ids: list[str], blank: str) -> None:
     verdicts = [verdict("A" if n % 2 else None, task_id, n) for n, task_id in enumerate(ids)]
-    text, blanks = submission(verdicts[::-1], [], blank)
+    text, _, blanks = submission(verdicts, [], blank)
     assert read(text) == [[task_id, "A" if n % 2 else blank] for n, task_id in enumerate(ids)]
     assert blanks == (len(ids) + 1) // 2

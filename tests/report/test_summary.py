@@ -1,237 +1,168 @@
-"""The numbers of report.json: what counts as asked, as right, and as time."""
+"""The numbers of report.json: what counts as asked, as right, as cost, as leaked."""
 
-from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
-from codemmlu.report.summary import (
-    busy_seconds,
-    chance,
-    coverage_curve,
-    leakage,
-    letter_counts,
-    vote_summary,
-    voter_summary,
-    wilson,
-)
-from codemmlu.rows import Question, Vote
-from tests.samples import answer, failed, question, reading, verdict, vote
+from codemmlu.report import summary
+from codemmlu.report.sheet import letter_counts
+from codemmlu.report.statistics import wilson
+from codemmlu.voting.fitted import Fitted, VoterFit
+from codemmlu.voting.tally import added, cost_sums
+from tests.report.sheets import Said, sheet
+from tests.samples import answer, failed, question, reading
+
+NOTHING = cost_sums(())
 
 
-def asked(*outcomes: tuple[str | None, str | None, str]) -> tuple[list[Question], list[Vote]]:
-    """Questions and votes out of (right letter, said letter, status)."""
-    questions = [question(f"t{n}", answer=right) for n, (right, _, _) in enumerate(outcomes)]
-    return questions, [vote(said, status=status) for _, said, status in outcomes]
+def told(right: list[str | None], said: list[Said], **fields: Any) -> dict[str, Any]:
+    """The numbers of one voter that cost nothing."""
+    return summary.voter(sheet(right, {"v": said}, **fields), "v", NOTHING)
 
 
 def test_abstentions_count_against_accuracy_and_failures_are_left_out() -> None:
-    questions, votes = asked(
-        ("A", "A", "answered"),
-        ("B", "B", "answered"),
-        ("C", "A", "answered"),
-        ("D", None, "abstained"),
-        ("A", None, "failed"),
-        (None, "A", "answered"),
-        (None, None, "abstained"),
-        (None, None, "failed"),
-    )
-    told = voter_summary(questions, votes, [])
-    assert told["accuracy"] == 2 / 4
-    assert told["accuracy_answered"] == 2 / 3
-    assert told["interval"] == wilson(2, 4)
-    assert (told["answered"], told["abstained"], told["failed"]) == (4, 2, 2)
-    assert told["letters_said"] == {"A": 3, "B": 1}
+    right: list[str | None] = ["A", "B", "C", "D", "A", None, None, None, "A"]
+    one = told(right, ["A", "B", "A", None, "failed", "A", None, "failed", "skipped"])
+    assert one["accuracy"] == 2 / 4
+    assert one["accuracy_answered"] == 2 / 3
+    assert one["interval"] == wilson(2, 4)
+    assert (one["answered"], one["abstained"], one["failed"], one["skipped"]) == (4, 2, 2, 1)
+    assert one["letters_said"] == {"A": 3, "B": 1}
 
 
-def test_without_labels_there_is_no_accuracy() -> None:
-    told = voter_summary(*asked((None, "A", "answered"), (None, None, "failed")), [])
-    assert (told["accuracy"], told["accuracy_answered"], told["interval"]) == (None, None, None)
-    assert (told["answered"], told["failed"]) == (1, 1)
-
-
-def test_where_everything_failed_there_is_no_accuracy_rather_than_none_right() -> None:
-    told = voter_summary(*asked(("A", None, "failed")), [])
-    assert (told["accuracy"], told["accuracy_answered"], told["interval"]) == (None, None, None)
+@pytest.mark.parametrize(("right", "said"), [(None, "A"), ("A", "failed"), ("A", "skipped")])
+def test_where_nothing_can_be_told_there_is_no_accuracy(right: str | None, said: str) -> None:
+    one = told([right], [said])
+    assert (one["accuracy"], one["accuracy_answered"], one["interval"], one["bootstrap"]) == (None,) * 4
 
 
 def test_where_everything_was_abstained_nothing_is_right() -> None:
-    told = voter_summary(*asked(("A", None, "abstained")), [])
-    assert (told["accuracy"], told["accuracy_answered"]) == (0.0, None)
+    one = told(["A"], [None])
+    assert (one["accuracy"], one["accuracy_answered"]) == (0.0, None)
 
 
 def test_cost_and_mass_are_of_all_answers() -> None:
     questions = [question(f"t{n}") for n in range(3)]
     masses = [answer(questions[n], readings=(reading((-1.0, -2.0), mass=m),)) for n, m in enumerate((0.5, 0.75))]
-    told = voter_summary(questions, [vote("A")] * 3, [*masses, failed(questions[2], prompt_tokens=7, started=1.0)])
-    assert (told["prompt_tokens"], told["cached_tokens"], told["generated_tokens"]) == (27, 12, 3)
-    assert told["letter_mass"] == 0.625
-    assert told["seconds"] == 2.0
-    assert voter_summary([], [], [])["letter_mass"] is None
+    costs = cost_sums([*masses, failed(questions[2], prompt_tokens=7, started=1.0)])
+    one = summary.voter(sheet(["A"] * 3, {"v": ["A"] * 3}), "v", costs)
+    assert (one["prompt_tokens"], one["cached_tokens"], one["generated_tokens"]) == (27, 12, 3)
+    assert one["computed_tokens"] == 27 - 12 + 3
+    assert one["letter_mass"] == 0.625
+    assert one["seconds"] == 2.0
+    assert one["above_chance_per_million_computed"] == pytest.approx(0.75 * 1e6 / 18)
+    assert told(["A"], ["A"])["letter_mass"] is None
+
+
+def test_costs_of_different_answers_add_up_and_time_that_overlaps_counts_once() -> None:
+    first = cost_sums([answer(question("t1"), started=0.0, seconds=2.0)])
+    second = cost_sums([answer(question("t2"), started=1.0, seconds=2.0), answer(question("t3"), started=9.0)])
+    both = summary.cost(added([first, second]))
+    assert (both["prompt_tokens"], both["readings"], both["seconds"]) == (30, 3, 4.0)
+
+
+def test_the_reading_beside_replies_is_told_by_itself() -> None:
+    alone = {"v": np.array([0, 1, -1, 2], np.int8)}
+    assert told(["A", "A", "A", None], ["B"] * 4, alone=alone)["reading_alone"] == 0.5
+    assert told(["A"], ["B"])["reading_alone"] is None
 
 
 def test_the_vote_has_the_voters_denominators() -> None:
-    rights = ["A", "B", "C", None, "D"]
-    said = ["A", None, None, "A", "A"]
-    questions = [question(f"t{n}", answer=right) for n, right in enumerate(rights)]
-    verdicts = [verdict(letter, f"t{n}", n) for n, letter in enumerate(said)]
-    told = vote_summary("log_pool", questions, verdicts, all_failed={"t2"})
-    assert told["accuracy"] == 1 / 3  # t0 right, t1 without an answer, t4 wrong; t2 failed everywhere
-    assert told["interval"] == wilson(1, 3)
-    assert told["answered"] == 3
-    assert told["letters_said"] == {"A": 3}
-    unlabelled = vote_summary("log_pool", [question(answer=None)], [verdict("A")], set())
+    right: list[str | None] = ["A", "B", "C", None, "D"]
+    said: list[Said] = ["A", None, "failed", "A", "A"]
+    one = summary.vote(sheet(right, {}, rules={"log_pool": said}), "log_pool")
+    assert one["accuracy"] == 1 / 3  # t0 right, t1 without an answer, t4 wrong; t2 failed everywhere
+    assert one["interval"] == wilson(1, 3)
+    assert one["answered"] == 3
+    assert one["letters_said"] == {"A": 3}
+    unlabelled = summary.vote(sheet([None], {}, rules={"log_pool": ["A"]}), "log_pool")
     assert (unlabelled["accuracy"], unlabelled["interval"]) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],
-)
-def test_wilson_known_values(right: int, n: int, low: float, high: float) -> None:
-    """The last is the worked example of Newcombe (1998)."""
-    assert wilson(right, n) == pytest.approx([low, high], abs=1e-4)
-
-
-def test_of_nothing_there_is_no_interval() -> None:
-    assert wilson(0, 0) is None
-
-
-@given(st.integers(1, 5000), st.data())
-def test_wilson_is_the_written_formula(n: int, data: st.DataObject) -> None:
-    right = data.draw(st.integers(0, n))
-    z, p = stats.norm.ppf(0.975), right / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    found = wilson(right, n)
-    assert found == pytest.approx([max(0.0, centre - half), min(1.0, centre + half)], abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("spans", "seconds"),
-    [
-        ([], 0.0),
-        ([(0, 2)], 2.0),
-        ([(0, 2), (1, 2)], 3.0),  # they overlap
-        ([(0, 9), (1, 2), (4, 2)], 9.0),  # one within another
-        ([(100, 1), (0, 1)], 2.0),  # two issues of a run, with a night between them
-        ([(0, 1), (1, 1)], 2.0),
-        ([(5, 0), (5, 0)], 0.0),
-    ],
-)
-def test_busy_is_when_at_least_one_ask_was_under_way(spans: list[tuple[int, int]], seconds: float) -> None:
-    answers = [answer(question(), started=float(start), seconds=float(length)) for start, length in spans]
-    assert busy_seconds(answers) == seconds
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
-def test_busy_is_the_union_in_any_order(spans: list[tuple[int, int]]) -> None:
-    answers = [answer(question(), started=float(start), seconds=float(length)) for start, length in spans]
-    covered = {second for start, length in spans for second in range(start, start + length)}
-    assert busy_seconds(answers) == len(covered)
-
-
 def test_guessing_is_one_in_as_many_as_there_are_choices() -> None:
-    two, four = question(choices=("a", "b")), question()
-    assert chance([two, four, question(answer=None, choices=("a",) * 26)]) == 0.375
-    assert chance([question(answer=None)]) is None
+    choices = np.array([2, 4, 26], np.int8)
+    assert summary.chance(sheet(["A", "A", None], {}, choices=choices)) == 0.375
+    assert summary.chance(sheet([None], {})) is None
 
 
 def test_letters_are_counted_in_the_order_of_the_alphabet() -> None:
-    assert list(letter_counts(["D", "A", None, "D", "B"]).items()) == [("A", 1), ("B", 1), ("D", 2)]
-
-
-def sure(*outcomes: tuple[str | None, str | None, float]) -> tuple[list[Question], list[Vote]]:
-    """Questions and votes out of (right letter, said letter or None for an abstention, its probability)."""
-    questions = [question(f"t{n}", answer=right) for n, (right, _, _) in enumerate(outcomes)]
-    votes = []
-    for _, said, probability in outcomes:
-        if said is None:
-            votes.append(vote(None, status="abstained"))
-        else:
-            rest = (1 - probability) / 3
-            votes.append(vote(said, tuple(probability if letter == said else rest for letter in "ABCD")))
-    return questions, votes
-
-
-def test_coverage_by_hand() -> None:
-    """Ten labelled questions: right where it is sure, wrong where it is not, and silent on two."""
-    sure_of = [("A", "A", 0.9), ("B", "B", 0.3), ("C", "C", 0.8), ("D", "A", 0.4), ("A", "A", 0.7)]
-    less_so = [("B", "C", 0.35), ("D", "D", 0.5), ("A", "B", 0.6)]
-    no_part = [(None, "B", 0.99)]  # it has no label
-    curve = coverage_curve(*sure(*sure_of, *no_part, ("C", None, 0.0), *less_so, ("B", None, 0.0)))
-    # 0.9 right, 0.8 right, 0.7 right, 0.6 wrong, 0.5 right, 0.4 wrong, 0.35 wrong, 0.3 right; two never answered
-    rights = [1, 2, 3, 3, 4, 4, 4, 5]
-    assert [point["coverage"] for point in curve] == pytest.approx([n / 10 for n in range(1, 9)])
-    assert [point["accuracy"] for point in curve] == pytest.approx([right / n for n, right in enumerate(rights, 1)])
-    assert [point["surer_than"] for point in curve] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3])
-
-
-def test_of_equally_sure_answers_the_first_in_the_file_counts_first() -> None:
-    questions, votes = sure(*[("A", "A", 0.7)] * 5, *[("A", "B", 0.7)] * 5)
-    votes = [replace(v, task_id=q.task_id, position=q.position) for q, v in zip(questions, votes, strict=True)]
-    forward = coverage_curve(questions, votes)
-    assert [point["accuracy"] for point in forward[:5]] == [1.0] * 5
-    assert forward[-1]["accuracy"] == 0.5
-    assert coverage_curve(questions[::-1], votes[::-1]) == forward, "whatever order they come in"
-
-
-def test_failures_are_no_part_of_the_coverage_and_nothing_has_no_curve() -> None:
-    questions, votes = sure(("A", "A", 0.9), ("A", "A", 0.8))
-    with_failure = coverage_curve([*questions, question("t9")], [*votes, vote(None, status="failed")])
-    assert with_failure == coverage_curve(questions, votes)
-    assert with_failure[-1]["coverage"] == 1.0
-    assert coverage_curve([], []) == []
-    assert coverage_curve(*sure((None, "A", 0.9))) == []
-    assert coverage_curve(*sure(("A", None, 0.0))) == []
-
-
-def test_the_curve_is_part_of_a_voters_numbers() -> None:
-    questions, votes = sure(("A", "A", 0.9), ("A", "B", 0.8))
-    assert voter_summary(questions, votes, [])["coverage"] == coverage_curve(questions, votes)
+    assert list(letter_counts([3, 0, -1, 3, 1]).items()) == [("A", 1), ("B", 1), ("D", 2)]
 
 
 def test_what_stands_among_the_examples_is_counted_apart() -> None:
-    questions = [question(f"t{n}", answer="A") for n in range(6)]
-    questions[5] = question("t5", answer=None)
-    looked_up = [
-        answer(questions[0], verbatim=True, nearest=1.0),
-        answer(questions[1], verbatim=True, nearest=0.8),  # the same words, far by its vector
-        answer(questions[2], verbatim=False, nearest=0.97),
-        answer(questions[3], verbatim=False, nearest=0.96),
-        answer(questions[4], verbatim=False, nearest=None),
-        answer(questions[5], verbatim=True, nearest=1.0),
-    ]
-    votes = {
-        "good": [vote("A"), vote("A"), vote("B"), vote("A"), vote("B"), vote("A")],
-        "poor": [
-            vote(None, status="failed"),
-            vote("B"),
-            vote(None, status="abstained"),
-            vote("B"),
-            vote("B"),
-            vote("B"),
-        ],
+    verbatim = np.array([1, 1, 0, 0, 0, 1], np.int8)
+    nearest = np.array([1.0, 0.8, 0.97, 0.96, np.nan, 1.0])  # the second: the same words, far by its vector
+    good: list[Said] = ["A", "A", "B", "A", "B", "A"]
+    poor: list[Said] = ["failed", "B", None, "B", "B", "B"]
+    right: list[str | None] = ["A"] * 5 + [None]
+    found = summary.leakage(sheet(right, {"good": good, "poor": poor}, verbatim=verbatim, nearest=nearest))
+    assert found is not None
+    assert (found["looked_up"], found["verbatim"], found["near_verbatim"], found["threshold"]) == (6, 3, 4, 0.97)
+    assert found["voters"] == {
+        "good": {"leaked": {"asked": 3, "accuracy": 2 / 3}, "rest": {"asked": 2, "accuracy": 0.5}},
+        "poor": {"leaked": {"asked": 2, "accuracy": 0.0}, "rest": {"asked": 2, "accuracy": 0.0}},
     }
-    told = leakage(questions, votes, looked_up)
-    assert told is not None
-    assert (told["looked_up"], told["verbatim"], told["near_verbatim"], told["threshold"]) == (6, 3, 4, 0.97)
-    good, poor = told["voters"]["good"], told["voters"]["poor"]
-    assert good == {"leaked": {"asked": 3, "accuracy": 2 / 3}, "rest": {"asked": 2, "accuracy": 0.5}}
-    assert poor == {"leaked": {"asked": 2, "accuracy": 0.0}, "rest": {"asked": 2, "accuracy": 0.0}}
 
 
 def test_where_nobody_looked_there_is_no_leakage_to_tell() -> None:
-    asked = question("t1")
-    assert leakage([asked], {"v": [vote("A")]}, [answer(asked)]) is None
-    assert leakage([asked], {"v": [vote("A")]}, []) is None
+    assert summary.leakage(sheet(["A"], {"v": ["A"]})) is None
 
 
 def test_a_question_nobody_looked_at_is_in_neither_part() -> None:
-    questions = [question("t0", answer="A"), question("t1", answer="A")]
-    told = leakage(questions, {"v": [vote("A"), vote("A")]}, [answer(questions[0], verbatim=False, nearest=0.2)])
-    assert told is not None
-    parts = told["voters"]["v"]
-    assert parts == {"leaked": {"asked": 0, "accuracy": None}, "rest": {"asked": 1, "accuracy": 1.0}}
+    looked_up = {"verbatim": np.array([0, -1], np.int8), "nearest": np.array([0.2, np.nan])}
+    found = summary.leakage(sheet(["A", "A"], {"v": ["A", "A"]}, **looked_up))
+    assert found is not None
+    assert found["voters"]["v"] == {"leaked": {"asked": 0, "accuracy": None}, "rest": {"asked": 1, "accuracy": 1.0}}
+
+
+def test_order_sensitivity_is_told_where_it_was_measured() -> None:
+    found = summary.order_sensitivity({"v": {"A": [3, 4], "B": [1, 4], "C": [0, 0]}})
+    assert found == {"v": {"asked": 4, "accuracy": {"A": 0.75, "B": 0.25, "C": None}, "std": 0.25}}
+    assert summary.order_sensitivity({}) is None
+
+
+def test_every_rule_is_told_with_what_the_fit_split_says_of_it() -> None:
+    one = sheet(["A", "B"], {}, rules={"majority": ["A", "A"], "log_pool": ["A", "B"]})
+    found = summary.rules(one, Fitted(cross_validated={"majority": 0.4}))
+    assert [(found[rule]["accuracy"], found[rule]["cross_validated"]) for rule in found] == [(0.5, 0.4), (1.0, None)]
+
+
+def test_weights_are_told_of_every_voter() -> None:
+    fitted = Fitted(voters={"one": VoterFit(weight=0.2)}, agreed={"two": 0.7})
+    found = summary.weights(fitted, ["one", "two"])
+    assert (found["one"]["weight"], found["one"]["agreed"]) == (0.2, None)
+    assert (found["two"]["weight"], found["two"]["skill"], found["two"]["agreed"]) == (1.0, 0.7, 0.7)
+
+
+def report(**fields: Any) -> dict[str, Any]:
+    """What a headline is told from."""
+    vote = {"rule": "log_pool", "accuracy": 0.75, "interval": [0.6, 0.9], "asked": 40, "answered": 40}
+    pair = {"first": "one", "second": "vote", "p_holm": 0.5, "difference": 0.05}
+    voters = {"one": {"accuracy": 0.7, "asked": 40}, "two": {"accuracy": 0.9, "asked": 3}}
+    return {
+        "questions": 40,
+        "labelled": 40,
+        "chance": 0.25,
+        "vote": vote,
+        "voters": voters,
+        "comparisons": [pair],
+        **fields,
+    }
+
+
+def test_the_headline_says_how_the_vote_stands_against_its_best_voter() -> None:
+    said = summary.headline(report())
+    assert "The vote (log_pool) answers 75.0% right (95 % interval 60.0% to 90.0%; guessing 25.0%) of 40" in said
+    assert said.endswith("It cannot be told apart from its best voter, one (70.0%; p = 0.5, corrected for 1 pairs).")
+    better = {"first": "one", "second": "vote", "p_holm": 0.01, "difference": 0.05}
+    assert "better than its best voter, one" in summary.headline(report(comparisons=[better]))
+    assert "worse than its best" in summary.headline(report(comparisons=[{**better, "difference": -0.05}]))
+
+
+def test_the_headline_of_one_voter_names_it_and_without_labels_tells_no_accuracy() -> None:
+    assert summary.headline(report(voters={"one": {"accuracy": 0.7}})).startswith("one answers 75.0% right")
+    vote = {"rule": "log_pool", "accuracy": None, "interval": None, "asked": 0, "answered": 39}
+    said = summary.headline(report(vote=vote, labelled=0))
+    assert said.startswith("39 questions answered, 1 of 40 questions have no answer.")
+    assert summary.headline(report(vote=vote)).startswith("All answers to the 40 labelled questions failed")

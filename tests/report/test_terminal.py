@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from codemmlu.report.summary import wilson
+from codemmlu.report.statistics import wilson
 from codemmlu.report.terminal import Terminal, safe, voters_table
 
 HOSTILE = {
@@ -84,21 +84,37 @@ def shown(report: dict[str, Any]) -> list[str]:
 
 
 def test_the_table_of_one_voter_has_no_line_for_the_vote() -> None:
-    head, line = shown({"voters": {"direct": numbers()}, "vote": {}})
+    head, line = shown({"labelled": 9, "voters": {"direct": numbers()}, "vote": {}})
     assert head == "voter accuracy 95 % interval answered abstained failed letters said tokens q/s"
     assert line == "direct 0.250 0.175 to 0.343 1,200 34 5 A 1000 D 200 1,000,234 12.4"
 
 
 def test_without_labels_the_table_says_so() -> None:
-    _, line = shown({"voters": {"direct": numbers(accuracy=None, interval=None, seconds=0.0)}, "vote": {}})
+    _, line = shown(
+        {"labelled": 9, "voters": {"direct": numbers(accuracy=None, interval=None, seconds=0.0)}, "vote": {}}
+    )
     assert line == "direct - no labels 1,200 34 5 A 1000 D 200 1,000,234 -"
 
 
 def test_the_table_of_several_voters_shows_vote_and_guessing() -> None:
-    vote = {"rule": "log_pool", "accuracy": 0.5, "interval": [0.4, 0.6], "answered": 1_239, "letters_said": {"B": 1}}
-    report = {"voters": {"one": numbers(), "two": numbers()}, "vote": vote, "chance": 0.25, "letters_right": {"A": 9}}
-    _, _, _, voted, guessing = shown(report)
-    assert voted == "vote: log_pool 0.500 0.400 to 0.600 1,239 B 1"
+    vote = {
+        "rule": "log_pool",
+        "accuracy": 0.5,
+        "interval": [0.4, 0.6],
+        "answered": 1_239,
+        "letters_said": {"B": 1},
+        "rank": 1,
+    }
+    report = {
+        "labelled": 9,
+        "voters": {"one": numbers(rank=1), "two": numbers(rank=2)},
+        "vote": vote,
+        "chance": 0.25,
+        "letters_right": {"A": 9},
+    }
+    _, _, two, voted, guessing = shown(report)
+    assert two.startswith("two 2 0.250 ")
+    assert voted == "vote: log_pool 1 0.500 0.400 to 0.600 1,239 B 1"
     assert guessing == "(guessing) 0.250 right: A 9"
 
 

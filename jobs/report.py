@@ -1,0 +1,13 @@
+"""Runs compared: python jobs/report.py RUN [RUN ...]
+
+Compares voters of the same name, and the verdicts, of runs on the same questions: who is right where the other is
+wrong, with an exact test. Of one run it shows the table again. Every run's own report is in its report.html.
+"""
+
+import sys
+
+from codemmlu import steps
+from codemmlu.command import main_of_runs
+
+if __name__ == "__main__":
+    sys.exit(main_of_runs("report", __doc__, steps.compare))

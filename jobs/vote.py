@@ -1,0 +1,13 @@
+"""The vote alone: python jobs/vote.py RECIPE [key.path=value ...]
+
+Votes again on what a run directory holds, by whatever rule, weights and calibration the recipe now names, and writes
+the report. Asks nobody and needs no GPU; questions that were never asked count as failed.
+"""
+
+import sys
+
+from codemmlu import steps
+from codemmlu.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("vote", __doc__, steps.vote))

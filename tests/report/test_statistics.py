@@ -1,0 +1,161 @@
+"""Statistics one can trust: known values, definitions written out, and what is not told."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from codemmlu.report import statistics
+from codemmlu.report.statistics import wilson
+from tests.report.sheets import Said, sheet
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],
+)
+def test_wilson_known_values(right: int, n: int, low: float, high: float) -> None:
+    """The last is the worked example of Newcombe (1998)."""
+    assert wilson(right, n) == pytest.approx([low, high], abs=1e-4)
+
+
+def test_of_nothing_there_is_no_interval() -> None:
+    assert wilson(0, 0) is None
+    assert statistics.bootstrap(0, 0) is None
+
+
+@given(st.integers(1, 5000), st.data())
+def test_wilson_is_the_written_formula(n: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n))
+    z, p = stats.norm.ppf(0.975), right / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    assert wilson(right, n) == pytest.approx([max(0.0, centre - half), min(1.0, centre + half)], abs=1e-9)
+
+
+def test_the_bootstrap_is_near_the_normal_interval_where_there_are_many() -> None:
+    found = statistics.bootstrap(4_000, 10_000)
+    assert found == pytest.approx([0.4 - 1.96 * 0.0049, 0.4 + 1.96 * 0.0049], abs=5e-4)
+
+
+def test_pairs_are_counted_on_what_both_were_asked() -> None:
+    right: list[str | None] = ["A"] * 8 + [None]
+    one: list[Said] = ["A", "A", "B", "B", "A", "A", "failed", None, "A"]
+    two: list[Said] = ["A", "B", "A", "B", "B", "skipped", "A", "A", "B"]
+    (pair,) = statistics.compare(*_both(right, one, two))
+    counts = {name: pair[name] for name in ("asked", "both_right", "only_first", "only_second", "both_wrong")}
+    assert counts == {"asked": 6, "both_right": 1, "only_first": 2, "only_second": 2, "both_wrong": 1}
+    assert (pair["difference"], pair["p"]) == (0.0, 1.0)
+
+
+def _both(right: list[str | None], one: list[Said], two: list[Said]) -> tuple[Any, Any]:
+    whole = sheet(right, {"one": one, "two": two})
+    return whole, whole.voters
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
+    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
+    assert statistics.mcnemar(first, second) == pytest.approx(min(1.0, expected))
+
+
+def test_holm_by_hand() -> None:
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.holm([]) == []
+
+
+def test_voters_that_cannot_be_told_apart_share_a_rank() -> None:
+    right: list[str | None] = ["A"] * 100
+    good, fair, poor = (["A"] * n + ["B"] * (100 - n) for n in (80, 78, 30))
+    whole = sheet(right, {"good": good, "poor": poor, "fair": fair})
+    pairs = statistics.compare(whole, whole.voters)
+    assert statistics.ranks(whole, whole.voters, pairs) == {"good": 1, "poor": 3, "fair": 1}
+
+
+def test_without_labels_nobody_has_a_rank() -> None:
+    whole = sheet([None], {"one": ["A"], "two": ["B"]})
+    pairs = statistics.compare(whole, whole.voters)
+    assert statistics.ranks(whole, whole.voters, pairs) == {"one": None, "two": None}
+    assert pairs[0]["difference"] is None
+
+
+def test_calibration_by_hand() -> None:
+    """Ten answers at 0.95, nine right; ten at 0.55, three right: (0.05 + 0.25) / 2."""
+    said: list[Said] = []
+    said += [("A", 0.95)] * 9 + [("B", 0.95)] + [("A", 0.55)] * 3 + [("B", 0.55)] * 7
+    whole = sheet(["A"] * 20, {"v": said})
+    found = statistics.calibration(whole, whole.voters["v"], whole.voters["v"].sure)
+    assert found is not None
+    assert found["error"] == pytest.approx(0.15)
+    assert [(one["count"], one["right"]) for one in found["bins"]] == [(10, 0.3), (10, 0.9)]
+    letters = sheet(["A"], {"v": ["A"]})
+    assert statistics.calibration(letters, letters.voters["v"], letters.voters["v"].sure) is None
+
+
+def test_coverage_by_hand() -> None:
+    """Ten labelled questions: right where it is sure, wrong where it is not, and silent on two."""
+    right: list[str | None] = ["A", "B", "C", "D", "A", None, "C", "B", "D", "A", "B"]
+    said: list[Said] = [("A", 0.9), ("B", 0.3), ("C", 0.8), ("A", 0.4), ("A", 0.7), ("B", 0.99), None]
+    said += [("C", 0.35), ("D", 0.5), ("B", 0.6), None]
+    whole = sheet(right, {"v": said})
+    curve = statistics.coverage(whole, whole.voters["v"])
+    # 0.9 right, 0.8 right, 0.7 right, 0.6 wrong, 0.5 right, 0.4 wrong, 0.35 wrong, 0.3 right; two never answered
+    rights = [1, 2, 3, 3, 4, 4, 4, 5]
+    assert [point["coverage"] for point in curve] == pytest.approx([n / 10 for n in range(1, 9)])
+    assert [point["accuracy"] for point in curve] == pytest.approx([right / n for n, right in enumerate(rights, 1)])
+    assert [point["surer_than"] for point in curve] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3])
+
+
+def test_of_equally_sure_answers_the_first_in_the_file_counts_first() -> None:
+    whole = sheet(["A"] * 10, {"v": [("A", 0.7)] * 5 + [("B", 0.7)] * 5})
+    curve = statistics.coverage(whole, whole.voters["v"])
+    assert [point["accuracy"] for point in curve[:5]] == [1.0] * 5
+    assert curve[-1]["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize(("right", "said"), [([], []), ([None], [("A", 0.9)]), (["A"], [None]), (["A"], ["failed"])])
+def test_of_nothing_there_is_no_curve(right: list[str | None], said: list[Said]) -> None:
+    whole = sheet(right, {"v": said})
+    assert statistics.coverage(whole, whole.voters["v"]) == []
+
+
+def test_slices_are_of_labelled_questions() -> None:
+    whole = sheet(
+        ["A", "A", "A", None],
+        {"v": ["A", "B", "failed", "A"]},
+        subjects=np.array([0, 1, 1, 0], np.int32),
+        subject_names=("dbms", "os"),
+        choices=np.array([2, 4, 4, 4], np.int8),
+        characters=np.array([10, 20, 30, 40], np.int32),
+    )
+    found = statistics.slices(whole)
+    assert found["subject"] == [
+        {"name": "os", "questions": 2, "voters": {"v": 0.0}},
+        {"name": "dbms", "questions": 1, "voters": {"v": 1.0}},
+    ]
+    assert [(row["name"], row["questions"], row["voters"]["v"]) for row in found["choices"]] == [
+        ("2", 1, 1.0),
+        ("4", 2, 0.0),
+    ]
+    assert sum(row["questions"] for row in found["characters"]) == 3
+
+
+def test_agreement_needs_no_labels() -> None:
+    whole = sheet([None] * 4, {"one": ["A", "B", None, "C"], "two": ["A", "C", "C", "failed"], "mute": [None] * 4})
+    found = statistics.agreement(whole)
+    assert found["one"] == {"one": 1.0, "two": 0.5, "mute": None}
+
+
+def test_hindsight_is_a_bound() -> None:
+    said: dict[str, list[Said]] = {
+        "one": [("A", 0.9), ("B", 0.5), ("B", 0.5), ("B", 0.5)],
+        "two": [("B", 0.5), ("A", 0.9), ("B", 0.5), ("A", 0.9)],
+    }
+    found = statistics.hindsight(sheet(["A"] * 4, said))
+    assert found is not None
+    assert found["oracle"] == 0.75
+    assert found["best_subset"] == {"voters": ["one", "two"], "accuracy": 0.75}
+    assert statistics.hindsight(sheet([None], {"one": ["A"]})) is None

@@ -1,0 +1,146 @@
+"""The report in a real browser: headless Chromium, driven through its own debugging protocol."""
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.runs import CountedRun
+
+pytestmark = pytest.mark.soak
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+PLANTED = "<img src=x onerror=\"document.title='planted'\"></script><script>document.title='planted'</script>"
+
+
+class Page:
+    """One tab. said: what its console and its loader had to say."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket, self._number = socket, 0
+        self.said: list[dict[str, Any]] = []
+
+    async def ask(self, method: str, **given: Any) -> dict[str, Any]:
+        """One command of the protocol, and its result."""
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": given})
+        while True:
+            message = json.loads((await self._socket.receive(timeout=60)).data)
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return dict(message["result"])
+            self.said.append(message)
+
+    async def value(self, script: str) -> Any:
+        """What an expression is."""
+        found = await self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+
+@asynccontextmanager
+async def opened(port: int, url: str, width: int = 1200, scheme: str = "light") -> AsyncIterator[Page]:
+    """A page in a window of this width."""
+    async with aiohttp.ClientSession() as session:
+        async with session.put(f"http://127.0.0.1:{port}/json/new?about:blank") as new:
+            tab = await new.json()
+        async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            page = Page(socket)
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                await page.ask(f"{domain}.enable")
+            screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+            await page.ask("Emulation.setDeviceMetricsOverride", **screen)
+            await page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            await page.ask("Page.navigate", url=url)
+            for _ in range(100):
+                if await page.value("document.readyState") == "complete" and await page.value("location.href") == url:
+                    break
+                await asyncio.sleep(0.1)
+            yield page
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A running browser's debugging port."""
+    if not CHROMIUM:
+        pytest.skip("there is no Chromium here: apt install chromium")
+    profile = tmp_path_factory.mktemp("profile")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+    browser = subprocess.Popen([CHROMIUM, *options, "about:blank"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert browser.stderr is not None
+        line = next(line for line in browser.stderr if "DevTools listening on" in line)
+        yield int(line.split("://", 1)[1].split(":")[1].split("/")[0])
+    finally:
+        browser.terminate()
+        browser.wait(20)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run with several voters and a planted script."""
+    run = CountedRun(tmp_path_factory.mktemp("report"), 120, {})
+    planted = PLANTED.replace('"', '""')
+    with run.source.open("a") as file:
+        file.write(f"planted,\"needle {planted}\",\"['a', 'b {'wide' * 200}']\",A\n")
+    voters = ("voters.cyclic={model: m, readings: cyclic}", "voters.verify={model: m, method: verify}")
+    done = run.run(*voters)
+    assert done.code == 0, done.err
+    return run.out / "report.html"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1200, "light"), (1200, "dark")])
+def test_the_report_opens_everywhere(port: int, report: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    async def look() -> None:
+        async with opened(port, report.as_uri(), width, scheme) as page:
+            assert await page.value("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+            dark = await page.value("getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, dark.strip("rgb()").split(","))) < 200) == (scheme == "dark")
+            assert await page.value("document.querySelectorAll('details.question').length") == 25
+            shot = await page.ask("Page.captureScreenshot", captureBeyondViewport=True)
+            (tmp_path / f"report-{width}-{scheme}.png").write_bytes(base64.b64decode(shot["data"]))
+            _quiet(page)
+
+    asyncio.run(look())
+
+
+def test_search_finds_a_question_and_what_is_planted_does_not_run(port: int, report: Path) -> None:
+    search = """(async () => {
+        const search = document.getElementById("search");
+        search.value = "NEEDLE"; search.dispatchEvent(new Event("input"));
+        await new Promise((done) => setTimeout(done, 500));
+        const found = [...document.querySelectorAll("details.question")];
+        found[0].open = true;
+        await new Promise((done) => setTimeout(done, 300));
+        return [found.length, found[0].querySelector("pre").textContent, document.title];
+    })()"""
+
+    async def look() -> None:
+        async with opened(port, report.as_uri(), 390) as page:
+            count, text, title = await page.value(search)
+            assert count == 1
+            assert text.startswith("needle <img src=x onerror=")
+            assert "planted" not in title
+            assert await page.value("document.images.length") == 0
+            assert await page.value("document.documentElement.scrollWidth") <= 390
+            _quiet(page)
+
+    asyncio.run(look())
+
+
+def _quiet(page: Page) -> None:
+    """No console error, and nothing loaded but the page itself."""
+    kinds = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    assert not [message for message in page.said if message.get("method") in kinds]
+    asked = [m["params"]["request"]["url"] for m in page.said if m.get("method") == "Network.requestWillBeSent"]
+    assert all(url.startswith("file:") for url in asked), asked
+    assert len(set(asked)) <= 1
