@@ -1,5 +1,6 @@
 """Running jobs as a person does, as processes of their own, and looking at what they left."""
 
+import contextlib
 import json
 import os
 import signal
@@ -121,8 +122,16 @@ def job(name: str, *arguments: str, env: dict[str, str] | None = None, cwd: Path
 
 
 def descendants(process: "psutil.Popen") -> list[psutil.Process]:
-    """Every process below one."""
-    found: list[psutil.Process] = process.children(recursive=True)
+    """Every process below one, by parents alone: psutil compares start times too, and these shift as clocks are set."""
+    below: dict[int, list[psutil.Process]] = {}
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below.setdefault(one.ppid(), []).append(one)
+    found, waiting = [], [process.pid]
+    while waiting:
+        children = below.get(waiting.pop(), [])
+        found += children
+        waiting += [child.pid for child in children]
     return found
 
 
