@@ -19,7 +19,6 @@ from codemmlu.engine.placement import WORKER_CORES, Placement, Resources, block_
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
 from codemmlu.recipe import WhenSettings
 from codemmlu.run_dir import RunDir
-from codemmlu.seats import adapter_of
 from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
 
 if TYPE_CHECKING:
@@ -118,8 +117,7 @@ def _open(
     model = toolbox.models.get(pool)
     if model:
         placement = place(pool, job.recipe.models[pool], resources)
-        voters = {name: v for name, v in job.recipe.asked.items() if v.pool == pool}
-        lora = adapters.engine_arguments(a for name, v in voters.items() if (a := adapter_of(name, v)))
+        lora = adapters.engine_arguments(adapters.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
         tools = Tools(toolbox.open_engine, _engine_settings(model, placement, job.recipe.seed, lora))
     else:
         placement, tools = place_without_engine(resources, job.recipe.examples.embedder.device), Tools(None, None)

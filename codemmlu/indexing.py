@@ -345,6 +345,18 @@ def share(
     return Shared(tuple(shards), manifest, embedder, settings, rule, opens)
 
 
+def nearest(shared: Shared, questions: Sequence[Question], most: int) -> list[list[str]]:
+    """The task_ids of at most `most` examples nearest to each question, nearest first, as the shared rule allows."""
+    found: list[list[str]] = _call(_nearest, shared, list(questions), most)
+    return found
+
+
+def _nearest(shared: Shared, questions: list[Question], most: int) -> list[list[str]]:
+    """A task."""
+    near = open_shared(shared, _THREADS).look_up(questions, most)
+    return [[solved.example.task_id for solved in one.solved] for one in near]
+
+
 def open_shared(shared: Shared, threads: int) -> Library:
     """In an actor: the index over the node's one copy, and an embedder of its own.
 

@@ -14,7 +14,7 @@ from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
 from codemmlu.questions import Loaded
-from codemmlu.recipe import uses_examples
+from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
 from codemmlu.report.details import details, prompts
 from codemmlu.report.page import page
@@ -24,6 +24,7 @@ from codemmlu.report.terminal import cost_table, leakage_lines, order_lines, rul
 from codemmlu.rows import Answer, Rejected, Vote, letters, to_table
 from codemmlu.run_dir import RunDir, without_keys
 from codemmlu.scoring import Prior
+from codemmlu.training.published import read_manifest
 from codemmlu.voting import agreement, fitting
 from codemmlu.voting.ballots import FAILED, ballots
 from codemmlu.voting.fitted import Fitted
@@ -161,14 +162,25 @@ def _report(
         },
         "comparisons": pairs,
         "agreement": statistics.agreement(scores),
-        "slices": statistics.slices(scores),
+        "slices": statistics.slices(scores, rule),
         "hindsight": statistics.hindsight(scores),
         "order_sensitivity": summary.order_sensitivity(sums["swaps"]),
         "leakage": summary.leakage(scores),
+        "training": _training(job, run),
         "submission": {"rows": lines, "blank": blanks},
         "failures": [*sums["failures"], *broken.values()][:MOST_FAILURES],
         "out": run.shown,
     }, sums["failed"] + len(broken)
+
+
+def _training(job: Job, run: RunDir) -> dict[str, Any] | None:
+    """The curves of the weights that the recipe trains, and what they were learnt from; None where there are none."""
+    settings = job.recipe.finetune
+    manifest = read_manifest(run, settings.name) if settings else None
+    if manifest is None or not any(adapter_name(v) == manifest.name for v in job.recipe.asked.values()):
+        return None
+    shown = {"name", "backend", "device", "train_examples", "steps", "best_step", "train", "tune"}
+    return manifest.model_dump(mode="json", include=shown)
 
 
 def _seat(run: RunDir, panel: Panel, name: str, reduced: reducing.Reduced) -> dict[str, Any]:

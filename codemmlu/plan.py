@@ -3,6 +3,7 @@
 Starts nothing and asks no model hub: what is not on this machine is named as unknown instead of guessed.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from codemmlu import questions as question_room
 from codemmlu.answering.asks import ask_of
 from codemmlu.answering.pending import known_keys
 from codemmlu.command import Job, Outcome
+from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources
 from codemmlu.engine.placement import GIB, Placement, Resources, built_for_cpu, place, place_without_engine
 from codemmlu.engine.sources import cache_folder
@@ -19,11 +21,13 @@ from codemmlu.prompts import render
 from codemmlu.questions.swaps import SWAPPED, swapped
 from codemmlu.recipe import (
     DirectVoter,
+    FinetuneSettings,
     ModelSettings,
     Recipe,
     RetrieveVoter,
     SubmissionVoter,
     VerifyVoter,
+    adapter_name,
     method_settings,
     uses_examples,
     when_of,
@@ -35,6 +39,7 @@ from codemmlu.run_dir import RunDir, refuse_deletable
 from codemmlu.seats import adapter_of, weights_digest
 from codemmlu.shelf import held_out_of, place_of
 from codemmlu.steps import NO_HOLDOUT, describe
+from codemmlu.training.published import read_manifest as read_adapter
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
 # reaches: rough on purpose, the plan says "about".
@@ -73,8 +78,10 @@ def plan(job: Job) -> Outcome:
     for line in describe(loaded):
         say(line)
     examples = _examples(job, held or frozenset())
+    trained = recipe.finetune.name if recipe.finetune else None
     for name, voter in recipe.asked.items():
-        adapter_of(name, voter)
+        if adapter_name(voter) != trained:
+            adapter_of(recipe, name, voter, {})
     plans = [
         _model(job, name, settings, rows, hardware, examples)
         for name, settings in recipe.models.items()
@@ -83,6 +90,8 @@ def plan(job: Job) -> Outcome:
     say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
     if examples:
         say(examples.line)
+    if recipe.finetune:
+        say(_finetune_line(recipe, recipe.finetune, hardware))
     for one in plans:
         say(_line(one))
     for name, one_voter in recipe.voters.items():
@@ -163,6 +172,34 @@ def _examples(job: Job, held: frozenset[str]) -> ExamplesPlan | None:
     return ExamplesPlan(len(rows), characters, line)
 
 
+def _finetune_line(recipe: Recipe, settings: FinetuneSettings, hardware: Resources) -> str:
+    """What would be trained, and about how long."""
+    manifest = read_adapter(RunDir(recipe.out), settings.name)
+    state = "; one stands there, and is checked when the run starts" if manifest else ""
+    # Examples in the prompt and pairs are found when the run starts; here they only count.
+    plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})
+    rows = [row for row in find_curriculum(recipe, plain, None).table.to_pylist() if row["part"] == "train"]
+    characters = sum(len(row["question"]) + sum(map(len, row["choices"])) for row in rows)
+    sequences = (len(rows) + settings.synthesise) * settings.epochs
+    shown = 1 + settings.examples * (1 - settings.withhold)
+    tokens = round(characters * shown / _CHARACTERS_PER_TOKEN * sequences / len(rows))
+    steps = math.ceil(sequences / (settings.batch_size * settings.accumulation * settings.workers))
+    model = recipe.models[settings.model]
+    size = None
+    if not sources.is_on_hub(model.source):
+        size = sources.inspect(model.source, model.revision, cache_folder()).weight_bytes
+    # Forwards and backwards through frozen weights cost the same, and so does computing forwards once more.
+    passes = 3 if settings.gradient_checkpointing else 2
+    workers = Placement(settings.workers, 1 if hardware.gpus else 0, 0, {"tensor_parallel_size": 1})
+    seconds = _seconds(tokens, size, workers, hardware)
+    time = "" if seconds is None else f"; about {max(1, round(seconds * passes / 60)):,} min"
+    on = f"{settings.workers} {'GPU' if hardware.gpus else 'CPU'} worker{'s' * (settings.workers > 1)}"
+    return (
+        f"finetune {settings.name}: {sequences:,} sequences of {len(rows):,} examples, about {tokens:,} tokens in "
+        f"{steps:,} steps; {on}{time}{state}"
+    )
+
+
 def _model(
     job: Job,
     name: str,
@@ -182,7 +219,8 @@ def _model(
     if not sources.is_on_hub(settings.source):
         model = sources.inspect(settings.source, settings.revision, cache_folder())
         # What an ask with examples has answered is known once their index is checked.
-        asks = {ask_of(voter, weights_digest(model, settings), None) for voter in voters if not voter.examples}
+        plain = [voter for voter in voters if not voter.examples and not voter.adapter]
+        asks = {ask_of(voter, weights_digest(model, settings), None) for voter in plain}
         answered, _ = known_keys(RunDir(job.recipe.out), name)
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))

@@ -125,6 +125,61 @@ class ModelSettings(_Settings):
         return self
 
 
+class FinetuneSettings(_Settings):
+    """LoRA weights for one model, trained on the train part of the examples. The defaults are the reference project's.
+
+    One step of the optimizer sees batch_size x accumulation x workers sequences.
+    """
+
+    model: str
+    name: Name = "tuned"  # voters answer with it by `adapter: NAME`; it is kept in the run's adapters/NAME
+    objective: Literal["answer", "preference"] = "answer"  # preference: the right choice over the likeliest wrong one
+    pairs_from: str | None = None  # a run that answered examples: what its model likes best tells the wrong choices
+    beta: Annotated[float, Field(gt=0)] = 0.1  # of preference tuning: how near to the model it starts from it stays
+    start: str | None = None  # a directory with LoRA weights to go on from; None: anew
+    backend: Literal["auto", "unsloth", "peft"] = "auto"
+    quantization: Literal["nf4", "none"] = "nf4"  # of the frozen weights while training (QLoRA, arXiv:2305.14314)
+    template: Literal["codemmlu", "reference"] = "codemmlu"
+    limit: Annotated[int, Field(ge=1)] | None = None  # so many examples of the train part; None: all
+    synthesise: Annotated[int, Field(ge=0)] = 0  # generated questions besides, each proved by running it
+    examples: Annotated[int, Field(ge=0, le=32)] = 0  # solved examples shown before a question, as voters show them
+    withhold: Annotated[float, Field(ge=0, le=1)] = (
+        0.2  # share of questions shown none of them (RAFT, arXiv:2403.10131)
+    )
+    reorder: bool = True  # each epoch shows the choices in another order
+    epochs: Annotated[int, Field(ge=1)] = 1
+    batch_size: Annotated[int, Field(ge=1)] = 8  # sequences that a worker holds at once
+    accumulation: Annotated[int, Field(ge=1)] = 4
+    workers: Annotated[int, Field(ge=1)] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    optimizer: Literal["adamw_8bit", "adamw"] = "adamw_8bit"  # 8 bit: bitsandbytes' states
+    rank: Annotated[int, Field(ge=1, le=512)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    gradient_checkpointing: bool = True
+    max_length: Annotated[int, Field(ge=16)] = 8092  # tokens; what is longer is left out and counted, never cut
+    seed: int = 3407
+    evaluations: Annotated[int, Field(ge=1)] = 2  # in one epoch, on the tune part
+    tune_limit: Annotated[int, Field(ge=1)] = 256  # examples of the tune part
+    patience: Annotated[int, Field(ge=1)] = 4  # evaluations without a better one after which training stops
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 25
+    merge: bool = False  # writes the model with the weights added as well, for engines without LoRA
+
+    @model_validator(mode="after")
+    def _objective_has_what_it_needs(self) -> Self:
+        if self.objective == "preference" and not self.pairs_from:
+            raise ValueError("pairs_from: preference tuning takes its pairs from a run's answers; name its directory")
+        if self.objective == "answer" and self.pairs_from:
+            raise ValueError("pairs_from: needs objective=preference")
+        if self.objective == "preference" and (self.examples or self.synthesise):
+            raise ValueError("objective: preference tuning shows no examples and makes no questions; leave both at 0")
+        return self
+
+
 class WhenSettings(_Settings):
     """A cascade: only questions that cheaper voters leave unclear are asked.
 
@@ -140,7 +195,7 @@ class _ModelVoter(_Settings):
     """A voter that asks a model. What is done with the answers afterwards is no part of the ask: `_AFTERWARDS`."""
 
     model: str
-    adapter: str | None = None  # a directory with LoRA weights for the model; served beside it
+    adapter: str | None = None  # the name of what `finetune` trains, or a directory with LoRA weights
     template: Literal["codemmlu", "reference"] = "codemmlu"
     examples: Annotated[int, Field(ge=0, le=32)] = 0  # solved examples shown before the question, best last
     when: WhenSettings | None = None  # None: every question is asked
@@ -273,6 +328,11 @@ def when_of(voter: VoterSettings) -> WhenSettings | None:
     return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.when
 
 
+def adapter_name(voter: VoterSettings) -> str | None:
+    """The LoRA weights that a voter answers with: the name of what `finetune` trains, or a directory."""
+    return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.adapter
+
+
 def uses_examples(voter: VoterSettings) -> bool:
     """Whether a voter looks at solved examples, and so needs an index of them."""
     return isinstance(voter, RetrieveVoter) or (not isinstance(voter, SubmissionVoter) and voter.examples > 0)
@@ -330,6 +390,7 @@ class Recipe(_Settings):
     voters: dict[Name, VoterSettings]
     vote: VoteSettings = VoteSettings()
     submission: SubmissionSettings = SubmissionSettings()
+    finetune: FinetuneSettings | None = None  # None: nothing is trained
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
@@ -352,6 +413,7 @@ class Recipe(_Settings):
                 raise ValueError(f"voters.{name}.threshold: to fit it give vote.fit, such as vote.fit.limit=300")
             _check_when(name, self.voters)
         _check_vote(self.vote, self.voters)
+        _check_finetune(self)
         for name in self.report.order_sensitivity:
             if name not in self.voters:
                 raise ValueError(f"report.order_sensitivity: there is no voter {name!r}; {_known(self.voters)}")
@@ -388,6 +450,22 @@ def _check_vote(vote: VoteSettings, voters: dict[str, Any]) -> None:
     for name in vote.order or ():
         if name not in voters:
             raise ValueError(f"vote.order: there is no voter {name!r}; {_known(voters)}")
+
+
+def _check_finetune(recipe: "Recipe") -> None:
+    """Raises ValueError where what is trained has no model or no examples, or a voter asks another model with it."""
+    settings = recipe.finetune
+    if settings is None:
+        return
+    if settings.model not in recipe.models:
+        raise ValueError(f"finetune.model: there is no model {settings.model!r}; models: {', '.join(recipe.models)}")
+    if not recipe.examples.source:
+        raise ValueError("finetune: trains on solved examples; give examples.source")
+    for name, voter in recipe.voters.items():
+        if isinstance(voter, ModelVoter) and voter.adapter == settings.name and voter.model != settings.model:
+            raise ValueError(
+                f"voters.{name}.adapter: {settings.name} is trained for {settings.model}, not {voter.model}"
+            )
 
 
 def _check_when(name: str, voters: dict[str, Any]) -> None:

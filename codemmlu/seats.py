@@ -1,7 +1,7 @@
 """Seats: every voter of a recipe with the ask behind it, and with what its letter prior is estimated from."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +11,7 @@ from codemmlu.answering.schedule import Calibration, Seat, identity, null_questi
 from codemmlu.engine import adapters, sources
 from codemmlu.engine.adapters import Adapter
 from codemmlu.engine.placement import answer_settings
+from codemmlu.errors import UserError
 from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,
@@ -23,6 +24,7 @@ from codemmlu.recipe import (
 )
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.training.published import folder_of, read_manifest
 
 # The content hashes of the pilot's questions.
 _PILOT = "pilot.json"
@@ -46,17 +48,26 @@ def find_seats(
     null = null_questions(sizes)
     found = {}
     for name, voter in recipe.asked.items():
-        adapter = adapter_of(name, voter)
+        adapter = adapter_of(recipe, name, voter, models)
         asks = partial(_ask, weights.get(voter.pool, ""), view, adapter, recipe.seed)
         found[name] = seat_of(name, voter, asks, pilot, null, fit)
     return found
 
 
-def adapter_of(name: str, voter: AskedVoter) -> Adapter | None:
-    """The adapter that a voter answers with, proved to be there. Raises UserError."""
+def adapter_of(recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str, sources.Model]) -> Adapter | None:
+    """The adapter that a voter answers with, proved to be there and to be one of its model. Raises UserError."""
     if isinstance(voter, RetrieveVoter) or voter.adapter is None:
         return None
-    return adapters.inspect(voter.adapter, f"voters.{name}.adapter")
+    key = f"voters.{name}.adapter"
+    run, trained = RunDir(recipe.out), recipe.finetune is not None and voter.adapter == recipe.finetune.name
+    if trained and read_manifest(run, voter.adapter) is None:
+        raise UserError(f"{key}: {voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that")
+    place = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
+    adapter = adapters.inspect(place, key)
+    base = adapters.base_of(adapter)
+    if base and voter.model in models and base != models[voter.model].fingerprint:
+        raise UserError(f"{key}: {voter.adapter} was trained on another model than models.{voter.model} now is")
+    return adapter
 
 
 def _ask(

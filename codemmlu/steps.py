@@ -1,11 +1,12 @@
 """The steps of a run, one function per job: each takes the job and gives back its outcome.
 
 examples -> [Ray Data: embed | shards] -> index/
+examples -> lessons -> [Ray Train: workers] -> adapters/
 questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer | keep] -> answers/ -> votes -> outcome
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,22 @@ from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel, passes
 from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job, Outcome
+from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.engine import sources
+from codemmlu.engine.adapters import inspect as inspect_adapter
 from codemmlu.engine.placement import check_engine_arguments
 from codemmlu.engine.protocol import OpenEngine
 from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
 from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
-from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, uses_examples
+from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
-from codemmlu.seats import find_seats
+from codemmlu.seats import adapter_of, find_seats
 from codemmlu.shelf import Shelf, find_shelf, held_out_of
+from codemmlu.training.published import Manifest, folder_of, read_manifest
 
 if TYPE_CHECKING:
     from codemmlu import indexing
@@ -41,7 +45,70 @@ NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source
 
 def whole_run(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
     """Everything a recipe asks for: `answer` makes the index that it needs; what is done is skipped by each step."""
+    if job.recipe.finetune and not job.dry_run:
+        finetune(job)
     return answer(job, open_engine)
+
+
+def finetune(job: Job) -> Outcome:
+    """Trains what the recipe's `finetune` says, or says that it stands already."""
+    recipe, settings = job.recipe, job.recipe.finetune
+    if settings is None:
+        raise UserError("finetune: the recipe has no such section; see recipes/finetune-smol.yaml")
+    if job.dry_run:
+        return _planned(job)
+    users = [name for name, voter in recipe.asked.items() if adapter_name(voter) == settings.name]
+    for name in recipe.asked.keys() - set(users):  # what cannot be answered is better known before hours of training
+        adapter_of(recipe, name, recipe.asked[name], {})
+    with _run(job) as run:
+        manifest = _trained(job, run, settings)
+    again = job.again.replace("jobs/finetune.py", "jobs/run.py")
+    job.terminal.say(
+        f"To answer with it: {again}" if users else f"No voter answers with it yet: voters.NAME.adapter={settings.name}"
+    )
+    return Outcome(manifest.model_dump(mode="json"), 0)
+
+
+def _trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
+    recipe, say = job.recipe, job.terminal.say
+    base = recipe.models[settings.model]
+    model = sources.inspect(base.source, base.revision, sources.cache_folder())
+    shelf = find_shelf(job, labelled=True) if settings.examples else None
+    curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None)
+    start = inspect_adapter(settings.start, "finetune.start").fingerprint if settings.start else ""
+    wanted = fingerprint(settings, model, curriculum, start)
+    manifest = read_manifest(run, settings.name)
+    merged = run.below(f"merged/{settings.name}")
+    if manifest and manifest.fingerprint == wanted:
+        say(f"finetune: {settings.name} stands and nothing changed: reused")
+    else:
+        if curriculum.asked:
+            say(f"finetune: {curriculum.asked:,} examples are questions that are asked, and are not learnt from")
+        from codemmlu import cluster, finetuning  # in this order: see cluster
+
+        cluster.join()
+        run.clear(f"merged/{settings.name}")
+        manifest = finetuning.train(job.terminal, run, settings, model, curriculum, wanted)
+        before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
+        right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
+        say(
+            f"finetune: {settings.name} is at {run.below(folder_of(settings.name)).shown}: on the tune part loss "
+            f"{before.loss:.3f} -> {best.loss:.3f}{right} (step {best.step:,} of {manifest.steps:,})"
+        )
+    if settings.merge and not merged.exists("config.json"):
+        from codemmlu import cluster, finetuning  # in this order: see cluster
+
+        cluster.join()
+        say(f"finetune: merged into the model at {finetuning.merge(run, settings, model)}")
+    return manifest
+
+
+def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
+    """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
+    from codemmlu import cluster, indexing  # in this order: see cluster
+
+    cluster.join()
+    return indexing.nearest(_share(shelf), questions, most)
 
 
 def index(job: Job) -> Outcome:

@@ -25,6 +25,7 @@ ROOMS = (
     "retrieval",
     "answering",
     "voting",
+    "training",
     "report",
     "command",
     "cluster",
@@ -35,6 +36,8 @@ ROOMS = (
     "indexing",
     "pipeline",
     "shelf",
+    "curriculum",
+    "finetuning",
     "seats",
     "asking",
     "steps",
@@ -48,12 +51,23 @@ ALLOWED = {("codemmlu.steps", "codemmlu.plan"), ("codemmlu.reducing", "codemmlu.
 # The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
 OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.cpu_worker"},
-    "ray": {"codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline", "codemmlu.spreading"},
-    "torch": {"codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"},
-    "transformers": {"codemmlu.engine.gguf"},
+    "ray": {
+        *("codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline", "codemmlu.spreading"),
+        *("codemmlu.finetuning", "codemmlu.training.loop"),
+    },
+    "torch": {
+        *("codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),
+        *("codemmlu.training.loop", "codemmlu.training.backends"),
+    },
+    "transformers": {
+        *("codemmlu.engine.gguf", "codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.merging"),
+    },
+    "trl": {"codemmlu.training.loop"},
+    "peft": {"codemmlu.training.backends", "codemmlu.training.merging"},
+    "unsloth": {"codemmlu.training.backends"},
     "faiss": {"codemmlu.retrieval.vectors"},
     "sentence_transformers": {"codemmlu.retrieval.encoder"},
-    "datasets": {"codemmlu.questions.hub"},
+    "datasets": {"codemmlu.questions.hub", "codemmlu.training.loop"},
     "huggingface_hub": {"codemmlu.questions.hub", "codemmlu.engine.sources"},
     "matplotlib": {"codemmlu.report.figures"},
     "jinja2": {"codemmlu.report.page"},
@@ -62,6 +76,8 @@ OWNERS = {
 }
 HEAVY = (
     "sentence_transformers",
+    "trl",
+    "peft",
     "ray",
     "torch",
     "vllm",
@@ -79,6 +95,7 @@ PURE: tuple[str, ...] = (
     *("rows", "recipe", "questions", "prompts", "scoring", "engine.placement", "engine.sources"),
     *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
     *("answering.pending", "voting.rules", "voting.views", "voting.fitting"),
+    *("questions.synthesis", "training.lessons", "training.published", "training.backends", "curriculum"),
     *("report.summary", "report.submission", "report.terminal", "report.page", "report.figures"),
     *("command", "outcome", "comparing", "shelf", "steps", "plan"),
 )

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
+from codemmlu.run_dir import RunDir
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MANIFEST = "manifest.json"  # of those that this project trained: see training/published.py
 # The ranks that vLLM reserves memory for.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -23,9 +26,28 @@ class Adapter:
     rank: int
 
 
+def local(path: str, cache: str) -> Path:
+    """The directory of an adapter on this machine: of one at an address (s3://, gs://) a copy in the cache."""
+    if "://" not in path:
+        return Path(path).expanduser()
+    there = RunDir(path)
+    content = {name: there.read(name) for name in (CONFIG, WEIGHTS, MANIFEST) if there.exists(name)}
+    whole = hashlib.sha256(b"".join(content.values())).hexdigest()[:32]
+    folder = RunDir(f"{cache}/adapters/{whole}")
+    for name, its in content.items():
+        folder.write(name, its)
+    return Path(folder.address)
+
+
+def base_of(adapter: Adapter) -> str | None:
+    """The fingerprint of the model that this project trained an adapter on; None of one that came from elsewhere."""
+    manifest = Path(adapter.path) / MANIFEST
+    return str(json.loads(manifest.read_text(encoding="utf-8"))["base_fingerprint"]) if manifest.is_file() else None
+
+
 def inspect(path: str, key: str) -> Adapter:
     """Finds an adapter and proves that it can be loaded. Raises UserError, which names the recipe's `key`."""
-    folder = Path(path).expanduser()
+    folder = local(path, cache_folder())
     if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise UserError(f"{key}: {path} has no {missing[0]}; name the directory that peft's save_pretrained wrote")
     try:
@@ -41,7 +63,8 @@ def inspect(path: str, key: str) -> Adapter:
     for name in (CONFIG, WEIGHTS):
         with (folder / name).open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
-    return Adapter(str(folder.absolute()), whole.hexdigest()[:32], rank)
+    place = path if "://" in path else str(folder.absolute())
+    return Adapter(place, whole.hexdigest()[:32], rank)
 
 
 def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine import chat
+from codemmlu.engine import adapters, chat
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import EngineDied, UserError
@@ -67,7 +67,7 @@ class VllmEngine:
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
-        self._source = settings.source
+        self._source, self._cache = settings.source, settings.cache
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()
         self._adapters: dict[str, int] = {}
@@ -153,7 +153,8 @@ class VllmEngine:
         from vllm.lora.request import LoRARequest
 
         number = self._adapters.setdefault(path, len(self._adapters) + 1)
-        return LoRARequest(path, number, path)  # the name tells prefixes apart in the cache
+        # The name tells prefixes apart in the cache.
+        return LoRARequest(path, number, str(adapters.local(path, self._cache)))
 
     def _word(self, prompt: Prompt, text: str, tokens: list[int], word: str) -> int:
         """The first token of a word after a prompt, which has to tell it apart from the prompt's other words."""

@@ -45,6 +45,7 @@ def figures(report: Mapping[str, Any]) -> list[dict[str, str]]:
         _reliability(report, shown),
         _letters(report, shown),
         _order(report),
+        *_training(report),
     ]
     return [one for one in told if one]
 
@@ -191,6 +192,42 @@ def _order(report: Mapping[str, Any]) -> dict[str, str] | None:
 
     note = "Accuracy with the right choice moved to each letter; a flat line does not care. In brackets: the deviation."
     return _figure("Order sensitivity", note, draw)
+
+
+def _training(report: Mapping[str, Any]) -> list[dict[str, str] | None]:
+    """Loss and accuracy as the weights were trained."""
+    training = report["training"]
+    if training is None:
+        return []
+    tune = training["tune"]
+    known = [point for point in tune if point["accuracy"] is not None]
+
+    def loss(axes: "Axes") -> None:
+        steps, losses = zip(*((point["step"], point["loss"]) for point in training["train"]), strict=True)
+        axes.plot(steps, losses, lw=0.6, color="#8c8c8c", label="each step")
+        axes.plot(*_curve(tune, "loss"), lw=1.6, marker="o", ms=4, color=_COLOURS[0], label="the tune part")
+        axes.axvline(training["best_step"], color=_INK, lw=0.8, ls=":", label="kept")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        _legend(axes)
+
+    def accuracy(axes: "Axes") -> None:
+        axes.plot(*_curve(known, "accuracy"), lw=1.6, marker="o", ms=4, color=_COLOURS[0], label="the tune part")
+        axes.axvline(training["best_step"], color=_INK, lw=0.8, ls=":", label="kept")
+        axes.set_xlabel("step")
+        _accuracy_axis(axes, report)
+        _legend(axes)
+
+    note = (
+        f"{safe(training['name'], 40)}: {training['train_examples']:,} examples, {training['steps']:,} steps with "
+        f"{training['backend']} on {safe(training['device'], 40)}. The tune part is neither learnt from nor asked."
+    )
+    right = _figure("Accuracy while training, one reading", note, accuracy) if known else None
+    return [_figure("Loss while training", note, loss), right]
+
+
+def _curve(points: Sequence[Mapping[str, Any]], of: str) -> tuple[list[int], list[float]]:
+    return [point["step"] for point in points], [point[of] for point in points]
 
 
 def _style(report: Mapping[str, Any], name: str) -> dict[str, Any]:

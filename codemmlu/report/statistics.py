@@ -139,8 +139,8 @@ def coverage(sheet: Sheet, column: Column) -> list[dict[str, Any]]:
     return curve
 
 
-def slices(sheet: Sheet) -> dict[str, list[dict[str, Any]]]:
-    """Every voter's accuracy by subject, by number of choices and by length: groups of labelled questions."""
+def slices(sheet: Sheet, rule: str) -> dict[str, list[dict[str, Any]]]:
+    """Every voter's accuracy, and the vote's, by subject, by number of choices and by length: of labelled questions."""
     groups: dict[str, list[tuple[str, Bits]]] = {"subject": [], "choices": [], "characters": []}
     names, counts = np.unique(sheet.subjects[sheet.labelled & (sheet.subjects >= 0)], return_counts=True)
     for name in names[np.argsort(-counts, kind="stable")][:_MOST_SUBJECTS]:
@@ -155,7 +155,12 @@ def slices(sheet: Sheet) -> dict[str, list[dict[str, Any]]]:
             groups["characters"].append((f"{low if number == 0 else low + 1:,} to {high:,}", inside))
     return {
         kind: [
-            {"name": name, "questions": int((inside & sheet.labelled).sum()), "voters": _within(sheet, inside)}
+            {
+                "name": name,
+                "questions": int((inside & sheet.labelled).sum()),
+                "voters": _within(sheet, sheet.voters, inside),
+                "vote": _within(sheet, {rule: sheet.rules[rule]}, inside)[rule],
+            }
             for name, inside in some
         ]
         for kind, some in groups.items()
@@ -213,9 +218,9 @@ def accuracy(sheet: Sheet, column: Column, among: Bits | None = None) -> tuple[i
     return int(sheet.correct(column)[counted].sum()), int(counted.sum())
 
 
-def _within(sheet: Sheet, inside: Bits) -> dict[str, float | None]:
+def _within(sheet: Sheet, columns: Mapping[str, Column], inside: Bits) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
-    for name, column in sheet.voters.items():
+    for name, column in columns.items():
         right, asked = accuracy(sheet, column, inside)
         found[name] = right / asked if asked else None
     return found

@@ -130,11 +130,12 @@ def test_slices_are_of_labelled_questions() -> None:
         subject_names=("dbms", "os"),
         choices=np.array([2, 4, 4, 4], np.int8),
         characters=np.array([10, 20, 30, 40], np.int32),
+        rules={"log_pool": ["A", "A", "B", "A"]},
     )
-    found = statistics.slices(whole)
+    found = statistics.slices(whole, "log_pool")
     assert found["subject"] == [
-        {"name": "os", "questions": 2, "voters": {"v": 0.0}},
-        {"name": "dbms", "questions": 1, "voters": {"v": 1.0}},
+        {"name": "os", "questions": 2, "voters": {"v": 0.0}, "vote": 0.5},
+        {"name": "dbms", "questions": 1, "voters": {"v": 1.0}, "vote": 1.0},
     ]
     assert [(row["name"], row["questions"], row["voters"]["v"]) for row in found["choices"]] == [
         ("2", 1, 1.0),

@@ -41,3 +41,27 @@ def test_nothing_is_lost_or_doubled(victim: str, tmp_path: Path) -> None:
     assert max(run.times_asked().values()) <= 2
     watchdog.wait_until_closed("")
     assert not watchdog.marked(""), "engine processes are left behind"
+
+
+def test_an_engine_killed_amid_conversations_leaves_whole_ones(tmp_path: Path) -> None:
+    """Of `verify`: answers and checks in turn, up to a TRUE or the last choice."""
+    run = CountedRun(tmp_path, 160, "vllm")
+    process = run.start("voters.direct={model: m, method: verify}")
+    durable = run.wait_for_some(process)
+    engines = named(descendants(process), "EngineCore")
+    assert engines, "there is no engine to kill"
+    for engine in engines:
+        kill(engine)
+    done = finish(process)
+    assert done.code == 0, done.err
+    rows = run.answers()
+    assert sorted(row["task_id"] for row in rows) == sorted(f"q{i}" for i in range(160)), "lost or doubled"
+    turned = 0
+    for row in rows:
+        kinds = [turn["kind"] for turn in row["turns"]]
+        last = row["turns"][-1]
+        assert kinds == (["answer", "check"] * 3)[: len(kinds)], "a turn is missing"
+        assert (last["kind"] == "check" and last["p_true"] >= 0.5) or kinds.count("answer") == 3, "it stops too early"
+        turned += len(kinds) > 2
+    print(f"\n{durable} durable at the kill, {turned} conversations of more than one answer")
+    assert turned, "no conversation had a second answer: this round shows nothing"

@@ -1,0 +1,139 @@
+"""The curriculum: what a finetune learns from, and that none of it is asked.
+
+examples -> parts -> (those that are asked leave) -> neighbours by leave-one-out | likeliest wrong choices -> lessons
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from codemmlu import questions as question_room
+from codemmlu.engine.sources import Model
+from codemmlu.errors import UserError
+from codemmlu.questions.split import assign
+from codemmlu.questions.synthesis import generate
+from codemmlu.questions.twins import twin_key
+from codemmlu.recipe import FinetuneSettings, Recipe, digest
+from codemmlu.rows import Question, Reading, answer_from, letters, question_from
+from codemmlu.run_dir import RunDir
+from codemmlu.scoring import choice_probabilities
+from codemmlu.shelf import asked_of, held_out_of
+from codemmlu.training.lessons import lesson_rows
+from codemmlu.training.published import what_is_learnt
+
+# Examples that are looked up for each that is shown: those of other parts than `train` are passed over.
+_SPARE = 3
+LookUp = Callable[[Sequence[Question], int], list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Lessons as a LESSON table, how many of them are learnt and tuned by, and how many examples are asked themselves.
+
+    fingerprint: of all that is in the table
+    """
+
+    table: pa.Table
+    train: int
+    tune: int
+    made: int
+    asked: int
+    fingerprint: str
+
+
+def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp | None) -> Curriculum:
+    """look_up: the task_ids of the examples nearest to questions, for settings that show some. Raises UserError."""
+    examples, _ = question_room.read_examples(recipe.examples, held_out_of(recipe) or frozenset())
+    parts: list[str] = [*assign(examples, recipe.seed)]
+    asked = asked_of(recipe)
+    is_asked = [twin_key(example) in asked for example in examples]
+    kept = [
+        (example, part)
+        for example, part, leaves in zip(examples, parts, is_asked, strict=True)
+        if part in ("train", "tune") and not leaves
+    ]
+    rejected = _likeliest_wrong(settings) if settings.pairs_from else {}
+    if settings.pairs_from:
+        kept = [(example, part) for example, part in kept if _content(example) in rejected]
+    kept = _limited(kept, settings)
+    made = generate(settings.synthesise, settings.seed)
+    chosen = [*(example for example, _ in kept), *made]
+    its = [*(part for _, part in kept), *("train" for _ in made)]
+    for part in ("train", "tune"):
+        if part not in its:
+            why = f" that {settings.pairs_from} answered" if settings.pairs_from else ""
+            raise UserError(f"finetune: there is no example{why} in the {part} part to learn from; give more examples")
+    near = _neighbours(chosen, its, settings, look_up)
+    wrong = {row: rejected[_content(q)] for row, q in enumerate(chosen) if _content(q) in rejected}
+    table = lesson_rows(chosen, its, near, wrong)
+    said = [(q.task_id, q.question, q.choices, q.answer, part) for q, part in zip(chosen, its, strict=True)]
+    return Curriculum(
+        table,
+        its.count("train"),
+        its.count("tune"),
+        len(made),
+        sum(is_asked),
+        digest(said, near, sorted(wrong.items())),
+    )
+
+
+def fingerprint(settings: FinetuneSettings, model: Model, curriculum: Curriculum, start: str) -> str:
+    """Names all that determines the weights. start: the fingerprint of the weights gone on from, or empty."""
+    return digest("finetune", 1, what_is_learnt(settings), model.fingerprint, curriculum.fingerprint, start)
+
+
+def _limited(kept: list[tuple[Question, str]], settings: FinetuneSettings) -> list[tuple[Question, str]]:
+    """The first of each part by a seeded hash of what they say, in the order of the file."""
+    most = {"train": settings.limit, "tune": settings.tune_limit}
+    places: set[int] = set()
+    for part, limit in most.items():
+        of_part = [place for place, (_, its) in enumerate(kept) if its == part]
+        of_part.sort(key=lambda place: digest("learn", settings.seed, *_content(kept[place][0])))
+        places |= set(of_part[:limit])
+    return [one for place, one in enumerate(kept) if place in places]
+
+
+def _content(question: Question) -> tuple[str, tuple[str, ...]]:
+    return question.question, question.choices
+
+
+def _neighbours(
+    chosen: Sequence[Question], parts: Sequence[str], settings: FinetuneSettings, look_up: LookUp | None
+) -> list[list[int]]:
+    """For each lesson the rows of the nearest others that are learnt, nearest first. None of the tune part is shown."""
+    if look_up is None:
+        return [[] for _ in chosen]
+    places = {q.task_id: row for row, (q, part) in enumerate(zip(chosen, parts, strict=True)) if part == "train"}
+    found = look_up(chosen, settings.examples * (1 + _SPARE))
+    return [[places[name] for name in names if name in places][: settings.examples] for names in found]
+
+
+def _likeliest_wrong(settings: FinetuneSettings) -> dict[tuple[str, tuple[str, ...]], int]:
+    """Of each labelled question that a run asked the model: the wrong choice that it likes best. Raises UserError.
+
+    Of several ways of asking, the one with the most readings counts.
+    """
+    assert settings.pairs_from is not None
+    run = RunDir(settings.pairs_from)
+    files = run.files(f"answers/{settings.model}")
+    if not files:
+        raise UserError(f"finetune.pairs_from: {run.shown} has no answers of a model named {settings.model}")
+    most: dict[str, tuple[Reading, ...]] = {}
+    for name in files:
+        for row in run.read_table(name).to_pylist():
+            answer = answer_from(row)
+            if answer.split == "test" and len(answer.readings) > len(most.get(answer.task_id, ())):
+                most[answer.task_id] = answer.readings
+    found = {}
+    for name in run.files("questions"):
+        for row in run.read_table(name).to_pylist():
+            question = question_from(row)
+            if question.answer and question.task_id in most:
+                readings = [one for one in most[question.task_id] if len(one.order) == len(question.choices)]
+                if readings:
+                    liked = choice_probabilities(readings)
+                    liked[letters(26).index(question.answer)] = -1.0
+                    found[_content(question)] = int(np.argmax(liked))
+    return found

@@ -1,0 +1,225 @@
+"""The Ray Train plan of a finetune: lessons go in, published weights come out.
+
+lessons -> [Ray Train: N workers run training.loop] -> checkpoints in the run's storage -> adapters/NAME
+
+Ray keeps the state of a training under its name; the name is a hash of all that is learnt, so that the same command
+goes on where it was stopped, and another one begins anew.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Queue
+
+from codemmlu import cluster
+from codemmlu.curriculum import Curriculum
+from codemmlu.engine import sources
+from codemmlu.errors import EngineDied, UserError
+from codemmlu.recipe import FinetuneSettings
+from codemmlu.report.terminal import Terminal
+from codemmlu.run_dir import RunDir
+from codemmlu.training import backends
+from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
+from codemmlu.training.published import Manifest, points, publish, what_is_learnt
+
+FOLDER = "training"
+_RETRIES = 3  # times that workers which died are started again
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+def train(
+    terminal: Terminal, run: RunDir, settings: FinetuneSettings, model: sources.Model, curriculum: Curriculum, name: str
+) -> Manifest:
+    """Trains, or goes on training, and publishes the best weights. name: its curriculum.fingerprint.
+
+    Raises UserError for what the person can change, EngineDied when workers kept dying.
+    """
+    resources = cluster.join()
+    cluster.refuse_unshared(run)
+    on_gpu = resources.gpus > 0
+    if on_gpu and resources.gpus < settings.workers:
+        raise UserError(f"finetune.workers: {settings.workers} need a GPU each, there are {resources.gpus}; lower it")
+    backend, why = backends.choose(settings.backend, settings.workers, on_gpu, _is_installed)
+    folder = run.below(f"{FOLDER}/{name[:16]}")
+    if not folder.exists(LESSONS):
+        run.clear(FOLDER)  # what an earlier recipe left half done
+    folder.clear(FAULT)
+    folder.write_table(LESSONS, curriculum.table)
+    where = f"{settings.workers} worker{'s' * (settings.workers > 1)} on {'GPU' if on_gpu else 'the CPU'}"
+    terminal.say(f"finetune: {curriculum.train:,} examples, {settings.epochs} epochs; {where}; {backend}: {why}")
+    with _progress(terminal, settings) as tell:
+        course = Course(
+            folder.address,
+            model.source,
+            model.revision,
+            sources.cache_folder(),
+            settings.start,
+            backend,
+            settings,
+            tell,
+        )
+        result = _fitted(course, settings, folder, resources.cpus, on_gpu)
+    cost = {one: (result.metrics or {}).get(one) for one in ("device", "memory_gib", "tokens_per_second")}
+    with result.checkpoint.as_directory() as found:
+        manifest = _published(run, settings, model, curriculum, name, backend, Path(found), cost)
+    run.clear(FOLDER)
+    return manifest
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _attend(config: dict[str, Any]) -> None:
+    """In a worker: what it needs takes seconds to load, and is loaded there alone."""
+    from codemmlu.training.loop import attend
+
+    attend(config["course"])
+
+
+def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, cpus: int, on_gpu: bool) -> Any:
+    each = {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": float(max(1, cpus // settings.workers))}
+    trainer = TorchTrainer(
+        _attend,
+        train_loop_config={"course": course},
+        scaling_config=ray.train.ScalingConfig(num_workers=settings.workers, use_gpu=on_gpu, resources_per_worker=each),
+        run_config=ray.train.RunConfig(
+            name="ray",
+            storage_path=folder.base,
+            storage_filesystem=folder.filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=_RETRIES),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        return trainer.fit()
+    except Exception as error:
+        # Ray Train's errors have no base of their own; what the worker wrote down says more than any of them.
+        if folder.exists(FAULT):
+            raise UserError(folder.read(FAULT).decode()) from error
+        last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
+        raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
+
+
+@contextmanager
+def _progress(terminal: Terminal, settings: FinetuneSettings) -> Iterator[Any]:
+    """A place for the workers to say how it goes; what they say becomes lines."""
+    queue = Queue(actor_options={"num_cpus": 0})
+    ended = threading.Event()
+
+    def listen() -> None:
+        speaker = _Speaker(terminal, settings)
+        while True:
+            try:
+                speaker.say(queue.get(timeout=0.5))
+            except Empty:
+                if ended.is_set():
+                    return
+            except ray.exceptions.RayError:
+                return
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield queue.put
+    finally:
+        ended.set()
+        listener.join(timeout=5)
+        queue.shutdown(force=True)
+
+
+class _Speaker:
+    """Turns what a worker tells into lines for a person."""
+
+    def __init__(self, terminal: Terminal, settings: FinetuneSettings) -> None:
+        self._terminal, self._settings = terminal, settings
+        self._said, self._tokens = -_SECONDS_BETWEEN_LINES, 0.0
+
+    def say(self, told: dict[str, Any]) -> None:
+        """One message."""
+        say = self._terminal.say
+        if told["kind"] == "begin":
+            dropped = f"; {told['dropped']:,} are too long and left out" if told["dropped"] else ""
+            say(f"finetune: {told['sequences']:,} sequences in {told['steps']:,} steps{dropped}")
+        elif told["kind"] == "resume":
+            say("finetune: goes on from its last checkpoint")
+        elif told["kind"] == "tune":
+            right = "" if told["accuracy"] is None else f", {told['accuracy']:.3f} right"
+            say(f"finetune: after step {told['step']:,} loss {told['loss']:.3f}{right} on the tune part")
+        elif told["seconds"] - self._said >= _SECONDS_BETWEEN_LINES or told["step"] == told["of"]:
+            self._said = told["seconds"]
+            left = told["seconds"] / told["steps"] * (told["of"] - told["step"])
+            rate = f", {told['tokens_per_second']:,.0f} tokens/s" if told["tokens_per_second"] else ""
+            say(
+                f"finetune: step {told['step']:,} of {told['of']:,}, loss {told['loss']:.3f}{rate}, "
+                f"{left // 60:.0f} min {left % 60:02.0f} s left"
+            )
+
+
+def _published(
+    run: RunDir,
+    settings: FinetuneSettings,
+    model: sources.Model,
+    curriculum: Curriculum,
+    name: str,
+    backend: str,
+    found: Path,
+    cost: dict[str, Any],
+) -> Manifest:
+    state = json.loads((found / TRAINER / "trainer_state.json").read_text(encoding="utf-8"))
+    train, tune = points(state["log_history"])
+    best = min(tune[1:], key=lambda point: point.loss)
+    manifest = Manifest(
+        name=settings.name,
+        fingerprint=name,
+        base=model.source,
+        revision=model.revision,
+        base_fingerprint=model.fingerprint,
+        examples=curriculum.fingerprint,
+        train_examples=curriculum.train,
+        steps=state["global_step"],
+        best_step=best.step,
+        backend=backend,
+        **cost,
+        settings=what_is_learnt(settings),
+        versions={one: importlib.metadata.version(one) for one in _LIBRARIES},
+        train=train,
+        tune=tune,
+    )
+    publish(run, found / BEST, manifest)
+    return manifest
+
+
+def merge(run: RunDir, settings: FinetuneSettings, model: sources.Model) -> str:
+    """In a Ray task: the model with its weights added, as a plain directory. Returns where it is."""
+    return str(ray.get(ray.remote(_merge).options(num_cpus=1).remote(run.address, settings.name, model)))
+
+
+def _merge(address: str, name: str, model: sources.Model) -> str:
+    from codemmlu.training.merging import merged
+
+    run = RunDir(address)
+    folder = f"merged/{name}"
+    run.clear(folder)
+    with TemporaryDirectory() as scratch:
+        merged(
+            sources.materialise(model.source, sources.cache_folder()),
+            model.revision,
+            run.path(f"adapters/{name}"),
+            scratch,
+        )
+        for file in sorted(Path(scratch).iterdir()):
+            run.write(f"{folder}/{file.name}", file.read_bytes())
+    return run.below(folder).shown

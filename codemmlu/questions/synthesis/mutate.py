@@ -1,0 +1,73 @@
+"""Mutations: a program with one thing changed in it, as a person might have got it wrong."""
+
+import ast
+from collections.abc import Callable, Iterator
+
+_OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Add: (ast.Sub, ast.Mult),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Add, ast.Pow),
+    ast.FloorDiv: (ast.Mod,),
+    ast.Mod: (ast.FloorDiv,),
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt,),
+    ast.Eq: (ast.NotEq, ast.GtE),
+    ast.NotEq: (ast.Eq,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.BitAnd: (ast.BitOr, ast.BitXor),
+    ast.BitOr: (ast.BitAnd,),
+    ast.BitXor: (ast.BitOr,),
+    ast.RShift: (ast.LShift,),
+}
+_METHODS = {"append": "extend", "appendleft": "append", "get": "setdefault"}
+
+
+def mutations(source: str) -> list[str]:
+    """Every program that differs from this one in one operator, number, condition or jump, as `ast.unparse` says it."""
+    found = []
+    for place in range(sum(1 for _ in ast.walk(ast.parse(source)))):
+        number = 0
+        while True:
+            tree = ast.parse(source)
+            node = list(ast.walk(tree))[place]
+            changes = list(_changes(node))
+            if number == len(changes):
+                break
+            changes[number]()
+            found.append(ast.unparse(ast.fix_missing_locations(tree)))
+            number += 1
+    plain = ast.unparse(ast.parse(source))
+    return [one for one in dict.fromkeys(found) if one != plain]
+
+
+def _changes(node: ast.AST) -> Iterator[Callable[[], None]]:
+    """What could be changed in a node, each as a function that does it."""
+    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
+        for kind in _OPERATORS.get(type(node.op), ()):
+            yield lambda node=node, kind=kind: setattr(node, "op", kind())
+    if isinstance(node, ast.Compare):
+        for kind in _OPERATORS.get(type(node.ops[0]), ()):
+            yield lambda node=node, kind=kind: node.ops.__setitem__(0, kind())
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        for by in (1, -1):
+            yield lambda node=node, by=by: setattr(node, "value", node.value + by)
+    if isinstance(node, ast.Constant) and type(node.value) is bool:
+        yield lambda node=node: setattr(node, "value", not node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield lambda node=node: setattr(node, "op", ast.UAdd())
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield lambda node=node: setattr(node, "op", ast.UAdd())
+    if isinstance(node, ast.Attribute) and node.attr in _METHODS:
+        yield lambda node=node: setattr(node, "attr", _METHODS[node.attr])
+    for name in ("body", "orelse"):
+        body = getattr(node, name, None)
+        if isinstance(body, list):
+            for row, statement in enumerate(body):
+                other = {ast.Break: ast.Continue, ast.Continue: ast.Break}.get(type(statement))
+                if other:
+                    yield lambda body=body, row=row, other=other: body.__setitem__(row, other())
+    if isinstance(node, ast.Return) and isinstance(node.value, ast.Name | ast.BinOp):
+        yield lambda node=node: setattr(node, "value", ast.List([node.value], ast.Load()))

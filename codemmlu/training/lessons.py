@@ -1,0 +1,175 @@
+"""Lessons: what a model is trained on, as token sequences in the order in which they are learnt.
+
+Prompts are those of the voters, by the one renderer; the loss is on the answer's letter alone. Nothing is ever cut: a
+sequence that is too long is left out and counted. All of it follows from the examples and the settings, so that a
+training that was interrupted goes on in the same order.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from codemmlu.engine import chat
+from codemmlu.errors import UserError
+from codemmlu.prompts import render
+from codemmlu.recipe import FinetuneSettings, digest
+from codemmlu.rows import QUESTION, Question, letters, question_from
+
+# What a worker is given: an example, which part it is in, its neighbours by their rows in the same table, nearest
+# first, and for preference tuning the text's index among the choices that the model wrongly likes best.
+LESSON = (
+    QUESTION.append(pa.field("part", pa.string()))
+    .append(pa.field("neighbours", pa.list_(pa.int32())))
+    .append(pa.field("rejected", pa.int32()))
+)
+IGNORED = -100  # the label of a token that carries no loss
+_POOLED = 16  # micro-batches that are sorted by length together
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """An example with the solved ones that are shown before it, nearest last; rejected: of preference tuning."""
+
+    question: Question
+    shown: tuple[Question, ...] = ()
+    rejected: int | None = None
+
+
+def lesson_rows(
+    examples: Sequence[Question],
+    parts: Sequence[str],
+    neighbours: Sequence[Sequence[int]],
+    rejected: Mapping[int, int],
+) -> pa.Table:
+    """Examples as a LESSON table. neighbours: of each, rows of `examples`; rejected: by row."""
+    rows = [
+        {
+            **{name: getattr(example, name) for name in QUESTION.names},
+            "part": part,
+            "neighbours": list(near),
+            "rejected": rejected.get(row),
+        }
+        for row, (example, part, near) in enumerate(zip(examples, parts, neighbours, strict=True))
+    ]
+    return pa.Table.from_pylist(rows, schema=LESSON)
+
+
+def lessons(table: pa.Table, part: str, settings: FinetuneSettings) -> list[Lesson]:
+    """One part of a LESSON table. A seeded share of it is shown no examples, so that the model learns to do without."""
+    rows = table.to_pylist()
+    questions = [question_from(row) for row in rows]
+    found = []
+    for row, question in zip(rows, questions, strict=True):
+        if row["part"] != part:
+            continue
+        near = [questions[place] for place in reversed(row["neighbours"][: settings.examples])]
+        if part == "train" and _share("withhold", settings.seed, question) < settings.withhold:
+            near = []
+        found.append(Lesson(question, tuple(near), row["rejected"]))
+    return found
+
+
+def order_of(question: Question, epoch: int, settings: FinetuneSettings) -> tuple[int, ...]:
+    """In which order an epoch shows the choices: a seeded one, turned by one place each epoch.
+
+    So over as many epochs as there are choices the right one stands at each letter once, and none can be learnt.
+    """
+    places = range(len(question.choices))
+    if not settings.reorder:
+        return tuple(places)
+    start = _random("order", settings.seed, question).permutation(len(places))
+    return tuple(int(start[(place + epoch) % len(places)]) for place in places)
+
+
+def sequence(tokenizer: Any, lesson: Lesson, order: Sequence[int], template: str) -> tuple[list[int], int]:
+    """A prompt's tokens, and the token of its right letter. Raises UserError where that is not one token."""
+    question = lesson.question
+    prompt = render(question, template, order, lesson.shown)
+    right = letters(len(order))[list(order).index(letters(26).index(question.answer or ""))]
+    text, tokens = chat.encode(tokenizer, prompt)
+    token = chat.letter_token(tokenizer, text, tokens, prompt.before_letter + right)
+    if token is None:
+        raise UserError(f"finetune.template: {right} is not one token of its own after {template}; choose another")
+    return tokens, token
+
+
+def encoded(
+    tokenizer: Any, its: Sequence[Lesson], epoch: int | None, settings: FinetuneSettings
+) -> tuple[list[dict[str, list[int]]], int]:
+    """Lessons as sequences {input_ids, labels} of equal length, and how many were too long.
+
+    A lesson that is too long sheds its most distant examples first. epoch: None: choices as they stand.
+    """
+    rows, dropped = [], 0
+    for lesson in its:
+        plain = tuple(range(len(lesson.question.choices)))
+        order = plain if epoch is None else order_of(lesson.question, epoch, settings)
+        for first in range(len(lesson.shown) + 1):
+            fewer = Lesson(lesson.question, lesson.shown[first:])
+            tokens, letter = sequence(tokenizer, fewer, order, settings.template)
+            if len(tokens) < settings.max_length:
+                rows.append({"input_ids": [*tokens, letter], "labels": [IGNORED] * len(tokens) + [letter]})
+                break
+        else:
+            dropped += 1
+    return rows, dropped
+
+
+def schooling(
+    tokenizer: Any, its: Sequence[Lesson], settings: FinetuneSettings
+) -> tuple[list[dict[str, list[int]]], int]:
+    """All epochs' sequences in the order in which they are learnt, and how many lessons were too long."""
+    found: list[dict[str, list[int]]] = []
+    rest: list[dict[str, list[int]]] = []
+    dropped = 0
+    for epoch in range(settings.epochs):
+        rows, dropped = encoded(tokenizer, its, epoch, settings)
+        whole, rest = by_length([*rest, *rows], settings.batch_size, digest("epoch", settings.seed, epoch))
+        found += whole
+    return [*found, *rest], dropped
+
+
+def by_length(
+    rows: Sequence[dict[str, list[int]]], batch: int, seed: str
+) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]]]:
+    """Rows in a seeded random order in which each micro-batch holds sequences of about one length, and what is left.
+
+    Padding is computed for nothing, so pools of some micro-batches are sorted, cut, and the pieces shuffled again.
+    Fewer rows than fill a micro-batch are left for the next epoch: those after them would be cut elsewhere.
+    """
+    random = np.random.default_rng(int(seed, 16))
+    mixed = [rows[place] for place in random.permutation(len(rows))]
+    full = len(mixed) // batch * batch
+    found = []
+    for start in range(0, full, batch * _POOLED):
+        pool = sorted(mixed[start : min(full, start + batch * _POOLED)], key=lambda row: len(row["input_ids"]))
+        pieces = [pool[first : first + batch] for first in range(0, len(pool), batch)]
+        found += [row for place in random.permutation(len(pieces)) for row in pieces[place]]
+    return found, mixed[full:]
+
+
+def pairs(tokenizer: Any, its: Iterable[Lesson], settings: FinetuneSettings) -> Iterator[dict[str, str]]:
+    """Preference pairs {prompt, chosen, rejected} of all epochs, as text that the tokenizer cuts where we do."""
+    for epoch, lesson in itertools.product(range(settings.epochs), its):
+        assert lesson.rejected is not None
+        order = order_of(lesson.question, epoch, settings)
+        prompt = render(lesson.question, settings.template, order)
+        text, _ = chat.encode(tokenizer, prompt)
+        right = letters(26).index(lesson.question.answer or "")
+        said = [prompt.before_letter + letters(26)[list(order).index(place)] for place in (right, lesson.rejected)]
+        yield {"prompt": text, "chosen": said[0], "rejected": said[1]}
+
+
+def _random(*parts: Any) -> np.random.Generator:
+    *names, question = parts
+    name = digest(*names, question.question, question.choices, question.task_id)
+    return np.random.default_rng(int(name, 16))
+
+
+def _share(name: str, seed: int, question: Question) -> float:
+    """A question's place between 0 and 1."""
+    return float(_random(name, seed, question).random())

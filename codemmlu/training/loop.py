@@ -1,0 +1,275 @@
+"""The loop that each of Ray Train's workers runs: TRL's trainer over our lessons, with Ray's checkpoints.
+
+A checkpoint holds the trainer's own (`trainer/`: weights, optimizer, schedule, random states, history) and the best
+weights so far (`best/`). Whatever ends a worker, it goes on from the last one with the lessons in the same order.
+"""
+
+import math
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from codemmlu.engine.sources import materialise
+from codemmlu.errors import UserError
+from codemmlu.recipe import FinetuneSettings
+from codemmlu.run_dir import RunDir
+from codemmlu.training.backends import BACKENDS, Loaded
+from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
+from codemmlu.training.lessons import Lesson, encoded, lessons, pairs, schooling
+
+_OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
+
+
+def attend(course: Course) -> None:
+    """Trains to the end, from the last checkpoint on if there is one.
+
+    A mistake of the person's is written down for the driver, and ends the worker's further tries at once.
+    """
+    folder = RunDir(course.address)
+    if folder.exists(FAULT):
+        raise UserError(folder.read(FAULT).decode())
+    settings = course.settings
+    try:
+        _attend(course, folder)
+    except UserError as error:
+        folder.write(FAULT, str(error).encode())
+        raise
+    except torch.OutOfMemoryError as error:
+        why = (
+            f"finetune.batch_size: {settings.batch_size} sequences of up to {settings.max_length:,} tokens do not fit "
+            "the memory; lower it and raise finetune.accumulation, or lower finetune.max_length"
+        )
+        folder.write(FAULT, why.encode())
+        raise UserError(why) from error
+
+
+def _attend(course: Course, folder: RunDir) -> None:
+    settings = course.settings
+    context = ray.train.get_context()
+    set_seed(settings.seed)  # LoRA weights start the same in every worker
+    loaded = BACKENDS[course.backend](materialise(course.source, course.cache), course.revision, settings, course.start)
+    table = folder.read_table(LESSONS)
+    its, tuned = lessons(table, "train", settings), lessons(table, "tune", settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = MAKERS[settings.objective](loaded, its, tuned, settings, scratch, context.get_world_size(), course)
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:  # TRL makes those of a quantised model bf16, in which small steps are lost
+                parameter.data = parameter.data.float()
+        reporter = Reporter(course, trainer, Path(scratch))
+        trainer.add_callback(reporter)
+        trainer.train(resume_from_checkpoint=reporter.resume())
+        if reporter.reported == 0:  # it had been at its end when it was stopped
+            reporter.report(trainer.state)
+
+
+def _arguments(settings: FinetuneSettings, loaded: Loaded, scratch: str) -> dict[str, Any]:
+    """What both of TRL's trainers are told."""
+    return {
+        "output_dir": f"{scratch}/out",
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.accumulation,
+        "num_train_epochs": 1,  # the lessons of all epochs stand one after the other
+        "train_sampling_strategy": "sequential",
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.schedule,
+        "warmup_steps": settings.warmup_steps,
+        "weight_decay": settings.weight_decay,
+        "optim": _OPTIMIZERS[settings.optimizer],
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "bf16": loaded.precision == "bf16",
+        "fp16": loaded.precision == "fp16",
+        "use_cpu": not torch.cuda.is_available(),
+        "max_length": None,  # what is too long was left out: nothing is cut
+        "seed": settings.seed,
+        "logging_steps": 1,
+        "eval_strategy": "no",  # the Reporter says when
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "ddp_find_unused_parameters": False,
+    }
+
+
+def _answers(
+    loaded: Loaded,
+    its: list[Lesson],
+    tuned: list[Lesson],
+    settings: FinetuneSettings,
+    scratch: str,
+    workers: int,
+    course: Course,
+) -> Any:
+    """Supervised: the loss is on the right letter."""
+    rows, dropped = schooling(loaded.tokenizer, its, settings)
+    asked, _ = encoded(loaded.tokenizer, tuned, None, settings)
+    _begin(rows, dropped, settings, workers, course)
+    return SFTTrainer(
+        model=loaded.model,
+        args=SFTConfig(**_arguments(settings, loaded, scratch), dataset_kwargs={"skip_prepare_dataset": True}),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(asked),
+        processing_class=loaded.tokenizer,
+    )
+
+
+def _preferences(
+    loaded: Loaded,
+    its: list[Lesson],
+    tuned: list[Lesson],
+    settings: FinetuneSettings,
+    scratch: str,
+    workers: int,
+    course: Course,
+) -> Any:
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290): the right letter over the wrong one."""
+    rows = list(pairs(loaded.tokenizer, its, settings))
+    asked = list(pairs(loaded.tokenizer, tuned, settings.model_copy(update={"epochs": 1})))
+    _begin(rows, 0, settings, workers, course)
+    return DPOTrainer(
+        model=loaded.model,
+        args=DPOConfig(**_arguments(settings, loaded, scratch), beta=settings.beta),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(asked),
+        processing_class=loaded.tokenizer,
+    )
+
+
+MAKERS: dict[str, Callable[..., Any]] = {"answer": _answers, "preference": _preferences}
+
+
+def _begin(rows: list[Any], dropped: int, settings: FinetuneSettings, workers: int, course: Course) -> None:
+    if not rows:
+        raise UserError(f"finetune.max_length: every example is longer than {settings.max_length:,} tokens; raise it")
+    if ray.train.get_context().get_world_rank() == 0:
+        course.tell(
+            {"kind": "begin", "sequences": len(rows), "dropped": dropped, "steps": _steps(len(rows), settings, workers)}
+        )
+
+
+def _steps(rows: int, settings: FinetuneSettings, workers: int) -> int:
+    return math.ceil(rows / (settings.batch_size * settings.accumulation * workers))
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]
+    """Says how it goes, evaluates when it is time, keeps the best weights, and hands checkpoints to Ray."""
+
+    def __init__(self, course: Course, trainer: Any, scratch: Path) -> None:
+        self._course, self._trainer, self._scratch = course, trainer, scratch
+        self._first = ray.train.get_context().get_world_rank() == 0
+        self._began: tuple[float, int] | None = None
+        self._best = scratch / BEST
+        self.reported = 0
+
+    def resume(self) -> str | None:
+        """The trainer's own checkpoint to go on from, None to begin."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as found:
+            shutil.copytree(Path(found, TRAINER), self._scratch / TRAINER, dirs_exist_ok=True)
+            if Path(found, BEST).is_dir():
+                shutil.copytree(Path(found, BEST), self._best, dirs_exist_ok=True)
+        if self._first:
+            self._course.tell({"kind": "resume"})
+        return str(self._scratch / TRAINER)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """What the model knows before it learns anything."""
+        if state.global_step == 0:
+            self._trainer.evaluate()
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The clock runs from the first step on."""
+        self._began = self._began or (time.monotonic(), state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Evaluates so often in an epoch, evenly, and at the end."""
+        settings = self._course.settings
+        times = settings.epochs * settings.evaluations
+        due = {round(state.max_steps * (number + 1) / times) for number in range(times)}
+        control.should_evaluate = state.global_step in due
+        control.should_save = control.should_evaluate or state.global_step % settings.checkpoint_steps == 0
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
+    ) -> None:
+        """One line for the driver."""
+        if not self._first or "loss" not in logs or self._began is None:
+            return
+        seconds, steps = time.monotonic() - self._began[0], state.global_step - self._began[1]
+        told = {"kind": "step", "step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
+        told |= {"tokens_per_second": self._rate(state), "seconds": seconds, "steps": steps}
+        self._course.tell(told)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
+    ) -> None:
+        """Keeps the weights that do best on the tune part; stops after so many evaluations without better ones."""
+        losses = [log["eval_loss"] for log in state.log_history if "eval_loss" in log]
+        # The first evaluation is of the model before it learnt anything: there are no weights to keep of it.
+        learnt = losses[1:]
+        if self._first:
+            told = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
+            accuracy = metrics.get("eval_mean_token_accuracy", metrics.get("eval_rewards/accuracies"))
+            self._course.tell(told | {"accuracy": accuracy})
+        if not learnt:
+            return
+        best = min(range(len(learnt)), key=learnt.__getitem__)
+        if best == len(learnt) - 1 and self._first:
+            shutil.rmtree(self._best, ignore_errors=True)
+            self._trainer.accelerator.unwrap_model(self._trainer.model).save_pretrained(
+                self._best, selected_adapters=["default"]
+            )
+        if len(learnt) - 1 - best >= self._course.settings.patience:
+            control.should_training_stop = control.should_save = True
+
+    def _rate(self, state: TrainerState) -> float | None:
+        """Tokens a second since this worker began, evaluations included; padding does not count."""
+        counts = [log["num_tokens"] for log in state.log_history if "num_tokens" in log]
+        if self._began is None or not counts:
+            return None
+        before = [
+            log["num_tokens"] for log in state.log_history if "num_tokens" in log and log["step"] <= self._began[1]
+        ]
+        learnt = float(counts[-1] - (before[-1] if before else 0))
+        return learnt / max(1e-9, time.monotonic() - self._began[0])
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After the trainer wrote its own checkpoint."""
+        self.report(state)
+
+    def report(self, state: TrainerState) -> None:
+        """Every worker takes part; the first hands over the checkpoint."""
+        self.reported += 1
+        metrics = {"step": state.global_step, "memory_gib": _peak_memory(), "tokens_per_second": self._rate(state)}
+        metrics |= {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
+        if not self._first:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            own = self._scratch / "out" / f"checkpoint-{state.global_step}"
+            shutil.copytree(own if own.is_dir() else self._scratch / TRAINER, Path(folder, TRAINER))
+            if self._best.is_dir():
+                shutil.copytree(self._best, Path(folder, BEST))
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _peak_memory() -> float:
+    """GiB at most so far: of the GPU, or of this process."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated() / 2**30)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

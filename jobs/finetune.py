@@ -1,0 +1,13 @@
+"""Finetuning: python jobs/finetune.py RECIPE [key.path=value ...]
+
+Trains LoRA weights for a model on solved examples, as the recipe's `finetune` says, on Ray Train's workers. Stop it
+anywhere; the same command goes on from its last checkpoint. Voters answer with them by `adapter: NAME`.
+"""
+
+import sys
+
+from codemmlu import steps
+from codemmlu.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("finetune", __doc__, steps.finetune))

@@ -1,0 +1,90 @@
+"""Generated questions: each right answer is proved by running it again, and letters, kinds and shapes are balanced."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from codemmlu.questions.synthesis import generate, prove
+from codemmlu.questions.synthesis.mutate import mutations
+from codemmlu.questions.synthesis.sandbox import Ran, run
+from codemmlu.rows import Question
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def made() -> list[Question]:
+    return generate(COUNT, seed=7)
+
+
+def test_every_answer_is_right_by_running_it_again(made: list[Question]) -> None:
+    assert [prove(question) for question in made] == [question.answer for question in made]
+
+
+def test_a_wrong_letter_would_be_noticed(made: list[Question]) -> None:
+    for question in made[:6]:
+        first, *rest = question.choices
+        moved = replace(question, choices=(*rest, first))
+        assert prove(moved) != question.answer
+
+
+def test_a_question_without_one_right_choice_proves_nothing(made: list[Question]) -> None:
+    question = made[0]
+    right = question.choices["ABCD".index(question.answer or "")]
+    assert prove(replace(question, choices=(right, right))) is None
+    assert prove(replace(question, choices=("this is", "no output"))) is None
+
+
+def test_kinds_and_letters_are_balanced_and_nothing_comes_twice(made: list[Question]) -> None:
+    assert Counter(question.subject for question in made) == {
+        "synthesised/output": COUNT // 3,
+        "synthesised/fix": COUNT // 3,
+        "synthesised/completion": COUNT // 3,
+    }
+    assert Counter(question.answer for question in made) == dict.fromkeys("ABCD", COUNT // 4)
+    assert len({question.question for question in made}) == len({question.task_id for question in made}) == COUNT
+    assert all(len(set(question.choices)) == 4 for question in made)
+
+
+def test_the_same_seed_makes_the_same_questions(made: list[Question]) -> None:
+    assert generate(12, seed=7) == made[:12]
+    assert generate(12, seed=8) != made[:12]
+
+
+def test_programs_are_bounded() -> None:
+    told = run(
+        [
+            "print(1)",
+            "while True: pass",
+            "print('x' * 10**10)",
+            "open('/etc/hostname')",
+            "import socket",
+            "import os; os.system('true')",
+            "raise ValueError(1)",
+            "print(2)",
+        ]
+    )
+    assert [one.error for one in told] == [
+        None,
+        "TimeoutError",
+        "MemoryError",
+        "PermissionError",
+        "PermissionError",
+        "PermissionError",
+        "ValueError",
+        None,
+    ]
+    assert (told[0], told[-1]) == (Ran("1\n", None), Ran("2\n", None))
+
+
+def test_a_program_that_kills_its_process_takes_no_other_with_it() -> None:
+    deep = "import sys\nsys.setrecursionlimit(10**8)\ndef f(): f()\nf()"
+    told = run(["print(1)", deep, "print(2)"])
+    assert [one.printed for one in told] == ["1\n", "", "2\n"]
+    assert told[1].error
+
+
+def test_a_mutation_changes_one_thing() -> None:
+    assert mutations("print(a + 1)") == ["print(a - 1)", "print(a * 1)", "print(a + 2)", "print(a + 0)"]
+    assert mutations("print('text')") == []

@@ -1,0 +1,1 @@
+"""Training: lessons, backends, what is published, and real trainings of a tiny model."""

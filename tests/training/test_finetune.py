@@ -1,0 +1,75 @@
+"""jobs/finetune.py with a tiny model, as a process: what it publishes, what it reuses, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.runs import Finetune
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, running_ray: None) -> Finetune:
+    """A finetune that has ended."""
+    run = Finetune(tmp_path_factory.mktemp("finetune"))
+    done = run.run()
+    assert done.code == 0, done.err
+    assert "peft: unsloth cannot run here: it needs an NVIDIA GPU" in done.out
+    assert "on the tune part" in done.out
+    assert done.out.splitlines()[-1].startswith("To answer with it: python jobs/run.py ")
+    return run
+
+
+def test_the_loss_falls_and_the_weights_are_published(tuned: Finetune) -> None:
+    manifest = tuned.manifest()
+    losses = tuned.losses()
+    assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
+    assert len(losses) == manifest["steps"] == -(-manifest["train_examples"] * 2 // 8)
+    assert manifest["tune"][0]["step"] == 0, "what the model knew before is there"
+    assert min(point["loss"] for point in manifest["tune"][1:]) < manifest["tune"][0]["loss"]
+    config = (tuned.out / "adapters" / "tuned" / "adapter_config.json").read_text()
+    assert str(tuned.folder / "tiny") in config
+    assert not (tuned.out / "training").exists(), "checkpoints are cleared away"
+
+
+def test_the_same_command_trains_nothing_again_and_another_setting_does(tuned: Finetune) -> None:
+    before = tuned.manifest()
+    again = tuned.run()
+    assert again.code == 0, again.err
+    assert "stands and nothing changed: reused" in again.out
+    assert tuned.manifest() == before
+    other = tuned.run("finetune.rank=4", "finetune.epochs=1")
+    assert other.code == 0, other.err
+    assert tuned.manifest()["fingerprint"] != before["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("finetune.targets=[nothing_of_the_kind]", "finetune.targets"),
+        ("finetune.backend=unsloth", "finetune.backend: unsloth cannot run here: it needs an NVIDIA GPU"),
+        ("finetune.max_length=16", "finetune.max_length: every example is longer than 16 tokens"),
+        ("finetune.start=/nowhere", "finetune.start: /nowhere has no adapter_config.json"),
+        ("finetune.name=other", "voters.tuned.adapter: tuned has no adapter_config.json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(tuned: Finetune, override: str, says: str, tmp_path: Path) -> None:
+    name = "run" if "name" in override else "finetune"
+    done = tuned.run(override, f"out={tmp_path / 'run'}", name=name)
+    assert done.code == 2, done.out + done.err
+    assert says in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_voter_of_weights_that_nobody_trained_is_told_how(tuned: Finetune, tmp_path: Path) -> None:
+    done = tuned.run(f"out={tmp_path / 'run'}", name="answer")
+    assert done.code == 2
+    assert (
+        done.err == "error: voters.tuned.adapter: tuned is not trained yet; jobs/finetune.py and jobs/run.py do that\n"
+    )
+
+
+def test_the_plan_says_what_would_be_trained(tuned: Finetune, tmp_path: Path) -> None:
+    done = tuned.run("--dry-run", f"out={tmp_path / 'run'}")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("finetune tuned:")]
+    assert f"sequences of {tuned.manifest()['train_examples']} examples" in line

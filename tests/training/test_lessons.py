@@ -1,0 +1,155 @@
+"""Lessons: each epoch another order, the loss on the letter alone, nothing cut, and the same order every time."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from codemmlu.errors import UserError
+from codemmlu.recipe import FinetuneSettings
+from codemmlu.rows import Question, letters
+from codemmlu.training.lessons import (
+    IGNORED,
+    Lesson,
+    by_length,
+    encoded,
+    lesson_rows,
+    lessons,
+    order_of,
+    pairs,
+    schooling,
+)
+from tests.samples import question
+
+SETTINGS = FinetuneSettings(model="m", epochs=4, batch_size=2)
+
+
+class Characters:
+    """A tokenizer of one token a character, and of one for a blank with its letter; without a chat template."""
+
+    chat_template = None
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return [int.from_bytes(piece.encode()) for piece in re.findall(r" [A-Z](?!\w)|.", text, re.DOTALL)]
+
+
+def said_by(row: dict[str, list[int]]) -> str:
+    """A sequence as text."""
+    return "".join(token.to_bytes(2).lstrip(b"\0").decode() for token in row["input_ids"])
+
+
+def questions(count: int) -> list[Question]:
+    return [
+        question(f"t{n}", question=f"What does {n} print?" + " again" * (n % 5), answer="ABCD"[n % 4])
+        for n in range(count)
+    ]
+
+
+def settings(**changed: Any) -> FinetuneSettings:
+    return SETTINGS.model_copy(update=changed)
+
+
+def test_over_as_many_epochs_as_choices_the_right_one_stands_at_every_letter() -> None:
+    for one in questions(20):
+        right = letters(4).index(one.answer or "")
+        assert {order_of(one, epoch, SETTINGS).index(right) for epoch in range(4)} == {0, 1, 2, 3}
+
+
+def test_letters_are_balanced_within_an_epoch() -> None:
+    many = [question(f"t{n}", answer="A") for n in range(400)]
+    at = Counter(order_of(one, 0, SETTINGS).index(0) for one in many)
+    assert min(at.values()) > 60, "a file whose answers are all A teaches nothing about A"
+
+
+def test_without_reordering_choices_stand_as_they_are() -> None:
+    assert order_of(questions(1)[0], 3, settings(reorder=False)) == (0, 1, 2, 3)
+
+
+def test_the_loss_is_on_the_right_letter_alone() -> None:
+    (row,), dropped = encoded(Characters(), [Lesson(questions(2)[1])], None, SETTINGS)
+    assert dropped == 0
+    assert row["labels"][:-1] == [IGNORED] * (len(row["labels"]) - 1)
+    assert len(row["labels"]) == len(row["input_ids"])
+    assert said_by(row).endswith("Answer: B")
+
+
+def test_a_letter_names_the_choice_that_stands_there() -> None:
+    one = questions(4)[2]
+    for epoch in range(4):
+        (row,), _ = encoded(Characters(), [Lesson(one)], epoch, SETTINGS)
+        said = said_by(row)
+        letter = said[-1]
+        assert f"\n{letter}. three\n" in said, "C is `three`, wherever it is shown"
+
+
+def test_what_is_too_long_is_left_out_and_never_cut() -> None:
+    short, long = question("t1", question="short"), question("t2", question="long " * 400)
+    rows, dropped = encoded(Characters(), [Lesson(short), Lesson(long)], 0, settings(max_length=600))
+    assert (len(rows), dropped) == (1, 1)
+    assert rows[0]["labels"][-1] != IGNORED
+
+
+def test_what_is_too_long_sheds_its_most_distant_examples_first() -> None:
+    near, far = question("near", question="near one"), question("far", question="far " * 100)
+    (row,), dropped = encoded(Characters(), [Lesson(questions(1)[0], (far, near))], 0, settings(max_length=700))
+    said = said_by(row)
+    assert (dropped, "near one" in said, "far" in said) == (0, True, False)
+
+
+def test_each_epoch_has_every_lesson_once_in_an_order_that_is_always_the_same() -> None:
+    its = [Lesson(one) for one in questions(11)]
+    rows, _ = schooling(Characters(), its, SETTINGS)
+    assert rows == schooling(Characters(), its, SETTINGS)[0]
+    assert len(rows) == 44
+    assert rows != schooling(Characters(), its, settings(seed=1))[0]
+    first, second = rows[:22], rows[22:]
+    assert first != second
+
+
+def test_micro_batches_hold_sequences_of_about_one_length() -> None:
+    rows = [{"input_ids": [0] * (1 + n * 7 % 64), "labels": []} for n in range(64)]
+    whole, rest = by_length(rows, 4, "ab")
+    assert len(whole) == 64
+    assert rest == []
+    spread = [
+        max(lengths) - min(lengths)
+        for start in range(0, 64, 4)
+        for lengths in [[len(row["input_ids"]) for row in whole[start : start + 4]]]
+    ]
+    assert max(spread) <= 4
+    assert [len(row["input_ids"]) for row in whole] != sorted(len(row["input_ids"]) for row in whole)
+
+
+def test_what_does_not_fill_a_micro_batch_waits_for_the_next_epoch() -> None:
+    whole, rest = by_length([{"input_ids": [n], "labels": []} for n in range(7)], 3, "ab")
+    assert (len(whole), len(rest)) == (6, 1)
+
+
+def test_neighbours_are_shown_nearest_last_and_withheld_from_a_share() -> None:
+    some = questions(200)
+    table = lesson_rows(some, ["train"] * 199 + ["tune"], [[(n + 1) % 200, (n + 2) % 200] for n in range(200)], {})
+    its = lessons(table, "train", settings(examples=2, withhold=0.25))
+    assert its[0].shown in ((), (some[2], some[1]))
+    without = sum(not lesson.shown for lesson in its)
+    assert 30 < without < 70
+    (tuned,) = lessons(table, "tune", settings(examples=1, withhold=1.0))
+    assert tuned.shown == (some[0],), "the tune part is asked as voters ask"
+
+
+def test_pairs_set_the_right_letter_against_the_wrong_one() -> None:
+    lesson = Lesson(question("t1", answer="B"), rejected=3)
+    for pair in pairs(Characters(), [lesson], SETTINGS):
+        shown = {line[0]: line[3:] for line in pair["prompt"].splitlines() if line[1:3] == ". "}
+        assert shown[pair["chosen"].strip()] == "two"
+        assert shown[pair["rejected"].strip()] == "four"
+
+
+def test_a_letter_that_is_no_token_of_its_own_is_the_persons_to_know() -> None:
+    class Merging(Characters):
+        def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+            return [len(text)]
+
+    with pytest.raises(UserError, match=r"finetune\.template: B is not one token"):
+        encoded(Merging(), [Lesson(replace(questions(1)[0], answer="B"))], None, SETTINGS)
