@@ -57,12 +57,12 @@ OWNERS = {
     },
     "torch": {
         *("codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),
-        *("codemmlu.training.loop", "codemmlu.training.backends"),
+        *("codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.letters"),
     },
     "transformers": {
         *("codemmlu.engine.gguf", "codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.merging"),
     },
-    "trl": {"codemmlu.training.loop"},
+    "trl": {"codemmlu.training.loop", "codemmlu.training.letters"},
     "peft": {"codemmlu.training.backends", "codemmlu.training.merging"},
     "unsloth": {"codemmlu.training.backends"},
     "faiss": {"codemmlu.retrieval.vectors"},

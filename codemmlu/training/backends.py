@@ -56,6 +56,11 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         quantization_config=four_bits if settings.quantization == "nf4" else None,
         attn_implementation="sdpa",
     )
+    for module in base.modules():
+        # On a CPU bitsandbytes 0.50 packs weights at the first evaluation into a form that has no gradient, and leaves
+        # them so: what is trained afterwards learns through the other layers alone, without an error.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     if start:
         model = PeftModel.from_pretrained(base, start, is_trainable=True)

@@ -97,6 +97,14 @@ def sequence(tokenizer: Any, lesson: Lesson, order: Sequence[int], template: str
     return tokens, token
 
 
+def letter_tokens(tokenizer: Any, lesson: Lesson, size: int, template: str) -> list[int]:
+    """The tokens of the first `size` letters after a prompt, those that are one token."""
+    prompt = render(lesson.question, template)
+    text, tokens = chat.encode(tokenizer, prompt)
+    found = (chat.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in letters(size))
+    return [token for token in found if token is not None]
+
+
 def encoded(
     tokenizer: Any, its: Sequence[Lesson], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[dict[str, list[int]]], int]:

@@ -17,7 +17,7 @@ import ray.train
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, SFTConfig
 
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import UserError
@@ -25,7 +25,8 @@ from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training.backends import BACKENDS, Loaded
 from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
-from codemmlu.training.lessons import Lesson, encoded, lessons, pairs, schooling
+from codemmlu.training.lessons import Lesson, encoded, lessons, letter_tokens, pairs, schooling
+from codemmlu.training.letters import LetterTrainer
 
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
 
@@ -116,7 +117,9 @@ def _answers(
     rows, dropped = schooling(loaded.tokenizer, its, settings)
     asked, _ = encoded(loaded.tokenizer, tuned, None, settings)
     _begin(rows, dropped, settings, workers, course)
-    return SFTTrainer(
+    sizes = max(len(lesson.question.choices) for lesson in its)
+    return LetterTrainer(
+        letter_tokens=letter_tokens(loaded.tokenizer, its[0], sizes, settings.template),
         model=loaded.model,
         args=SFTConfig(**_arguments(settings, loaded, scratch), dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_list(rows),
@@ -223,7 +226,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         learnt = losses[1:]
         if self._first:
             told = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
-            accuracy = metrics.get("eval_mean_token_accuracy", metrics.get("eval_rewards/accuracies"))
+            accuracy = metrics.get("eval_accuracy", metrics.get("eval_rewards/accuracies"))
             self._course.tell(told | {"accuracy": accuracy})
         if not learnt:
             return
@@ -237,15 +240,11 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = control.should_save = True
 
     def _rate(self, state: TrainerState) -> float | None:
-        """Tokens a second since this worker began, evaluations included; padding does not count."""
-        counts = [log["num_tokens"] for log in state.log_history if "num_tokens" in log]
+        """Tokens a second of this worker since it began, evaluations included; padding does not count."""
+        counts = [log["worker_tokens"] for log in state.log_history if "worker_tokens" in log]
         if self._began is None or not counts:
             return None
-        before = [
-            log["num_tokens"] for log in state.log_history if "num_tokens" in log and log["step"] <= self._began[1]
-        ]
-        learnt = float(counts[-1] - (before[-1] if before else 0))
-        return learnt / max(1e-9, time.monotonic() - self._began[0])
+        return float(counts[-1]) / max(1e-9, time.monotonic() - self._began[0])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """After the trainer wrote its own checkpoint."""

@@ -84,7 +84,7 @@ def points(history: list[dict[str, Any]]) -> tuple[tuple[Point, ...], tuple[Poin
         Point(
             step=log["step"],
             loss=log["eval_loss"],
-            accuracy=log.get("eval_mean_token_accuracy", log.get("eval_rewards/accuracies")),
+            accuracy=log.get("eval_accuracy", log.get("eval_rewards/accuracies")),
         )
         for log in history
         if "eval_loss" in log
