@@ -6,7 +6,7 @@ exact    the reply is a letter, or opens with one that is set off (`B`, `(C)`, `
 boxed    `\\boxed{B}`
 marker   words that name the answer (`Answer: B`, `the correct option is (C)`, `D is right`, `I choose A`); of several
          the last one counts, as a model that thinks aloud may change its mind
-option   the reply has the text of exactly one choice in it
+option   the reply, or the last line of a long one, has the text of exactly one choice in it
 
 What a reasoning model thought before `</think>` does not count, nor what a model goes on to ask itself. A letter that
 the question does not have, two letters at once (`A or B`) and a denial alone (`not A`) are no answer.
@@ -53,8 +53,15 @@ _TWO = re.compile(rf"{_UNDRESS}\s*(?:,|/|&|\bor\b|\band\b)\s*{_DRESS}(?:option\s
 _NEXT = re.compile(r"\n\s*(?:#+\s*|\*\*)?(?:next |new )?question\b[^\n]*:", re.IGNORECASE)
 _LISTED = re.compile(rf"^{_DRESS}[A-Z][.):]", re.MULTILINE)
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:so|but|therefore|thus|hence|because)\b", re.IGNORECASE)
+# `Let's look at each option: A. ...` goes through the choices and names none.
+_LISTS = re.compile(
+    r"\b(?:each|every|all|any|which|these|those|both)(?:\s+(?:possible|given|of the|one of the))*\s*$", re.IGNORECASE
+)
+_EACH = re.compile(r"\b(?:each|every|the) (?:of the )?(?:given )?(?:options|choices|option|choice):", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|cannot|never|nor|neither|incorrect|wrong|false|invalid)\b|n['\u2019]t\b", re.IGNORECASE)
 _SHORTEST_OPTION = 3  # characters of a choice whose text in a reply means anything
+_SHORT_REPLY = 200  # characters: in a longer one, which may well speak of a choice's text, the last line counts
+_LAST_LINE = re.compile(r"(?:^|\n)([^\n]{1,300}[.!`*\"')])\s*$")
 
 
 @dataclass(frozen=True)
@@ -101,13 +108,16 @@ def _named(letter: str, names: str, found: Found) -> Reply:
 def _marked(said: str, names: str) -> str | None:
     """The last letter that words name as the answer."""
     best: tuple[int, str] | None = None
+    goes_through = len(_LISTED.findall(said)) > 1
     for pattern in (_SAYS, _IS_RIGHT, _CHOOSE, _BUT):
         for match in pattern.finditer(said):
             letter = next(group for group in reversed(match.groups()) if group and len(group) == 1 and group.isalpha())
             place = match.end()
+            if goes_through and _LISTED.match(said[said.rfind("\n", 0, match.start() + 1) + 1 :]):
+                continue  # `A) The correct answer is A. B) The correct answer is B.` answers nothing
             if letter.upper() not in names or _is_article(letter, said, place) or _TWO.match(said, place):
                 continue
-            if pattern is not _BUT and _denied(said, match.start(), place):
+            if pattern is not _BUT and (_denied(said, match.start(), place) or _LISTS.search(said[: match.start()])):
                 continue
             if best is None or place >= best[0]:
                 best = (place, letter.upper())
@@ -128,7 +138,15 @@ def _denied(said: str, start: int, end: int) -> bool:
 
 
 def _by_text(said: str, choices: Sequence[str], names: str) -> Reply:
-    """The one choice whose text the reply has; of choices inside one another the longest."""
+    """The one choice whose text the reply has; of choices inside one another the longest.
+
+    Of a long reply its last line counts, unless it was cut off there or still goes through the choices.
+    """
+    if len(_LISTED.findall(said)) > 1 or _EACH.search(said):
+        return Reply(None, "none")  # it goes through the choices
+    if len(said) > _SHORT_REPLY:
+        ends = _LAST_LINE.search(said)
+        said = ends[1] if ends and not re.match(r"\s*-", ends[1]) and not _LISTED.match(ends[1]) else ""
     heard = " ".join(said.lower().split())
     plain = [" ".join(choice.lower().split()) for choice in choices]
     there = [i for i, text in enumerate(plain) if len(text) >= _SHORTEST_OPTION and _affirmed(text, heard)]

@@ -1,5 +1,10 @@
 """Replies: what a free text says, and that nothing is guessed."""
 
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +102,9 @@ SAYS_NOTHING = [
     "<think>The answer is A",
     "<think>B",
     "42",
+    "Let's look at each option:\n\nA. a list: it has an order",
+    "A) The correct answer is A.\nB) The correct answer is B.",
+    "A. a set\nB. a tuple",
 ]
 
 
@@ -114,6 +122,22 @@ def test_a_reply_is_read(text: str, letter: str, found: str) -> None:
 def test_no_answer_is_no_answer(text: str) -> None:
     reply = read_reply(text, CHOICES)
     assert (reply.letter, reply.found) == (None, "none")
+
+
+REAL = [json.loads(line) for line in Path(__file__).with_name("real_replies.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("real", REAL, ids=[f"{number}-{one['found']}" for number, one in enumerate(REAL)])
+def test_what_models_really_said_is_read_as_a_person_reads_it(real: dict[str, Any]) -> None:
+    """Replies of both models that are used here; many go through the choices and are cut off before they answer."""
+    reply = read_reply(real["text"], real["choices"])
+    assert (reply.letter, reply.found) == (real["letter"], real["found"])
+
+
+def test_real_replies_are_of_both_models() -> None:
+    models = Counter(real["model"] for real in REAL)
+    assert len(models) == 2
+    assert min(models.values()) >= 10
 
 
 def test_of_choices_inside_one_another_the_longest_counts() -> None:
