@@ -9,6 +9,7 @@ goes on where it was stopped, and another one begins anew.
 import importlib.metadata
 import importlib.util
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,14 +104,19 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, cpus: in
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         return trainer.fit()
+    except SystemExit:  # Ray Train's own way with Ctrl-C, and with the exit code 0
+        raise KeyboardInterrupt from None
     except Exception as error:
         # Ray Train's errors have no base of their own; what the worker wrote down says more than any of them.
         if folder.exists(FAULT):
             raise UserError(folder.read(FAULT).decode()) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ training that was interrupted goes on in the same order.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,16 +160,25 @@ def by_length(
     return found, mixed[full:]
 
 
-def pairs(tokenizer: Any, its: Iterable[Lesson], settings: FinetuneSettings) -> Iterator[dict[str, str]]:
-    """Preference pairs {prompt, chosen, rejected} of all epochs, as text that the tokenizer cuts where we do."""
+def pairs(tokenizer: Any, its: Sequence[Lesson], settings: FinetuneSettings) -> Iterator[dict[str, Any]]:
+    """Preference pairs {prompt, chosen, rejected} of all epochs: chats, or texts for a model without a chat template.
+
+    How an answer begins is said alike in both, so that they differ by the letter alone.
+    """
     for epoch, lesson in itertools.product(range(settings.epochs), its):
         assert lesson.rejected is not None
         order = order_of(lesson.question, epoch, settings)
         prompt = render(lesson.question, settings.template, order)
-        text, _ = chat.encode(tokenizer, prompt)
         right = letters(26).index(lesson.question.answer or "")
-        said = [prompt.before_letter + letters(26)[list(order).index(place)] for place in (right, lesson.rejected)]
-        yield {"prompt": text, "chosen": said[0], "rejected": said[1]}
+        names = [letters(26)[list(order).index(place)] for place in (right, lesson.rejected)]
+        if tokenizer.chat_template:
+            asked = [{"role": message.role, "content": message.content} for message in prompt.messages]
+            begun = prompt.prefill + prompt.before_letter
+            chosen, rejected = ([{"role": "assistant", "content": begun + name}] for name in names)
+            yield {"prompt": asked, "chosen": chosen, "rejected": rejected}
+        else:
+            said = [prompt.before_letter + name for name in names]
+            yield {"prompt": chat.encode(tokenizer, prompt)[0], "chosen": said[0], "rejected": said[1]}
 
 
 def _random(*parts: Any) -> np.random.Generator:

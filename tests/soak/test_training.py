@@ -1,6 +1,7 @@
 """Real trainings on Ray Train that are killed, spread over workers, and served."""
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -44,18 +45,24 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     return run.losses()
 
 
-@pytest.mark.parametrize("victim", ["driver", "worker"])
-def test_a_killed_training_goes_on_with_the_same_data(victim: str, undisturbed: list[float], tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["driver", "worker", "nobody"])
+def test_a_stopped_training_goes_on_with_the_same_data(victim: str, undisturbed: list[float], tmp_path: Path) -> None:
     run = Finetune(tmp_path, 480)
     process = started(run, OFTEN)
     wait_for_checkpoint(run, process)
     below = descendants(process)
-    targets: list[psutil.Process] = [process] if victim == "driver" else named(below, "RayTrainWorker")
-    assert targets, "there is no worker to kill"
-    for target in targets:
-        kill(target)
+    if victim == "nobody":
+        process.send_signal(signal.SIGINT)
+    else:
+        targets: list[psutil.Process] = [process] if victim == "driver" else named(below, "RayTrainWorker")
+        assert targets, "there is no worker to kill"
+        for target in targets:
+            kill(target)
     done: Run = finish(process)
-    if victim == "driver":
+    if victim == "nobody":
+        assert done.code == 130, done.err
+        assert done.err.splitlines()[-1].startswith("Stopped. What was answered is kept; to continue: python jobs/")
+    if victim != "worker":
         psutil.wait_procs(below, timeout=120)
         done = run.run(OFTEN)
     assert done.code == 0, done.err
