@@ -1,9 +1,11 @@
 """jobs/finetune.py with a tiny model, as a process: what it publishes, what it reuses, and what it refuses."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.runs import CountedRun, finish
 from tests.training.runs import Finetune
 
 
@@ -73,3 +75,39 @@ def test_the_plan_says_what_would_be_trained(tuned: Finetune, tmp_path: Path) ->
     assert done.code == 0, done.err
     (line,) = [line for line in done.out.splitlines() if line.startswith("finetune tuned:")]
     assert f"sequences of {tuned.manifest()['train_examples']} examples" in line
+
+
+def test_preferences_are_learnt_from_what_a_run_answered(tuned: Finetune, tmp_path: Path) -> None:
+    """The model, here a scripted one, likes A best: every pair sets the right choice against what stands there."""
+    script = tmp_path / "script.json"
+    script.write_text("{}")
+    answered = CountedRun(tmp_path / "counted", 0, "vllm")
+    plain = ["questions.holdout=null", "voters={base: {model: m}}", "finetune=null", f"out={tmp_path / 'answered'}"]
+    process = answered.started("tests.counted_job", str(answered.asked), str(script), str(tuned.recipe), *plain)
+    asked = finish(process)
+    assert asked.code == 0, asked.err
+    preference = [f"finetune.pairs_from={tmp_path / 'answered'}", "finetune.objective=preference"]
+    done = tuned.run(*preference, f"out={tmp_path / 'run'}", "finetune.epochs=1")
+    assert done.code == 0, done.err
+    manifest = json.loads((tmp_path / "run" / "adapters" / "tuned" / "manifest.json").read_text())
+    first, *rest = manifest["tune"]
+    assert first["loss"] == pytest.approx(0.693, abs=0.001), "at first nothing is preferred: ln 2"
+    assert min(point["loss"] for point in rest) < first["loss"]
+    assert len(manifest["train"]) == manifest["steps"]
+
+
+def test_a_run_without_answers_has_no_pairs(tuned: Finetune, tmp_path: Path) -> None:
+    preference = [f"finetune.pairs_from={tmp_path}", "finetune.objective=preference"]
+    done = tuned.run(*preference, f"out={tmp_path / 'run'}")
+    assert (done.code, done.err) == (
+        2,
+        f"error: finetune.pairs_from: {tmp_path} has no answers of a model named m\n",
+    )
+
+
+def test_solved_examples_are_shown_while_training_too(tuned: Finetune, tmp_path: Path) -> None:
+    done = tuned.run(f"out={tmp_path / 'run'}", "finetune.examples=2", "finetune.epochs=1", "finetune.synthesise=3")
+    assert done.code == 0, done.err
+    assert "examples: an index of" in done.out
+    manifest = json.loads((tmp_path / "run" / "adapters" / "tuned" / "manifest.json").read_text())
+    assert manifest["train_examples"] == tuned.manifest()["train_examples"] + 3

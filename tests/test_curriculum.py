@@ -1,0 +1,109 @@
+"""The curriculum: what is learnt from, by parts, and that nothing of what is asked is in it."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codemmlu.curriculum import find_curriculum, fingerprint
+from codemmlu.engine.sources import Model
+from codemmlu.errors import UserError
+from codemmlu.questions.twins import twin_key
+from codemmlu.recipe import Recipe
+from codemmlu.rows import question_from
+
+MODEL = Model("somewhere", None, "weights", None, {})
+
+
+@pytest.fixture
+def solved(tmp_path: Path) -> Path:
+    """200 solved questions, the first ten of which stand there twice."""
+    path = tmp_path / "solved.csv"
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["task_id", "question", "choices", "answer"])
+        for n in [*range(200), *range(10)]:
+            text = f"What is {n * 7919} of {n}, in number {n * n}?"
+            lines.writerow(
+                [f"q{n}" if n not in range(10) else f"q{n}-{file.tell()}", text, ["a", "b", "c"], "ABC"[n % 3]]
+            )
+    return path
+
+
+def recipe(solved: Path, **finetune: Any) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "out": "runs/x",
+            "questions": {"source": str(solved), "holdout": {"n": 40}},
+            "examples": {"source": str(solved)},
+            "models": {"m": {"source": "embedded"}},
+            "voters": {"v": {"model": "m"}},
+            "finetune": {"model": "m", **finetune},
+        }
+    )
+
+
+def found(given: Recipe, **told: Any) -> Any:
+    assert given.finetune is not None
+    return find_curriculum(given, given.finetune, told.get("look_up"))
+
+
+def test_what_is_asked_is_not_learnt_from_under_any_name(solved: Path) -> None:
+    given = recipe(solved)
+    curriculum = found(given)
+    from codemmlu.shelf import asked_of
+
+    learnt = [question_from(row) for row in curriculum.table.to_pylist()]
+    assert not asked_of(given) & {twin_key(question) for question in learnt}
+    assert curriculum.asked > 0, "a twin of a question that is asked stood among the examples"
+    assert set(curriculum.table["part"].to_pylist()) == {"train", "tune"}, "the fit part is left for what is fitted"
+
+
+def test_a_limit_takes_some_and_more_keeps_them(solved: Path) -> None:
+    some, more = found(recipe(solved, limit=20)), found(recipe(solved, limit=30))
+
+    def learnt(curriculum: Any) -> set[str]:
+        return {row["task_id"] for row in curriculum.table.to_pylist() if row["part"] == "train"}
+
+    assert (some.train, more.train) == (20, 30)
+    assert learnt(some) < learnt(more)
+
+
+def test_what_changes_the_weights_changes_the_name_and_nothing_else_does(solved: Path) -> None:
+    given = recipe(solved)
+    assert given.finetune is not None
+    curriculum = found(given)
+    name = fingerprint(given.finetune, MODEL, curriculum, "")
+    assert name == fingerprint(given.finetune, MODEL, found(given), "")
+
+    def changed(**fields: Any) -> str:
+        assert given.finetune is not None
+        return fingerprint(given.finetune.model_copy(update=fields), MODEL, curriculum, "")
+
+    assert changed(rank=8) != name
+    assert changed(merge=True, checkpoint_steps=3, backend="peft") == name
+    assert fingerprint(given.finetune, MODEL, found(recipe(solved, limit=20)), "") != name
+
+
+def test_neighbours_are_learnt_ones_nearest_first(solved: Path) -> None:
+    everything = found(recipe(solved)).table.to_pylist()
+    tuned = next(row["task_id"] for row in everything if row["part"] == "tune")
+    two = [row["task_id"] for row in everything if row["part"] == "train"][:2]
+    curriculum = found(recipe(solved, examples=2), look_up=lambda asked, most: [[tuned, *two, "fit"] for _ in asked])
+    rows = curriculum.table.to_pylist()
+    assert [rows[place]["task_id"] for place in rows[-1]["neighbours"]] == two
+
+
+def test_generated_questions_are_learnt_and_never_tuned_by(solved: Path) -> None:
+    curriculum = found(recipe(solved, synthesise=6))
+    made = [row for row in curriculum.table.to_pylist() if row["subject"] and row["subject"].startswith("synthesised/")]
+    assert len(made) == curriculum.made == 6
+    assert {row["part"] for row in made} == {"train"}
+
+
+def test_where_nothing_is_left_to_tune_by_it_is_said(tmp_path: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("task_id,question,choices,answer\n" + "".join(f'q{n},{n}?,"[1, 2]",A\n' for n in range(42)))
+    with pytest.raises(UserError, match="there is no example in the tune part to learn from; give more examples"):
+        found(recipe(few))
