@@ -2,8 +2,10 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-_OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+_OPERATORS: dict[type[ast.AST], tuple[Any, ...]] = {
     ast.Add: (ast.Sub, ast.Mult),
     ast.Sub: (ast.Add,),
     ast.Mult: (ast.Add, ast.Pow),
@@ -46,28 +48,23 @@ def mutations(source: str) -> list[str]:
 def _changes(node: ast.AST) -> Iterator[Callable[[], None]]:
     """What could be changed in a node, each as a function that does it."""
     if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
-        for kind in _OPERATORS.get(type(node.op), ()):
-            yield lambda node=node, kind=kind: setattr(node, "op", kind())
+        yield from (partial(setattr, node, "op", kind()) for kind in _OPERATORS.get(type(node.op), ()))
     if isinstance(node, ast.Compare):
-        for kind in _OPERATORS.get(type(node.ops[0]), ()):
-            yield lambda node=node, kind=kind: node.ops.__setitem__(0, kind())
+        yield from (partial(node.ops.__setitem__, 0, kind()) for kind in _OPERATORS.get(type(node.ops[0]), ()))
     if isinstance(node, ast.Constant) and type(node.value) is int:
-        for by in (1, -1):
-            yield lambda node=node, by=by: setattr(node, "value", node.value + by)
+        yield from (partial(setattr, node, "value", node.value + by) for by in (1, -1))
     if isinstance(node, ast.Constant) and type(node.value) is bool:
-        yield lambda node=node: setattr(node, "value", not node.value)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield lambda node=node: setattr(node, "op", ast.UAdd())
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield lambda node=node: setattr(node, "op", ast.UAdd())
+        yield partial(setattr, node, "value", not node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
+        yield partial(setattr, node, "op", ast.UAdd())
     if isinstance(node, ast.Attribute) and node.attr in _METHODS:
-        yield lambda node=node: setattr(node, "attr", _METHODS[node.attr])
+        yield partial(setattr, node, "attr", _METHODS[node.attr])
     for name in ("body", "orelse"):
-        body = getattr(node, name, None)
-        if isinstance(body, list):
-            for row, statement in enumerate(body):
-                other = {ast.Break: ast.Continue, ast.Continue: ast.Break}.get(type(statement))
-                if other:
-                    yield lambda body=body, row=row, other=other: body.__setitem__(row, other())
+        found = getattr(node, name, None)
+        body: list[Any] = found if isinstance(found, list) else []
+        for row, statement in enumerate(body):
+            if isinstance(statement, ast.Break | ast.Continue):
+                other = ast.Continue() if isinstance(statement, ast.Break) else ast.Break()
+                yield partial(body.__setitem__, row, other)
     if isinstance(node, ast.Return) and isinstance(node.value, ast.Name | ast.BinOp):
-        yield lambda node=node: setattr(node, "value", ast.List([node.value], ast.Load()))
+        yield partial(setattr, node, "value", ast.List([node.value], ast.Load()))
