@@ -31,7 +31,7 @@ from codemmlu.recipe import FinetuneSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
-from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
+from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course, too_large
 from codemmlu.training.published import Manifest, points, publish, what_is_learnt
 
 FOLDER = "training"
@@ -113,6 +113,8 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, cpus: in
         # Ray Train's errors have no base of their own; what the worker wrote down says more than any of them.
         if folder.exists(FAULT):
             raise UserError(folder.read(FAULT).decode()) from error
+        if "OutOfMemory" in str(error):  # Ray ends a worker before the machine's memory is full
+            raise UserError(too_large(settings)) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
     finally:

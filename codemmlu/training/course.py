@@ -29,3 +29,11 @@ class Course:
     backend: str
     settings: FinetuneSettings
     tell: Callable[[dict[str, Any]], None]
+
+
+def too_large(settings: FinetuneSettings) -> str:
+    """What to say where memory does not hold a step."""
+    return (
+        f"finetune.batch_size: {settings.batch_size} sequences of up to {settings.max_length:,} tokens do not fit the "
+        "memory; lower it and raise finetune.accumulation, or lower finetune.max_length"
+    )

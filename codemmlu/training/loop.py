@@ -24,7 +24,7 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training.backends import BACKENDS, Loaded
-from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
+from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course, too_large
 from codemmlu.training.lessons import Lesson, encoded, lessons, letter_tokens, pairs, schooling
 from codemmlu.training.letters import LetterTrainer
 
@@ -46,12 +46,8 @@ def attend(course: Course) -> None:
         folder.write(FAULT, str(error).encode())
         raise
     except torch.OutOfMemoryError as error:
-        why = (
-            f"finetune.batch_size: {settings.batch_size} sequences of up to {settings.max_length:,} tokens do not fit "
-            "the memory; lower it and raise finetune.accumulation, or lower finetune.max_length"
-        )
-        folder.write(FAULT, why.encode())
-        raise UserError(why) from error
+        folder.write(FAULT, too_large(settings).encode())
+        raise UserError(too_large(settings)) from error
 
 
 def _attend(course: Course, folder: RunDir) -> None:
