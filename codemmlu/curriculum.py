@@ -12,6 +12,7 @@ import pyarrow as pa
 from codemmlu import questions as question_room
 from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
+from codemmlu.prompts import template_digest
 from codemmlu.questions.split import assign
 from codemmlu.questions.synthesis import generate
 from codemmlu.questions.twins import twin_key
@@ -32,7 +33,7 @@ LookUp = Callable[[Sequence[Question], int], list[list[str]]]
 class Curriculum:
     """Lessons as a LESSON table, how many of them are learnt and tuned by, and how many examples are asked themselves.
 
-    fingerprint: of all that is in the table
+    learnt: the twin keys of both; fingerprint: of all that is in the table
     """
 
     table: pa.Table
@@ -40,6 +41,7 @@ class Curriculum:
     tune: int
     made: int
     asked: int
+    learnt: frozenset[str]
     fingerprint: str
 
 
@@ -57,6 +59,7 @@ def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp 
     rejected = _likeliest_wrong(settings) if settings.pairs_from else {}
     if settings.pairs_from:
         kept = [(example, part) for example, part in kept if _content(example) in rejected]
+    learnable = [example for example, part in kept if part == "train"]
     kept = _limited(kept, settings)
     made = generate(settings.synthesise, settings.seed)
     chosen = [*(example for example, _ in kept), *made]
@@ -65,23 +68,25 @@ def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp 
         if part not in its:
             why = f" that {settings.pairs_from} answered" if settings.pairs_from else ""
             raise UserError(f"finetune: there is no example{why} in the {part} part to learn from; give more examples")
-    near = _neighbours(chosen, its, settings, look_up)
+    learnt = frozenset(map(twin_key, chosen))
+    near = _near(chosen, learnable, settings, look_up)
+    rows = {example.task_id: row for row, example in enumerate(chosen)}
+    for example in (example for shown in near for example in shown):  # those that are shown and not learnt themselves
+        if rows.setdefault(example.task_id, len(chosen)) == len(chosen):
+            chosen, its = [*chosen, example], [*its, "shown"]
+    places = [[rows[example.task_id] for example in shown] for shown in near]
+    places += [[] for _ in chosen[len(places) :]]
     wrong = {row: rejected[_content(q)] for row, q in enumerate(chosen) if _content(q) in rejected}
-    table = lesson_rows(chosen, its, near, wrong)
+    table = lesson_rows(chosen, its, places, wrong)
     said = [(q.task_id, q.question, q.choices, q.answer, part) for q, part in zip(chosen, its, strict=True)]
-    return Curriculum(
-        table,
-        its.count("train"),
-        its.count("tune"),
-        len(made),
-        sum(is_asked),
-        digest(said, near, sorted(wrong.items())),
-    )
+    name = digest(said, places, sorted(wrong.items()))
+    return Curriculum(table, its.count("train"), its.count("tune"), len(made), sum(is_asked), learnt, name)
 
 
 def fingerprint(settings: FinetuneSettings, model: Model, curriculum: Curriculum, start: str) -> str:
     """Names all that determines the weights. start: the fingerprint of the weights gone on from, or empty."""
-    return digest("finetune", 1, what_is_learnt(settings), model.fingerprint, curriculum.fingerprint, start)
+    words = template_digest(settings.template)
+    return digest("finetune", 1, what_is_learnt(settings), words, model.fingerprint, curriculum.fingerprint, start)
 
 
 def _limited(kept: list[tuple[Question, str]], settings: FinetuneSettings) -> list[tuple[Question, str]]:
@@ -99,39 +104,40 @@ def _content(question: Question) -> tuple[str, tuple[str, ...]]:
     return question.question, question.choices
 
 
-def _neighbours(
-    chosen: Sequence[Question], parts: Sequence[str], settings: FinetuneSettings, look_up: LookUp | None
-) -> list[list[int]]:
-    """For each lesson the rows of the nearest others that are learnt, nearest first. None of the tune part is shown."""
+def _near(
+    chosen: Sequence[Question], learnable: Sequence[Question], settings: FinetuneSettings, look_up: LookUp | None
+) -> list[list[Question]]:
+    """For each lesson the nearest others of the train part, nearest first: what is tuned by or fitted on is not shown."""
     if look_up is None:
         return [[] for _ in chosen]
-    places = {q.task_id: row for row, (q, part) in enumerate(zip(chosen, parts, strict=True)) if part == "train"}
+    known = {example.task_id: example for example in learnable}
     found = look_up(chosen, settings.examples * (1 + _SPARE))
-    return [[places[name] for name in names if name in places][: settings.examples] for names in found]
+    return [[known[name] for name in names if name in known][: settings.examples] for names in found]
 
 
 def _likeliest_wrong(settings: FinetuneSettings) -> dict[tuple[str, tuple[str, ...]], int]:
     """Of each labelled question that a run asked the model: the wrong choice that it likes best. Raises UserError.
 
-    Of several ways of asking, the one with the most readings counts.
+    Of several ways in which it was asked directly, the one with the most whole readings counts.
     """
     assert settings.pairs_from is not None
     run = RunDir(settings.pairs_from)
     files = run.files(f"answers/{settings.model}")
     if not files:
         raise UserError(f"finetune.pairs_from: {run.shown} has no answers of a model named {settings.model}")
-    most: dict[str, tuple[Reading, ...]] = {}
+    most: dict[str, tuple[int, str, tuple[Reading, ...]]] = {}
     for name in files:
         for row in run.read_table(name).to_pylist():
             answer = answer_from(row)
-            if answer.split == "test" and len(answer.readings) > len(most.get(answer.task_id, ())):
-                most[answer.task_id] = answer.readings
+            if answer.split == "test" and answer.ask.startswith("direct-"):
+                this = (len(answer.readings), answer.ask, answer.readings)
+                most[answer.task_id] = max(this, most.get(answer.task_id, (0, "", ())), key=lambda one: one[:2])
     found = {}
     for name in run.files("questions"):
         for row in run.read_table(name).to_pylist():
             question = question_from(row)
             if question.answer and question.task_id in most:
-                readings = [one for one in most[question.task_id] if len(one.order) == len(question.choices)]
+                readings = most[question.task_id][2]
                 if readings:
                     liked = choice_probabilities(readings)
                     liked[letters(26).index(question.answer)] = -1.0

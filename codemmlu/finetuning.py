@@ -6,9 +6,12 @@ Ray keeps the state of a training under its name; the name is a hash of all that
 goes on where it was stopped, and another one begins anew.
 """
 
+import importlib
 import importlib.metadata
 import importlib.util
 import json
+import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -25,14 +28,14 @@ from ray.util.queue import Queue
 
 from codemmlu import cluster
 from codemmlu.curriculum import Curriculum
-from codemmlu.engine import sources
+from codemmlu.engine import adapters, sources
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
 from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course, too_large
-from codemmlu.training.published import Manifest, points, publish, what_is_learnt
+from codemmlu.training.published import Manifest, folder_of, points, publish, what_is_learnt
 
 FOLDER = "training"
 _RETRIES = 3  # times that workers which died are started again
@@ -52,7 +55,7 @@ def train(
     on_gpu = resources.gpus > 0
     if on_gpu and resources.gpus < settings.workers:
         raise UserError(f"finetune.workers: {settings.workers} need a GPU each, there are {resources.gpus}; lower it")
-    backend, why = backends.choose(settings.backend, settings.workers, on_gpu, _is_installed)
+    backend, why = backends.choose(settings, on_gpu, _is_installed)
     folder = run.below(f"{FOLDER}/{name[:16]}")
     if not folder.exists(LESSONS):
         run.clear(FOLDER)  # what an earlier recipe left half done
@@ -71,12 +74,20 @@ def train(
             settings,
             tell,
         )
-        result = _fitted(course, settings, folder, resources.cpus, on_gpu)
+        result = _fitted(course, settings, folder, on_gpu)
     cost = {one: (result.metrics or {}).get(one) for one in ("device", "memory_gib", "tokens_per_second")}
     with result.checkpoint.as_directory() as found:
         manifest = _published(run, settings, model, curriculum, name, backend, Path(found), cost)
     run.clear(FOLDER)
     return manifest
+
+
+def _cores_each(workers: int) -> int:
+    """Of a node that holds its share of the workers. Raises UserError where there are more workers than cores."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    if workers > sum(cores):
+        raise UserError(f"finetune.workers: {workers} need a core each, there are {sum(cores)}; lower it")
+    return max(1, max(cores) // math.ceil(workers / len(cores)))
 
 
 def _is_installed(package: str) -> bool:
@@ -85,13 +96,16 @@ def _is_installed(package: str) -> bool:
 
 def _attend(config: dict[str, Any]) -> None:
     """In a worker: what it needs takes seconds to load, and is loaded there alone."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if config["course"].backend == "unsloth":
+        importlib.import_module("unsloth")  # before transformers, which it changes
     from codemmlu.training.loop import attend
 
     attend(config["course"])
 
 
-def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, cpus: int, on_gpu: bool) -> Any:
-    each = {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": float(max(1, cpus // settings.workers))}
+def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: bool) -> Any:
+    each = {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": float(_cores_each(settings.workers))}
     trainer = TorchTrainer(
         _attend,
         train_loop_config={"course": course},
@@ -206,13 +220,16 @@ def _published(
         train=train,
         tune=tune,
     )
-    publish(run, found / BEST, manifest)
+    publish(run, found / BEST, curriculum.learnt, manifest)
     return manifest
 
 
 def merge(run: RunDir, settings: FinetuneSettings, model: sources.Model) -> str:
     """In a Ray task: the model with its weights added, as a plain directory. Returns where it is."""
-    return str(ray.get(ray.remote(_merge).options(num_cpus=1).remote(run.address, settings.name, model)))
+    try:
+        return str(ray.get(ray.remote(_merge).options(num_cpus=1).remote(run.address, settings.name, model)))
+    except ray.exceptions.RayError as error:
+        raise cluster.reason(error) from error
 
 
 def _merge(address: str, name: str, model: sources.Model) -> str:
@@ -222,12 +239,9 @@ def _merge(address: str, name: str, model: sources.Model) -> str:
     folder = f"merged/{name}"
     run.clear(folder)
     with TemporaryDirectory() as scratch:
-        merged(
-            sources.materialise(model.source, sources.cache_folder()),
-            model.revision,
-            run.path(f"adapters/{name}"),
-            scratch,
-        )
-        for file in sorted(Path(scratch).iterdir()):
+        adapter = adapters.local(run.below(folder_of(name)).address, sources.cache_folder())
+        merged(sources.materialise(model.source, sources.cache_folder()), model.revision, str(adapter), scratch)
+        # What says that the model is there comes last.
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
             run.write(f"{folder}/{file.name}", file.read_bytes())
     return run.below(folder).shown

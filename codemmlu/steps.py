@@ -6,19 +6,20 @@ questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from codemmlu import questions as question_room
 from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Panel, passes
+from codemmlu.answering.schedule import Panel, Seat, passes
 from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job, Outcome
 from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.engine import sources
 from codemmlu.engine.adapters import inspect as inspect_adapter
+from codemmlu.engine.adapters import learnt_by
 from codemmlu.engine.placement import check_engine_arguments
 from codemmlu.engine.protocol import OpenEngine
 from codemmlu.engine.vllm_engine import open_vllm
@@ -30,7 +31,7 @@ from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
 from codemmlu.seats import adapter_of, find_seats
-from codemmlu.shelf import Shelf, find_shelf, held_out_of
+from codemmlu.shelf import Shelf, asked_of, find_shelf, held_out_of
 from codemmlu.training.published import Manifest, folder_of, read_manifest
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
             refuse_retrieve(recipe)
         fit = question_room.fit_examples(recipe, held_out_of(recipe) or frozenset())
         seats = find_seats(recipe, models, shelf.view if shelf else None, run, fit)
+        refuse_learnt(recipe, seats)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
         panel = Panel(seats, find_submissions(job, run), fit, most_choices, recipe.report.order_sensitivity)
         run.write("recipe.yaml", recipe.as_yaml().encode())
@@ -261,6 +263,17 @@ def _alone(run: RunDir) -> Iterator[None]:
 
     with cluster.lock(run):
         yield
+
+
+def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat]) -> None:
+    """Raises UserError where a voter would answer questions that its weights were trained on."""
+    for name, seat in seats.items():
+        learnt = learnt_by(seat.ask.adapter) if seat.ask.adapter else frozenset()
+        if learnt and (both := learnt & asked_of(recipe)):
+            raise UserError(
+                f"voters.{name}.adapter: {len(both):,} of the questions are among those that it was trained on; train it "
+                "again without them (jobs/finetune.py), or ask others"
+            )
 
 
 def refuse_retrieve(recipe: Recipe) -> None:

@@ -95,6 +95,15 @@ def test_neighbours_are_learnt_ones_nearest_first(solved: Path) -> None:
     assert [rows[place]["task_id"] for place in rows[-1]["neighbours"]] == two
 
 
+def test_what_is_shown_may_lie_beyond_the_limit_of_what_is_learnt(solved: Path) -> None:
+    every = [row["task_id"] for row in found(recipe(solved)).table.to_pylist() if row["part"] == "train"]
+    curriculum = found(recipe(solved, limit=5, examples=1), look_up=lambda asked, most: [every[-1:] for _ in asked])
+    rows = curriculum.table.to_pylist()
+    assert rows[rows[0]["neighbours"][0]]["task_id"] == every[-1]
+    assert curriculum.train == 5
+    assert [row["part"] for row in rows].count("shown") <= 1
+
+
 def test_generated_questions_are_learnt_and_never_tuned_by(solved: Path) -> None:
     curriculum = found(recipe(solved, synthesise=6))
     made = [row for row in curriculum.table.to_pylist() if row["subject"] and row["subject"].startswith("synthesised/")]

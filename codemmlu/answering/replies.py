@@ -31,7 +31,9 @@ _OPENS = re.compile(
 )
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\(?:text|textbf|mathrm|mathbf)\s*\{)?\s*\(?\s*([A-Za-z])\s*[).]?\s*\}")
 _LETTER = rf"{_DRESS}(?:(?:option|choice|letter|answer)\s+)?{_DRESS}([A-Za-z])(?![\w'\u2019+#])"
-_NAMED = r"(?:final|correct|right|best|most appropriate|following)?\s*(?:answer|option|choice|response|solution|letter)"
+_NAMED = (
+    r"(?:(?:final|correct|right|best|most appropriate|following)\s+)?(?:answer|option|choice|response|solution|letter)"
+)
 _SAYS = re.compile(
     rf"\b{_NAMED}{_UNDRESS}(?:(?:\s|to\b|here|for|this|the|question|would|should|must|be|is|are|was|=|:|\u2192|->)*)"
     rf"(?:\bis|\bbe|[:=]|\u2192|->|\*\*)\s*(?:therefore|thus|clearly|actually|indeed|likely|definitely)?{_LETTER}",
@@ -48,6 +50,7 @@ _CHOOSE = re.compile(
 _BUT = re.compile(
     rf"\bnot\s+{_DRESS}(?:option\s+)?[A-Z]\b{_UNDRESS}"
     rf"\s*,?\s*(?:but|it(?:'s| is)|rather|instead)(?:\s+rather)?{_LETTER}"
+    rf"|\b(?:wait|actually)\b[\s,.:;]*(?:no\b[\s,.]*)?(?:it(?:'s| is)){_LETTER}"
 )
 _TWO = re.compile(rf"{_UNDRESS}\s*(?:,|/|&|\bor\b|\band\b)\s*{_DRESS}(?:option\s+)?([A-Z])(?![\w'])")
 _NEXT = re.compile(r"\n\s*(?:#+\s*|\*\*)?(?:next |new )?question\b[^\n]*:", re.IGNORECASE)
@@ -56,6 +59,10 @@ _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:so|but|therefore|thus|hence|because)\b", 
 # `Let's look at each option: A. ...` goes through the choices and names none.
 _LISTS = re.compile(
     r"\b(?:each|every|all|any|which|these|those|both)(?:\s+(?:possible|given|of the|one of the))*\s*$", re.IGNORECASE
+)
+_IF = re.compile(r"\bif\b", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"[*_`\"')\]}.:,;\s]*(?:[B-Z][.):,](?:\s|$)|(?:is|are)?\s*(?:not|wrong|incorrect|false|invalid)\b)"
 )
 _EACH = re.compile(r"\b(?:each|every|the) (?:of the )?(?:given )?(?:options|choices|option|choice):", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|cannot|never|nor|neither|incorrect|wrong|false|invalid)\b|n['\u2019]t\b", re.IGNORECASE)
@@ -82,7 +89,7 @@ def read_reply(text: str, choices: Sequence[str]) -> Reply:
         return _named(boxed[-1], names, "boxed")
     marked = _marked(said, names)
     opening = _OPENS.match(said)
-    if opening and not _TWO.match(said, opening.end(1)) and opening[1] in names and len(_LISTED.findall(said)) < 2:
+    if opening and opening[1] in names and not _TWO.match(said, opening.end(1)) and not _goes_on(said, opening.end(1)):
         # Who goes on to name another one has changed their mind.
         return Reply(opening[1], "exact") if marked in (None, opening[1]) else Reply(marked, "marker")
     if marked is not None:
@@ -134,7 +141,7 @@ def _is_article(letter: str, said: str, place: int) -> bool:
 def _denied(said: str, start: int, end: int) -> bool:
     """Whether the clause up to here denies what it names: `I don't think B is correct`, `the wrong answer is B`."""
     clause = _CLAUSE.split(said[:start])[-1] + said[start:end]
-    return _DENIAL.search(clause) is not None
+    return _DENIAL.search(clause) is not None or _IF.search(clause) is not None
 
 
 def _by_text(said: str, choices: Sequence[str], names: str) -> Reply:
@@ -148,10 +155,17 @@ def _by_text(said: str, choices: Sequence[str], names: str) -> Reply:
         ends = _LAST_LINE.search(said)
         said = ends[1] if ends and not re.match(r"\s*-", ends[1]) and not _LISTED.match(ends[1]) else ""
     heard = " ".join(said.lower().split())
+    if not any("none of" in choice.lower() for choice in choices):
+        heard = heard.replace("none of", "")  # a choice `None` is not what that says
     plain = [" ".join(choice.lower().split()) for choice in choices]
     there = [i for i, text in enumerate(plain) if len(text) >= _SHORTEST_OPTION and _affirmed(text, heard)]
     longest = [i for i in there if not any(i != j and plain[i] in plain[j] for j in there)]
     return Reply(names[longest[0]], "option") if len(longest) == 1 else Reply(None, "none")
+
+
+def _goes_on(said: str, place: int) -> bool:
+    """Whether what opens with a letter is no answer: it goes through the letters, or denies the one it opens with."""
+    return len(_LISTED.findall(said)) > 1 or _GOES_ON.match(said, place) is not None
 
 
 def _affirmed(text: str, heard: str) -> bool:

@@ -12,7 +12,7 @@ from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-MANIFEST = "manifest.json"  # of those that this project trained: see training/published.py
+MANIFEST, LEARNT = "manifest.json", "learnt.json"  # of those that this project trained: see training/published.py
 # The ranks that vLLM reserves memory for.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -31,7 +31,7 @@ def local(path: str, cache: str) -> Path:
     if "://" not in path:
         return Path(path).expanduser()
     there = RunDir(path)
-    content = {name: there.read(name) for name in (CONFIG, WEIGHTS, MANIFEST) if there.exists(name)}
+    content = {name: there.read(name) for name in (CONFIG, WEIGHTS, LEARNT, MANIFEST) if there.exists(name)}
     whole = hashlib.sha256(b"".join(content.values())).hexdigest()[:32]
     folder = RunDir(f"{cache}/adapters/{whole}")
     for name, its in content.items():
@@ -41,8 +41,14 @@ def local(path: str, cache: str) -> Path:
 
 def base_of(adapter: Adapter) -> str | None:
     """The fingerprint of the model that this project trained an adapter on; None of one that came from elsewhere."""
-    manifest = Path(adapter.path) / MANIFEST
+    manifest = local(adapter.path, cache_folder()) / MANIFEST
     return str(json.loads(manifest.read_text(encoding="utf-8"))["base_fingerprint"]) if manifest.is_file() else None
+
+
+def learnt_by(path: str) -> frozenset[str]:
+    """The twin keys of the questions that this project trained an adapter on; none of one from elsewhere."""
+    learnt = local(path, cache_folder()) / LEARNT
+    return frozenset(json.loads(learnt.read_text(encoding="utf-8"))) if learnt.is_file() else frozenset()
 
 
 def inspect(path: str, key: str) -> Adapter:

@@ -70,7 +70,7 @@ class VllmEngine:
         self._source, self._cache = settings.source, settings.cache
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()
-        self._adapters: dict[str, int] = {}
+        self._adapters: dict[str, Any] = {}
         self._letters: dict[tuple[str, str, str], int] = {}
         self._words: dict[tuple[str, str, str], int] = {}
 
@@ -152,9 +152,12 @@ class VllmEngine:
     def _adapter(self, path: str) -> Any:
         from vllm.lora.request import LoRARequest
 
-        number = self._adapters.setdefault(path, len(self._adapters) + 1)
+        if path in self._adapters:
+            return self._adapters[path]
+        number = len(self._adapters) + 1
         # The name tells prefixes apart in the cache.
-        return LoRARequest(path, number, str(adapters.local(path, self._cache)))
+        self._adapters[path] = LoRARequest(path, number, str(adapters.local(path, self._cache)))
+        return self._adapters[path]
 
     def _word(self, prompt: Prompt, text: str, tokens: list[int], word: str) -> int:
         """The first token of a word after a prompt, which has to tell it apart from the prompt's other words."""

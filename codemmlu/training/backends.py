@@ -81,41 +81,47 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
 
 
 def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> Loaded:
-    """Unsloth's kernels: NVIDIA GPUs alone."""
-    from unsloth import FastLanguageModel  # before transformers, which it changes
+    """Unsloth's kernels: NVIDIA GPUs alone. `choose` has seen to it that there is nothing to go on from."""
+    from transformers import AutoTokenizer
+    from unsloth import FastLanguageModel
 
-    kind = precision()
-    model, tokenizer = FastLanguageModel.from_pretrained(
-        model_name=start or source,
-        revision=None if start else revision,
+    assert start is None
+    model, _ = FastLanguageModel.from_pretrained(
+        model_name=source,
+        revision=revision,
         max_seq_length=settings.max_length,
         load_in_4bit=settings.quantization == "nf4",
         dtype=None,
+        use_exact_model_name=True,  # not a mirror of its own, whose weights and words are others
     )
-    if not start:
-        model = FastLanguageModel.get_peft_model(
-            model,
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules=list(settings.targets),
-            bias="none",
-            use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
-            random_state=settings.seed,
-        )
-    return Loaded(model, tokenizer, kind)
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets),
+        bias="none",
+        use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
+        random_state=settings.seed,
+    )
+    return Loaded(model, AutoTokenizer.from_pretrained(source, revision=revision), precision())
 
 
 BACKENDS: dict[str, Backend] = {"unsloth": load_with_unsloth, "peft": load_with_peft}
 
 
-def choose(asked: str, workers: int, on_gpu: bool, has: Callable[[str], bool]) -> tuple[str, str]:
+def choose(settings: FinetuneSettings, on_gpu: bool, has: Callable[[str], bool]) -> tuple[str, str]:
     """The backend, and why. has: whether a package is there. Raises UserError where the one asked for cannot run."""
-    obstacle = ("it needs an NVIDIA GPU" if not on_gpu else "it trains with one worker" if workers > 1 else "") or (
-        "" if has("unsloth") else "it is not installed (make setup EXTRAS=gpu,dev)"
+    obstacles = (
+        ("it needs an NVIDIA GPU", not on_gpu),
+        ("it trains with one worker", settings.workers > 1),
+        ("it does not go on from finetune.start", settings.start is not None),
+        ("it does not tune preferences", settings.objective == "preference"),
+        ("it is not installed (make setup EXTRAS=gpu,dev)", not has("unsloth")),
     )
-    if asked == "unsloth" and obstacle:
+    obstacle = next((why for why, there in obstacles if there), None)
+    if settings.backend == "unsloth" and obstacle:
         raise UserError(f"finetune.backend: unsloth cannot run here: {obstacle}; set it to peft, or to auto")
-    if asked != "auto":
-        return asked, "as finetune.backend says"
+    if settings.backend != "auto":
+        return settings.backend, "as finetune.backend says"
     return ("peft", f"unsloth cannot run here: {obstacle}") if obstacle else ("unsloth", "its kernels are the fastest")

@@ -5,9 +5,8 @@ sequence that is too long is left out and counted. All of it follows from the ex
 training that was interrupted goes on in the same order.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,9 @@ LESSON = (
 )
 IGNORED = -100  # the label of a token that carries no loss
 _POOLED = 16  # micro-batches that are sorted by length together
+
+
+Row = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def letter_tokens(tokenizer: Any, lesson: Lesson, size: int, template: str) -> l
 
 def encoded(
     tokenizer: Any, its: Sequence[Lesson], epoch: int | None, settings: FinetuneSettings
-) -> tuple[list[dict[str, list[int]]], int]:
+) -> tuple[list[Row], int]:
     """Lessons as sequences {input_ids, labels} of equal length, and how many were too long.
 
     A lesson that is too long sheds its most distant examples first. epoch: None: choices as they stand.
@@ -127,23 +129,49 @@ def encoded(
     return rows, dropped
 
 
+def pairs(
+    tokenizer: Any, its: Sequence[Lesson], epoch: int | None, settings: FinetuneSettings
+) -> tuple[list[Row], int]:
+    """Preference pairs {prompt_ids, chosen_ids, rejected_ids}, and how many were too long.
+
+    They differ by the letter alone. epoch: None: choices as they stand.
+    """
+    rows, dropped = [], 0
+    for lesson in its:
+        assert lesson.rejected is not None
+        plain = tuple(range(len(lesson.question.choices)))
+        order = plain if epoch is None else order_of(lesson.question, epoch, settings)
+        wrong = replace(lesson.question, answer=letters(26)[lesson.rejected])
+        tokens, letter = sequence(tokenizer, lesson, order, settings.template)
+        _, other = sequence(tokenizer, Lesson(wrong), order, settings.template)
+        if len(tokens) < settings.max_length:
+            rows.append({"prompt_ids": tokens, "chosen_ids": [letter], "rejected_ids": [other]})
+        else:
+            dropped += 1
+    return rows, dropped
+
+
 def schooling(
-    tokenizer: Any, its: Sequence[Lesson], settings: FinetuneSettings
-) -> tuple[list[dict[str, list[int]]], int]:
-    """All epochs' sequences in the order in which they are learnt, and how many lessons were too long."""
-    found: list[dict[str, list[int]]] = []
-    rest: list[dict[str, list[int]]] = []
+    tokenizer: Any,
+    its: Sequence[Lesson],
+    settings: FinetuneSettings,
+    make: Callable[[Any, Sequence[Lesson], int | None, FinetuneSettings], tuple[list[Row], int]],
+) -> tuple[list[Row], int]:
+    """All epochs' rows in the order in which they are learnt, and how many lessons were too long.
+
+    make: `encoded` or `pairs`
+    """
+    found: list[Row] = []
+    rest: list[Row] = []
     dropped = 0
     for epoch in range(settings.epochs):
-        rows, dropped = encoded(tokenizer, its, epoch, settings)
+        rows, dropped = make(tokenizer, its, epoch, settings)
         whole, rest = by_length([*rest, *rows], settings.batch_size, digest("epoch", settings.seed, epoch))
         found += whole
     return [*found, *rest], dropped
 
 
-def by_length(
-    rows: Sequence[dict[str, list[int]]], batch: int, seed: str
-) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]]]:
+def by_length(rows: Sequence[Row], batch: int, seed: str) -> tuple[list[Row], list[Row]]:
     """Rows in a seeded random order in which each micro-batch holds sequences of about one length, and what is left.
 
     Padding is computed for nothing, so pools of some micro-batches are sorted, cut, and the pieces shuffled again.
@@ -154,31 +182,10 @@ def by_length(
     full = len(mixed) // batch * batch
     found = []
     for start in range(0, full, batch * _POOLED):
-        pool = sorted(mixed[start : min(full, start + batch * _POOLED)], key=lambda row: len(row["input_ids"]))
+        pool = sorted(mixed[start : min(full, start + batch * _POOLED)], key=lambda row: max(map(len, row.values())))
         pieces = [pool[first : first + batch] for first in range(0, len(pool), batch)]
         found += [row for place in random.permutation(len(pieces)) for row in pieces[place]]
     return found, mixed[full:]
-
-
-def pairs(tokenizer: Any, its: Sequence[Lesson], settings: FinetuneSettings) -> Iterator[dict[str, Any]]:
-    """Preference pairs {prompt, chosen, rejected} of all epochs: chats, or texts for a model without a chat template.
-
-    How an answer begins is said alike in both, so that they differ by the letter alone.
-    """
-    for epoch, lesson in itertools.product(range(settings.epochs), its):
-        assert lesson.rejected is not None
-        order = order_of(lesson.question, epoch, settings)
-        prompt = render(lesson.question, settings.template, order)
-        right = letters(26).index(lesson.question.answer or "")
-        names = [letters(26)[list(order).index(place)] for place in (right, lesson.rejected)]
-        if tokenizer.chat_template:
-            asked = [{"role": message.role, "content": message.content} for message in prompt.messages]
-            begun = prompt.prefill + prompt.before_letter
-            chosen, rejected = ([{"role": "assistant", "content": begun + name}] for name in names)
-            yield {"prompt": asked, "chosen": chosen, "rejected": rejected}
-        else:
-            said = [prompt.before_letter + name for name in names]
-            yield {"prompt": chat.encode(tokenizer, prompt)[0], "chosen": said[0], "rejected": said[1]}
 
 
 def _random(*parts: Any) -> np.random.Generator:

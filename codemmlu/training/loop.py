@@ -17,7 +17,7 @@ import ray.train
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
-from trl import DPOConfig, DPOTrainer, SFTConfig
+from trl import DPOConfig, SFTConfig
 
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import UserError
@@ -26,8 +26,10 @@ from codemmlu.run_dir import RunDir
 from codemmlu.training.backends import BACKENDS, Loaded
 from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course, too_large
 from codemmlu.training.lessons import Lesson, encoded, lessons, letter_tokens, pairs, schooling
-from codemmlu.training.letters import LetterTrainer
+from codemmlu.training.letters import LetterTrainer, PairTrainer
 
+TRAINER_STATE = "trainer_state.json"
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
 
 
@@ -64,9 +66,11 @@ def _attend(course: Course, folder: RunDir) -> None:
                 parameter.data = parameter.data.float()
         reporter = Reporter(course, trainer, Path(scratch))
         trainer.add_callback(reporter)
-        trainer.train(resume_from_checkpoint=reporter.resume())
+        resumed = reporter.resume()
+        if resumed is None or not reporter.is_over(resumed):
+            trainer.train(resume_from_checkpoint=resumed)
         if reporter.reported == 0:  # it had been at its end when it was stopped
-            reporter.report(trainer.state)
+            reporter.report(TrainerState.load_from_json(f"{resumed}/{TRAINER_STATE}") if resumed else trainer.state)
 
 
 def _arguments(settings: FinetuneSettings, loaded: Loaded, scratch: str) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _arguments(settings: FinetuneSettings, loaded: Loaded, scratch: str) -> dict
         "num_train_epochs": 1,  # the lessons of all epochs stand one after the other
         "train_sampling_strategy": "sequential",
         "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": settings.schedule,
+        "lr_scheduler_type": _SCHEDULES[settings.schedule],
         "warmup_steps": settings.warmup_steps,
         "weight_decay": settings.weight_decay,
         "optim": _OPTIMIZERS[settings.optimizer],
@@ -110,9 +114,9 @@ def _answers(
     course: Course,
 ) -> Any:
     """Supervised: the loss is on the right letter."""
-    rows, dropped = schooling(loaded.tokenizer, its, settings)
+    rows, dropped = schooling(loaded.tokenizer, its, settings, encoded)
     asked, _ = encoded(loaded.tokenizer, tuned, None, settings)
-    _begin(rows, dropped, settings, workers, course)
+    _begin(rows, asked, dropped, settings, workers, course)
     sizes = max(len(lesson.question.choices) for lesson in its)
     return LetterTrainer(
         letter_tokens=letter_tokens(loaded.tokenizer, its[0], sizes, settings.template),
@@ -134,10 +138,10 @@ def _preferences(
     course: Course,
 ) -> Any:
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290): the right letter over the wrong one."""
-    rows = list(pairs(loaded.tokenizer, its, settings))
-    asked = list(pairs(loaded.tokenizer, tuned, settings.model_copy(update={"epochs": 1})))
-    _begin(rows, 0, settings, workers, course)
-    return DPOTrainer(
+    rows, dropped = schooling(loaded.tokenizer, its, settings, pairs)
+    asked, _ = pairs(loaded.tokenizer, tuned, None, settings)
+    _begin(rows, asked, dropped, settings, workers, course)
+    return PairTrainer(
         model=loaded.model,
         args=DPOConfig(**_arguments(settings, loaded, scratch), beta=settings.beta),
         train_dataset=Dataset.from_list(rows),
@@ -149,9 +153,15 @@ def _preferences(
 MAKERS: dict[str, Callable[..., Any]] = {"answer": _answers, "preference": _preferences}
 
 
-def _begin(rows: list[Any], dropped: int, settings: FinetuneSettings, workers: int, course: Course) -> None:
-    if not rows:
-        raise UserError(f"finetune.max_length: every example is longer than {settings.max_length:,} tokens; raise it")
+def _begin(
+    rows: list[Any], asked: list[Any], dropped: int, settings: FinetuneSettings, workers: int, course: Course
+) -> None:
+    if not rows or not asked:
+        part = "tune" if rows else "train"
+        raise UserError(
+            f"finetune.max_length: every example of the {part} part is longer than {settings.max_length:,} tokens; "
+            "raise it"
+        )
     if ray.train.get_context().get_world_rank() == 0:
         course.tell(
             {"kind": "begin", "sequences": len(rows), "dropped": dropped, "steps": _steps(len(rows), settings, workers)}
@@ -181,6 +191,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             shutil.copytree(Path(found, TRAINER), self._scratch / TRAINER, dirs_exist_ok=True)
             if Path(found, BEST).is_dir():
                 shutil.copytree(Path(found, BEST), self._best, dirs_exist_ok=True)
+        # Preference tuning's reference, which is as it was at the start: the trainer would load it and nothing else.
+        shutil.rmtree(self._scratch / TRAINER / "ref", ignore_errors=True)
         if self._first:
             self._course.tell({"kind": "resume"})
         return str(self._scratch / TRAINER)
@@ -217,27 +229,34 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
     ) -> None:
         """Keeps the weights that do best on the tune part; stops after so many evaluations without better ones."""
-        losses = [log["eval_loss"] for log in state.log_history if "eval_loss" in log]
-        # The first evaluation is of the model before it learnt anything: there are no weights to keep of it.
-        learnt = losses[1:]
         if self._first:
             told = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
-            accuracy = metrics.get("eval_accuracy", metrics.get("eval_rewards/accuracies"))
-            self._course.tell(told | {"accuracy": accuracy})
-        if not learnt:
-            return
-        best = min(range(len(learnt)), key=learnt.__getitem__)
-        if best == len(learnt) - 1 and self._first:
+            self._course.tell(told | {"accuracy": metrics.get("eval_accuracy")})
+        since = self._since_best(state)
+        if since == 0 and self._first:
             shutil.rmtree(self._best, ignore_errors=True)
             self._trainer.accelerator.unwrap_model(self._trainer.model).save_pretrained(
                 self._best, selected_adapters=["default"]
             )
-        if len(learnt) - 1 - best >= self._course.settings.patience:
+        if since is not None and since >= self._course.settings.patience:
             control.should_training_stop = control.should_save = True
+
+    def _since_best(self, state: TrainerState) -> int | None:
+        """Evaluations since the best one; None before the first of what was learnt.
+
+        The very first evaluation is of the model before it learnt anything: there are no weights to keep of it.
+        """
+        losses = [log["eval_loss"] for log in state.log_history if "eval_loss" in log][1:]
+        return len(losses) - 1 - losses.index(min(losses)) if losses else None
+
+    def is_over(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is one at which training was stopped early."""
+        since = self._since_best(TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE}"))
+        return since is not None and since >= self._course.settings.patience
 
     def _rate(self, state: TrainerState) -> float | None:
         """Tokens a second of this worker since it began, evaluations included; padding does not count."""
-        counts = [log["worker_tokens"] for log in state.log_history if "worker_tokens" in log]
+        counts = [log["worker_tokens"] for log in state.log_history if "worker_tokens" in log]  # of letters alone
         if self._began is None or not counts:
             return None
         return float(counts[-1]) / max(1e-9, time.monotonic() - self._began[0])

@@ -1,16 +1,18 @@
 """Published weights: an adapter in the run directory with its manifest, which is written last.
 
 adapters/NAME/adapter_config.json, adapter_model.safetensors     as peft writes them
+adapters/NAME/learnt.json                                        the twin keys of the questions they were made of
 adapters/NAME/manifest.json                                      what they were made of, and how they did
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from codemmlu.engine.adapters import CONFIG, MANIFEST, WEIGHTS
+from codemmlu.engine.adapters import CONFIG, LEARNT, MANIFEST, WEIGHTS
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 
@@ -66,14 +68,15 @@ def read_manifest(run: RunDir, name: str) -> Manifest | None:
     return Manifest.model_validate_json(run.read(place)) if run.exists(place) else None
 
 
-def publish(run: RunDir, weights: Path, manifest: Manifest) -> None:
-    """Puts trained weights into the run directory, in place of those that were there."""
+def publish(run: RunDir, weights: Path, learnt: Iterable[str], manifest: Manifest) -> None:
+    """Puts trained weights into the run directory, in place of those that were there. learnt: twin keys."""
     folder = folder_of(manifest.name)
     run.clear(folder)
     config = json.loads((weights / CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = manifest.base  # not where it happened to lie on the machine that trained
     run.write(f"{folder}/{CONFIG}", json.dumps(config, indent=1).encode())
     run.write(f"{folder}/{WEIGHTS}", (weights / WEIGHTS).read_bytes())
+    run.write(f"{folder}/{LEARNT}", json.dumps(sorted(learnt)).encode())
     run.write(f"{folder}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
 
 
@@ -84,7 +87,7 @@ def points(history: list[dict[str, Any]]) -> tuple[tuple[Point, ...], tuple[Poin
         Point(
             step=log["step"],
             loss=log["eval_loss"],
-            accuracy=log.get("eval_accuracy", log.get("eval_rewards/accuracies")),
+            accuracy=log.get("eval_accuracy"),
         )
         for log in history
         if "eval_loss" in log

@@ -73,6 +73,8 @@ SAYS = [
     ("I think the answer is a list.", "A", "option"),
     ("A list is what it returns.", "A", "option"),
     ("You get THE DICT `X` back", "C", "option"),
+    ("The answer: A. Actually, wait, it's D.", "D", "marker"),
+    ("A: wrong\nB: right\nAnswer: B", "B", "marker"),
 ]
 SAYS_NOTHING = [
     "",
@@ -105,6 +107,9 @@ SAYS_NOTHING = [
     "Let's look at each option:\n\nA. a list: it has an order",
     "A) The correct answer is A.\nB) The correct answer is B.",
     "A. a set\nB. a tuple",
+    "A. is wrong because it loops",
+    "A. B. C. D.",
+    "If the answer is B then A fails",
 ]
 
 
@@ -144,6 +149,12 @@ def test_of_choices_inside_one_another_the_longest_counts() -> None:
     choices = ("list", "list of int", "dict", "set")
     assert read_reply("You get a list of int here", choices).letter == "B"
     assert read_reply("A dict or a set", choices).letter is None
+
+
+def test_none_of_the_above_is_not_the_choice_none() -> None:
+    assert read_reply("None of the above", ("1", "2", "None")).letter is None
+    assert read_reply("It returns None.", ("1", "2", "None")).letter == "C"
+    assert read_reply("None of the above", ("a list", "a set", "None of the above")).letter == "C"
 
 
 @given(st.text(max_size=200), st.integers(2, 26))

@@ -1,6 +1,8 @@
 """Which backend is taken, and what is said where one cannot run."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,30 +12,37 @@ from codemmlu.training.backends import choose, load_with_peft
 from tests.training.tiny import tiny_model
 
 
-def test_auto_takes_what_runs_and_says_why() -> None:
-    assert choose("auto", 1, on_gpu=True, has=lambda _: True)[0] == "unsloth"
-    assert choose("auto", 1, on_gpu=False, has=lambda _: True) == (
-        "peft",
-        "unsloth cannot run here: it needs an NVIDIA GPU",
-    )
-    assert choose("auto", 4, on_gpu=True, has=lambda _: True) == (
-        "peft",
-        "unsloth cannot run here: it trains with one worker",
-    )
-    assert "not installed" in choose("auto", 1, on_gpu=True, has=lambda _: False)[1]
+def settings(**changed: Any) -> FinetuneSettings:
+    return FinetuneSettings(model="m", **changed)
 
 
-def test_one_that_is_asked_for_is_not_replaced_in_silence() -> None:
-    with pytest.raises(UserError, match=r"finetune\.backend: unsloth cannot run here: it needs an NVIDIA GPU"):
-        choose("unsloth", 1, on_gpu=False, has=lambda _: True)
-    assert choose("peft", 1, on_gpu=True, has=lambda _: True)[0] == "peft"
+@pytest.mark.parametrize(
+    ("changed", "on_gpu", "installed", "why"),
+    [
+        ({}, False, True, "it needs an NVIDIA GPU"),
+        ({"workers": 4}, True, True, "it trains with one worker"),
+        ({"start": "there"}, True, True, "it does not go on from finetune.start"),
+        ({"objective": "preference", "pairs_from": "runs/x"}, True, True, "it does not tune preferences"),
+        ({}, True, False, "it is not installed (make setup EXTRAS=gpu,dev)"),
+    ],
+)
+def test_where_unsloth_cannot_run_auto_says_why_and_one_that_is_asked_for_is_not_replaced(
+    changed: dict[str, Any], on_gpu: bool, installed: bool, why: str
+) -> None:
+    assert choose(settings(**changed), on_gpu, lambda _: installed) == ("peft", f"unsloth cannot run here: {why}")
+    with pytest.raises(UserError, match=re.escape(f"finetune.backend: unsloth cannot run here: {why}")):
+        choose(settings(backend="unsloth", **changed), on_gpu, lambda _: installed)
+
+
+def test_what_runs_is_taken() -> None:
+    assert choose(settings(), True, lambda _: True)[0] == "unsloth"
+    assert choose(settings(backend="peft"), True, lambda _: True) == ("peft", "as finetune.backend says")
 
 
 def test_an_evaluation_leaves_the_gradients_of_nf4_weights_as_they_were(tmp_path: Path) -> None:
     import torch
 
-    settings = FinetuneSettings(model="m", rank=4)
-    model = load_with_peft(str(tiny_model(tmp_path / "tiny")), None, settings, None).model
+    model = load_with_peft(str(tiny_model(tmp_path / "tiny")), None, settings(rank=4), None).model
     for name, parameter in model.named_parameters():
         if ".lora_B." in name:  # zeros let no gradient through to lora_A
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))

@@ -70,6 +70,12 @@ def test_a_voter_of_weights_that_nobody_trained_is_told_how(tuned: Finetune, tmp
     )
 
 
+def test_questions_that_were_learnt_from_are_not_asked(tuned: Finetune) -> None:
+    done = tuned.run("questions.holdout.seed=5", name="answer")
+    assert done.code == 2, done.out
+    assert "of the questions are among those that it was trained on; train it again without them" in done.err
+
+
 def test_the_plan_says_what_would_be_trained(tuned: Finetune, tmp_path: Path) -> None:
     done = tuned.run("--dry-run", f"out={tmp_path / 'run'}")
     assert done.code == 0, done.err

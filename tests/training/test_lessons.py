@@ -35,9 +35,14 @@ class Characters:
         return [int.from_bytes(piece.encode()) for piece in re.findall(r" [A-Z](?!\w)|.", text, re.DOTALL)]
 
 
+def text_of(tokens: list[int]) -> str:
+    """Tokens as text."""
+    return "".join(token.to_bytes(2).lstrip(b"\0").decode() for token in tokens)
+
+
 def said_by(row: dict[str, list[int]]) -> str:
     """A sequence as text."""
-    return "".join(token.to_bytes(2).lstrip(b"\0").decode() for token in row["input_ids"])
+    return text_of(row["input_ids"])
 
 
 def questions(count: int) -> list[Question]:
@@ -100,10 +105,10 @@ def test_what_is_too_long_sheds_its_most_distant_examples_first() -> None:
 
 def test_each_epoch_has_every_lesson_once_in_an_order_that_is_always_the_same() -> None:
     its = [Lesson(one) for one in questions(11)]
-    rows, _ = schooling(Characters(), its, SETTINGS)
-    assert rows == schooling(Characters(), its, SETTINGS)[0]
+    rows, _ = schooling(Characters(), its, SETTINGS, encoded)
+    assert rows == schooling(Characters(), its, SETTINGS, encoded)[0]
     assert len(rows) == 44
-    assert rows != schooling(Characters(), its, settings(seed=1))[0]
+    assert rows != schooling(Characters(), its, settings(seed=1), encoded)[0]
     first, second = rows[:22], rows[22:]
     assert first != second
 
@@ -140,10 +145,12 @@ def test_neighbours_are_shown_nearest_last_and_withheld_from_a_share() -> None:
 
 def test_pairs_set_the_right_letter_against_the_wrong_one() -> None:
     lesson = Lesson(question("t1", answer="B"), rejected=3)
-    for pair in pairs(Characters(), [lesson], SETTINGS):
-        shown = {line[0]: line[3:] for line in pair["prompt"].splitlines() if line[1:3] == ". "}
-        assert shown[pair["chosen"].strip()] == "two"
-        assert shown[pair["rejected"].strip()] == "four"
+    for epoch in range(4):
+        (row,), _ = pairs(Characters(), [lesson], epoch, SETTINGS)
+        shown = {line[0]: line[3:] for line in text_of(row["prompt_ids"]).splitlines() if line[1:3] == ". "}
+        assert shown[text_of(row["chosen_ids"]).strip()] == "two"
+        assert shown[text_of(row["rejected_ids"]).strip()] == "four"
+    assert pairs(Characters(), [lesson], 0, settings(max_length=20)) == ([], 1)
 
 
 def test_a_letter_that_is_no_token_of_its_own_is_the_persons_to_know() -> None:

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable, Sequence
 from random import Random
 
+from codemmlu.errors import UserError
 from codemmlu.questions.synthesis.mutate import mutations
 from codemmlu.questions.synthesis.prove import GAP, prove
 from codemmlu.questions.synthesis.sandbox import run
@@ -27,7 +28,7 @@ Drawn = tuple[str, str, list[str]]  # the question's text, the right choice, the
 def generate(n: int, seed: int) -> list[Question]:
     """n different questions, proved; kinds, shapes and right letters are balanced. The same for the same seed.
 
-    Raises ValueError where the shapes do not hold so many.
+    Raises UserError where the shapes do not hold so many.
     """
     random = Random(f"synthesis {seed}")
     found: list[Question] = []
@@ -41,7 +42,7 @@ def generate(n: int, seed: int) -> list[Question]:
         if question is None or prove(question) != question.answer:
             fruitless += 1
             if fruitless > _TRIES * len(PROGRAMS):
-                raise ValueError(f"no more than {len(found):,} different questions of {n:,} can be generated")
+                raise UserError(f"finetune.synthesise: of {n:,} questions only {len(found):,} can be made; lower it")
             continue
         seen.add(question.question)
         found.append(question)
