@@ -107,7 +107,7 @@ def _content(question: Question) -> tuple[str, tuple[str, ...]]:
 def _near(
     chosen: Sequence[Question], learnable: Sequence[Question], settings: FinetuneSettings, look_up: LookUp | None
 ) -> list[list[Question]]:
-    """For each lesson the nearest others of the train part, nearest first: what is tuned by or fitted on is not shown."""
+    """For each lesson the nearest others of the train part, nearest first: the other parts stay out."""
     if look_up is None:
         return [[] for _ in chosen]
     known = {example.task_id: example for example in learnable}

@@ -271,8 +271,8 @@ def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat]) -> None:
         learnt = learnt_by(seat.ask.adapter) if seat.ask.adapter else frozenset()
         if learnt and (both := learnt & asked_of(recipe)):
             raise UserError(
-                f"voters.{name}.adapter: {len(both):,} of the questions are among those that it was trained on; train it "
-                "again without them (jobs/finetune.py), or ask others"
+                f"voters.{name}.adapter: {len(both):,} of the questions are among those that it was trained on; train "
+                "it again without them (jobs/finetune.py), or ask others"
             )
 
 

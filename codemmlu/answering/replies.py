@@ -32,7 +32,7 @@ _OPENS = re.compile(
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\(?:text|textbf|mathrm|mathbf)\s*\{)?\s*\(?\s*([A-Za-z])\s*[).]?\s*\}")
 _LETTER = rf"{_DRESS}(?:(?:option|choice|letter|answer)\s+)?{_DRESS}([A-Za-z])(?![\w'\u2019+#])"
 _NAMED = (
-    r"(?:(?:final|correct|right|best|most appropriate|following)\s+)?(?:answer|option|choice|response|solution|letter)"
+    r"(?:(?:final|correct|right|best|most appropriate|following) +)?(?:answer|option|choice|response|solution|letter)"
 )
 _SAYS = re.compile(
     rf"\b{_NAMED}{_UNDRESS}(?:(?:\s|to\b|here|for|this|the|question|would|should|must|be|is|are|was|=|:|\u2192|->)*)"
