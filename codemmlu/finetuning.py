@@ -120,19 +120,20 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: 
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        return trainer.fit()
+        result = trainer.fit()
     except SystemExit:  # Ray Train's own way with Ctrl-C, and with the exit code 0
         raise KeyboardInterrupt from None
     except Exception as error:
         # Ray Train's errors have no base of their own; what the worker wrote down says more than any of them.
-        if folder.exists(FAULT):
-            raise UserError(folder.read(FAULT).decode()) from error
         if "OutOfMemory" in str(error):  # Ray ends a worker before the machine's memory is full
             raise UserError(too_large(settings)) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
     finally:
         signal.signal(signal.SIGINT, on_interrupt)
+    if folder.exists(FAULT):
+        raise UserError(folder.read(FAULT).decode())
+    return result
 
 
 @contextmanager

@@ -36,20 +36,20 @@ _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
 def attend(course: Course) -> None:
     """Trains to the end, from the last checkpoint on if there is one.
 
-    A mistake of the person's is written down for the driver, and ends the worker's further tries at once.
+    A mistake of the person's is written down for the driver. Every worker finds it, so all end here without being
+    started again; where memory is out one alone may know, so that all are, and end then.
     """
     folder = RunDir(course.address)
     if folder.exists(FAULT):
-        raise UserError(folder.read(FAULT).decode())
+        return
     settings = course.settings
     try:
         _attend(course, folder)
     except UserError as error:
         folder.write(FAULT, str(error).encode())
-        raise
     except torch.OutOfMemoryError as error:
         folder.write(FAULT, too_large(settings).encode())
-        raise UserError(too_large(settings)) from error
+        raise RuntimeError(too_large(settings)) from error
 
 
 def _attend(course: Course, folder: RunDir) -> None:
