@@ -130,6 +130,17 @@ def test_a_bug_is_a_failed_row_and_stops_no_other(caplog: pytest.LogCaptureFixtu
     assert "Traceback" in caplog.text
 
 
+def test_an_error_in_the_third_turn_fails_the_question_and_leaves_no_half_conversation() -> None:
+    verify = replace(ASK, method="verify", settings=(("threshold", 0.5),))
+    third = "ODD?\n\nChoices:\nA. one\nB. three"  # after the check of `two`
+    script = Script(right={"ODD": "two"}, refuses=("two",), breaks=(third,))
+    driven = Driven(script, verify)
+    rows = driven.answers(asking(question("t0"), question("t1", question="ODD?"), asks=(verify,)))
+    assert [row.status for row in rows] == ["answered", "failed"]
+    assert (rows[1].letter, rows[1].turns, rows[1].readings) == (None, (), ())
+    assert sum("ODD?" in prompt.messages[-1].content for prompt in driven.engine.scored) == 3
+
+
 def test_a_reading_that_is_not_finite_is_a_failed_row_that_keeps_it() -> None:
     rows = Driven(Script(not_finite=("ODD",))).answers(asking(question("t0"), question("t1", question="ODD")))
     assert [row.status for row in rows] == ["answered", "failed"]
