@@ -107,6 +107,8 @@ def reason(error: Exception) -> Exception:
     said = str(error)
     if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", said):
         return UserError(mistake[1])
+    if died := re.search(rf"{EngineDied.__module__}\.{EngineDied.__name__}: (.+)", said):
+        return EngineDied(f"the run stopped: {died[1]}")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
     return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")

@@ -10,9 +10,9 @@ waits takes some of its cores (an idle Ray worker was measured at 0.7 % of one).
 import asyncio
 import hashlib
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -20,15 +20,13 @@ import ray.exceptions
 
 from codemmlu import cluster
 from codemmlu.answering.asks import Ask
+from codemmlu.answering.suspects import Suspects
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import ISSUE, RunDir
 
-# How often an actor that died is replaced before the run stops: an engine that dies at once each time would go on
-# loading for ever.
-REPLACEMENTS = 3
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
 
@@ -52,6 +50,11 @@ class Wave:
     folder: str
     most: int
     fill: Callable[[], tuple[int, int]]
+
+    @property
+    def issue(self) -> str:
+        """The folder of all waves of this issue."""
+        return self.folder.rpartition("/")[0]
 
     @property
     def ready(self) -> str:
@@ -111,24 +114,20 @@ def _plan(
     """The visible list of steps: places of blocks -> read, answer, keep -> counts of what is durable."""
     cluster.quiet()
     places = [{"folder": wave.folder, "block": block} for wave in waves for block in range(wave.most)]
-    with warnings.catch_warnings():
-        # Ray 2.60 has no other way to bound an actor's restarts than arguments that it will drop in 2.64.
-        warnings.simplefilter("ignore", ray.data.dataset.RayDeprecationWarning)
-        return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
-            BlockWorker,
-            fn_constructor_args=(worker, run.address, f"answers/{pool}", run.read(ISSUE), mark),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                size=placement.replicas,
-                max_tasks_in_flight_per_actor=in_flight,
-                max_concurrent_calls_per_actor=in_flight,
-            ),
-            num_cpus=0,  # an engine's own processes take the cores
-            num_gpus=placement.gpus_each,
-            max_restarts=REPLACEMENTS,
-            max_task_retries=REPLACEMENTS,
-        )
+    # Ray Data starts an actor that died again, and hands it what it had under way, without end: see Suspects.
+    return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
+        BlockWorker,
+        fn_constructor_args=(worker, run.address, waves[0].issue, f"answers/{pool}", run.read(ISSUE), mark),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            size=placement.replicas,
+            max_tasks_in_flight_per_actor=in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+        ),
+        num_cpus=0,  # an engine's own processes take the cores
+        num_gpus=placement.gpus_each,
+    )
 
 
 class BlockWorker:
@@ -140,8 +139,12 @@ class BlockWorker:
 
     POLL = 0.25  # seconds between two looks whether a wave has begun
 
-    def __init__(self, worker: Worker, address: str, folder: str, issue: bytes, mark: str) -> None:
+    def __init__(self, worker: Worker, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
+        """waves: the folder that they are in; folder: where answers go."""
         self._run, self._folder, self._issue = RunDir(address), folder, issue
+        this = ray.get_runtime_context()
+        again = this.was_current_actor_reconstructed
+        self._suspects = Suspects(self._run, waves, this.get_actor_id()) if again else None
         self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, mark)
 
     async def __call__(self, places: pa.Table) -> AsyncIterator[pa.Table]:
@@ -151,8 +154,13 @@ class BlockWorker:
             if block is None:
                 yield _NOTHING
                 continue
-            async for answers in self._answer(block):
+            async for answers in self._answers(place, block):
                 yield await asyncio.to_thread(self._keep, answers)
+
+    def _answers(self, place: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:
+        if self._suspects is None:
+            return self._answer(block)
+        return self._suspects.answers(self._answer, f"{place['folder']}/tried/{place['block']:06d}", block)
 
     async def _block(self, folder: str, number: int) -> pa.Table | None:
         """A pending block, once its wave has begun; None where the wave has fewer blocks, or the job is not alive."""

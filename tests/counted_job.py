@@ -4,11 +4,12 @@
 
 ASKED gets one line per prompt that reaches an engine: the question's line with a `#q`, or `no content`. SCRIPT.json has
 the fields of a `scripted.Script`; with `dies_once: PATH` the engine that is to die does so only where PATH is not there
-yet.
+yet, and with `at_start: true` its process ends while it is opened.
 """
 
 import json
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,8 @@ def open_counted(settings: EngineSettings, asked: str, engine: str) -> Engine:
         if Path(once).exists():
             fields.pop("dies")
         Path(once).touch()
+    if fields.pop("at_start", False):
+        os.kill(os.getpid(), signal.SIGKILL)
     return Counted(ScriptedEngine(Script(**fields), settings), asked)
 
 

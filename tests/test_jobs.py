@@ -5,9 +5,11 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from codemmlu.answering.suspects import GIVEN_UP, REPLACEMENTS
 from codemmlu.recipe import load
 from tests.runs import CountedRun, finish, job, kill
 
@@ -108,13 +110,35 @@ def test_dead_engine_is_replaced(tmp_path: Path, running_ray: None) -> None:
     assert sorted(run.durable()) == sorted(f"q{i}" for i in range(100))
 
 
-def test_engine_that_always_dies_ends_the_run_and_keeps_the_rest(tmp_path: Path, running_ray: None) -> None:
-    run = CountedRun(tmp_path, 100, {"dies": ["#q5 "], "seconds": 0.1})
+def test_what_kills_the_engine_each_time_is_given_up_and_all_else_is_answered(
+    tmp_path: Path, running_ray: None
+) -> None:
+    """Of the engine's end the worker hears; of that of its own process nobody does."""
+    run = CountedRun(tmp_path, 100, {"dies": ["#q5 ", "#q77 "], "killed": ["#q6 "], "seconds": 0.02})
+    done = run.run()
+    assert done.code == 1, done.err
+    rows = run.answers()
+    assert sorted(row["task_id"] for row in rows) == sorted(f"q{i}" for i in range(100)), "lost or doubled"
+    failed = {row["task_id"]: row["error"] for row in rows if row["status"] == "failed"}
+    assert failed.keys() == {"q5", "q6", "q77"}
+    assert {GIVEN_UP} == set(failed.values())
+    assert "q77" in done.out
+    run.engine = {}
+    again = run.run()
+    assert again.code == 0, again.err
+    assert "3 questions failed before and are asked again" in again.out
+
+
+@pytest.mark.parametrize("dying", [{"dies": ["#q"]}, {"at_start": True}], ids=str)
+def test_engines_that_die_without_an_answer_end_the_run(
+    dying: dict[str, Any], tmp_path: Path, running_ray: None
+) -> None:
+    run = CountedRun(tmp_path, 30, dying)
     done = run.run()
     assert done.code == 1
-    assert "not finished: the run stopped" in done.err
+    assert f"not finished: the run stopped: {REPLACEMENTS + 1} engines in a row died without one answer" in done.err
     assert "to continue:" in done.err
-    assert 0 < len(run.durable()) < 100
+    assert run.answers() == []
 
 
 def test_model_that_cannot_tell_letters_is_the_persons_mistake(tmp_path: Path, running_ray: None) -> None:

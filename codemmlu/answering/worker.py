@@ -50,6 +50,10 @@ class _Due:
     split: Split
 
 
+class _GivenUp(Exception):
+    """Why a question is not asked."""
+
+
 class AnswerWorker:
     """Called with blocks of pending questions; yields one block of Answer rows for each."""
 
@@ -85,6 +89,12 @@ class AnswerWorker:
             os.kill(os.getpid(), signal.SIGKILL)
             raise
         yield to_table(answers, Answer)
+
+    async def give_up(self, block: pa.Table, why: str) -> pa.Table:
+        """A PENDING block as failed answers, without asking."""
+        began = time.time(), time.monotonic()
+        due = [self._due(row, asked) for row in block.to_pylist() for asked in row["asks"]]
+        return to_table([await self._answer(one, _GivenUp(why), began) for one in due], Answer)
 
     def _due(self, row: dict[str, Any], asked: dict[str, Any]) -> "_Due":
         log_prior = None if asked["log_prior"] is None else tuple(asked["log_prior"])
@@ -134,7 +144,7 @@ class AnswerWorker:
             if case.neighbours:
                 told |= {"nearest": case.neighbours.nearest, "verbatim": case.neighbours.verbatim}
             told |= await METHODS[ask.method](self._engine, ask, case)
-        except DoesNotFit as error:
+        except (DoesNotFit, _GivenUp) as error:
             told["error"] = str(error)
         except NotFinite as error:
             one = error.reading
