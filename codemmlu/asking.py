@@ -15,7 +15,9 @@ from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
 from codemmlu.command import Job
 from codemmlu.engine import adapters, sources
-from codemmlu.engine.placement import WORKER_CORES, Placement, Resources, block_size, place, place_without_engine
+from codemmlu.engine.hardware import Resources
+from codemmlu.engine.memory import Known
+from codemmlu.engine.placement import WORKER_CORES, Placement, block_size, place, place_without_engine
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
 from codemmlu.recipe import WhenSettings
 from codemmlu.run_dir import RunDir
@@ -116,7 +118,7 @@ def _open(
     """What the pool's actors open, and where they are."""
     model = toolbox.models.get(pool)
     if model:
-        placement = place(pool, job.recipe.models[pool], resources)
+        placement = place(pool, job.recipe.models[pool], resources, Known(model.config, model.weight_bytes))
         lora = adapters.engine_arguments(adapters.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
         tools = Tools(toolbox.open_engine, _engine_settings(model, placement, job.recipe.seed, lora))
     else:

@@ -11,12 +11,13 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.placement import Resources, built_for_cpu
+from codemmlu.engine.hardware import Node, Resources, kind_of
+from codemmlu.engine.placement import built_for_cpu
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.run_dir import RunDir
 
@@ -32,6 +33,7 @@ def _started_here() -> str | None:
     return address
 
 
+_MOST_NODES = 10_000  # of one kind that an autoscaler may start: more are none that anybody has
 _GIVEN = os.environ.get("RAY_ADDRESS")
 _HERE = _started_here()
 if (_HERE or "127.0.0.1:").startswith("127.0.0.1:") and (_HERE or not _GIVEN):
@@ -51,7 +53,10 @@ import ray.data  # noqa: E402
 
 
 def join() -> Resources:
-    """Joins the running cluster, or starts one on this machine that ends with this process."""
+    """Joins the running cluster, or starts one on this machine that ends with this process.
+
+    Of a cluster that grows, what it has is what it may grow to.
+    """
     if not ray.is_initialized():
         on_terminate = signal.getsignal(signal.SIGTERM)
         # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
@@ -61,10 +66,30 @@ def join() -> Resources:
         else:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    kinds = {name.partition(":")[2] for node in nodes for name in node if name.startswith("accelerator_type:")}
-    gpus = () if built_for_cpu() else tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1)
-    return Resources(gpus, kinds.pop() if len(kinds) == 1 else None, int(sum(node.get("CPU", 0) for node in nodes)))
+    here = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = int(sum(node.get("CPU", 0) for node in here))
+    there, grown = _nodes(here), _nodes(_startable())
+    grows = sum(node.gpus for node in grown) > sum(node.gpus for node in there)
+    return Resources(grown if grows else there, cpus, elastic=grows)
+
+
+def _nodes(resources: Iterable[Mapping[str, float]]) -> tuple[Node, ...]:
+    """The GPUs of nodes with such Ray resources; none where the vLLM installed here leaves GPUs alone."""
+    found = []
+    for node in resources:
+        kinds = [kind_of(name.partition(":")[2]) for name in node if name.startswith("accelerator_type:")]
+        if int(node.get("GPU", 0)) >= 1:
+            found.append(Node(int(node["GPU"]), kinds[0] if len(kinds) == 1 else None))
+    return () if built_for_cpu() else tuple(found)
+
+
+def _startable() -> list[Mapping[str, float]]:
+    """The resources of the nodes that the cluster's autoscaler may start, each as often as it may."""
+    from ray._private.state import state  # Ray says it nowhere else
+
+    said = state.get_cluster_config()
+    groups = said.node_group_configs if said else []
+    return [dict(group.resources) for group in groups for _ in range(min(group.max_count, _MOST_NODES))]
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

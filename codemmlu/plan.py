@@ -1,11 +1,15 @@
 """The plan of a run (`--dry-run`): what would be asked, by which engines, in how much memory and about how long.
 
-Starts nothing and asks no model hub: what is not on this machine is named as unknown instead of guessed.
+Starts nothing. The models of the recipes are known here; of others the Hub is asked, and what it does not say is named
+as unknown instead of guessed.
 """
 
 import math
 import os
-from dataclasses import dataclass
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from codemmlu import questions as question_room
@@ -14,7 +18,9 @@ from codemmlu.answering.pending import known_keys
 from codemmlu.command import Job, Outcome
 from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources
-from codemmlu.engine.placement import GIB, Placement, Resources, built_for_cpu, place, place_without_engine
+from codemmlu.engine.hardware import GPUS, Node, Resources, kind_of
+from codemmlu.engine.memory import GIB, Known, active_parameters
+from codemmlu.engine.placement import Placement, built_for_cpu, place, place_without_engine
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.prompts import render
@@ -23,8 +29,10 @@ from codemmlu.recipe import (
     DirectVoter,
     FinetuneSettings,
     ModelSettings,
+    ReasonVoter,
     Recipe,
     RetrieveVoter,
+    SampleVoter,
     SubmissionVoter,
     VerifyVoter,
     adapter_name,
@@ -46,8 +54,6 @@ from codemmlu.training.published import read_manifest as read_adapter
 _CHARACTERS_PER_TOKEN = 3.2
 _EFFICIENCY = 0.4
 _CPU_CORE_FLOPS = 0.85e12
-# Dense 16-bit FLOP/s of the makers' data sheets.
-_GPU_FLOPS = {"T4": 65e12, "L4": 121e12, "A10G": 70e12, "A100": 312e12, "H100": 989e12, "H200": 989e12, "V100": 125e12}
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,10 @@ class ModelPlan:
     kept: int | None
     tokens: int
     placement: Placement
-    weights_gib: float | None
+    weights_gib: float | None  # of the files
     kv_gib: float | None
     seconds: float | None
+    writes: bool
 
 
 def plan(job: Job) -> Outcome:
@@ -132,10 +139,11 @@ def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) ->
 
 
 def here() -> Resources:
-    """This machine, without starting anything on it; NVIDIA GPUs by their device files."""
-    gpus = sum(name.removeprefix("nvidia").isdigit() for name in os.listdir("/dev") if name.startswith("nvidia"))
-    one_node = (gpus,) if gpus and not built_for_cpu() else ()
-    return Resources(one_node, cpus=len(os.sched_getaffinity(0)))
+    """This machine, without starting anything on it; NVIDIA GPUs by what their driver says of them."""
+    told = [] if built_for_cpu() else sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in told]
+    kinds = Counter(kind_of(model[1]) if model else None for model in models)
+    return Resources(tuple(Node(gpus, kind) for kind, gpus in kinds.items()), len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True)
@@ -185,13 +193,11 @@ def _finetune_line(recipe: Recipe, settings: FinetuneSettings, hardware: Resourc
     tokens = round(characters * shown / _CHARACTERS_PER_TOKEN * sequences / len(rows))
     steps = math.ceil(sequences / (settings.batch_size * settings.accumulation * settings.workers))
     model = recipe.models[settings.model]
-    size = None
-    if not sources.is_on_hub(model.source):
-        size = sources.inspect(model.source, model.revision, cache_folder()).weight_bytes
+    known = sources.known(model.source, model.revision, cache_folder())
     # Forwards and backwards through frozen weights cost the same, and so does computing forwards once more.
     passes = 3 if settings.gradient_checkpointing else 2
     workers = Placement(settings.workers, 1 if hardware.gpus else 0, 0, {"tensor_parallel_size": 1})
-    seconds = _seconds(tokens, size, workers, hardware)
+    seconds = _seconds(tokens, known, workers, hardware)
     time = "" if seconds is None else f"; about {max(1, round(seconds * passes / 60)):,} min"
     on = f"{settings.workers} {'GPU' if hardware.gpus else 'CPU'} worker{'s' * (settings.workers > 1)}"
     return (
@@ -208,14 +214,15 @@ def _model(
     hardware: Resources,
     examples: ExamplesPlan | None,
 ) -> ModelPlan:
-    placement = place(name, settings, hardware)
+    known = sources.known(settings.source, settings.revision, cache_folder())
+    placement = place(name, settings, hardware, known)
     voters = [v for v in job.recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
     prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
     # Further readings share the question's tokens in the prefix cache; what they add is the choices' part.
     characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)
     shown = sum(count for _, count, *_ in prompts) * len(rows)
     tokens = round((characters + shown * (examples.characters if examples else 0)) / _CHARACTERS_PER_TOKEN)
-    model = kept = None
+    kept = None
     if not sources.is_on_hub(settings.source):
         model = sources.inspect(settings.source, settings.revision, cache_folder())
         # What an ask with examples has answered is known once their index is checked.
@@ -224,7 +231,7 @@ def _model(
         answered, _ = known_keys(RunDir(job.recipe.out), name)
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))
-    size = model.weight_bytes if model else None
+    size = known.weight_bytes if known else None
     kv = settings.cpu_kv_cache_gib if not placement.gpus_each else None
     return ModelPlan(
         name,
@@ -233,36 +240,41 @@ def _model(
         kept,
         tokens,
         placement,
-        None if size is None else size / GIB / settings.tensor_parallel,
+        None if size is None else size / GIB,
         kv,
-        _seconds(tokens, size, placement, hardware),
+        _seconds(tokens, known, placement, hardware),
+        any(isinstance(voter, ReasonVoter | SampleVoter) for voter in voters),
     )
 
 
-def _seconds(tokens: int, weight_bytes: int | None, placement: Placement, hardware: Resources) -> float | None:
-    """Two FLOP per parameter and token (Kaplan et al. 2020), two bytes per parameter."""
-    if weight_bytes is None:
+def _seconds(tokens: int, known: Known | None, placement: Placement, hardware: Resources) -> float | None:
+    """Two FLOP per token and parameter that it meets (Kaplan et al. 2020)."""
+    if known is None or (known.shape is None and known.weight_bytes is None):
         return None
+    met = active_parameters(known.shape) if known.shape else (known.weight_bytes or 0) / 2
     if placement.gpus_each:
-        flops = _GPU_FLOPS.get(hardware.gpu or "")
-        speed = None if flops is None else flops * _EFFICIENCY * placement.gpus_each * placement.replicas
+        gpu = GPUS.get(placement.kind or hardware.kinds[0] or "")
+        speed = None if gpu is None else gpu.flops * _EFFICIENCY * placement.gpus_each * placement.at_most
     else:
         speed = _CPU_CORE_FLOPS * _EFFICIENCY * hardware.cpus
-    return None if speed is None else tokens * weight_bytes / speed
+    return None if speed is None else 2 * met * tokens / speed
 
 
 def _line(one: ModelPlan) -> str:
     kept = f", {one.kept:,} of them answered already" if one.kept else ""
-    if one.weights_gib is None:
-        memory = "memory: known once the Hub is asked, when the run starts"
+    if one.placement.memory:
+        memory = f"memory: {one.placement.memory}"
+    elif one.weights_gib is None:
+        memory = "memory: not known: neither is the model here, nor does the Hub say its size"
     elif one.kv_gib is None:
         memory = (
-            f"memory: weights {one.weights_gib:.2f} GiB on each GPU, KV cache in what gpu_memory_utilization leaves"
+            f"memory: weights {one.weights_gib:.2f} GiB; the kind of GPU is not known, so not what fits beside them"
         )
     else:
         total = one.weights_gib + one.kv_gib
         memory = f"memory: weights {one.weights_gib:.2f} + KV cache {one.kv_gib:.2f} = {total:.2f} GiB an engine"
-    time = "" if one.seconds is None else f"; about {max(1, round(one.seconds)):,} s after start-up"
+    written = ", for the prompts alone: it writes besides" if one.writes else ""
+    time = "" if one.seconds is None else f"; about {max(1, round(one.seconds)):,} s after start-up{written}"
     asks = f"{one.name} ({one.source}): {one.asks:,} asks{kept}, about {one.tokens:,} prompt tokens"
     return f"{asks}; {one.placement}; {memory}{time}"
 
@@ -274,7 +286,11 @@ def _as_json(one: ModelPlan) -> dict[str, Any]:
         "kept": one.kept,
         "prompt_tokens": one.tokens,
         "replicas": one.placement.replicas,
+        "most": one.placement.at_most,
         "gpus_each": one.placement.gpus_each,
+        "tensor_parallel": one.placement.arguments.get("tensor_parallel_size", 1),
+        "pipeline_parallel": one.placement.arguments.get("pipeline_parallel_size", 1),
+        "memory": asdict(one.placement.memory) | {"sum": one.placement.memory.sum} if one.placement.memory else None,
         "weights_gib": one.weights_gib,
         "kv_gib": one.kv_gib,
         "seconds": one.seconds,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.command import Job, Outcome, main
-from codemmlu.engine.placement import Resources
+from codemmlu.engine.hardware import Node, Resources
 from codemmlu.errors import EngineDied, UserError
 
 RECIPE = "out: runs/x\nmodels: {m: {source: embedded}}\nvoters: {one: {model: m}}\n"
@@ -132,7 +132,7 @@ def given(arguments: list[str]) -> Job:
 
 def test_options_may_stand_anywhere(recipe: str) -> None:
     job = given(["--dry-run", recipe, "seed=4", "--gpus", "2xT4", "out=elsewhere"])
-    assert (job.dry_run, job.hardware) == (True, Resources((2,), "T4"))
+    assert (job.dry_run, job.hardware) == (True, Resources((Node(2, "T4"),)))
     assert (job.recipe.seed, job.recipe.out) == (4, "elsewhere")
     plain = given([recipe])
     assert (plain.dry_run, plain.hardware) == (False, None)
@@ -152,7 +152,10 @@ def test_simulated_hardware_starts_nothing(recipe: str, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--dry-run", "--gpus", "many"], "error: --gpus 'many': write how many of which kind, for example 2xT4\n"),
+        (
+            ["--dry-run", "--gpus", "many"],
+            "error: --gpus 'many': write how many of which kind: 2xT4, 4x4xL4 (nodes first), 1xT4+8xH100\n",
+        ),
         (["sed=1"], "sed: there is no such key\n"),
         (["seed"], "error: 'seed': an override is written key.path=value, for example questions.limit=100\n"),
     ],

@@ -54,7 +54,7 @@ def test_what_is_left_out_has_a_written_default(small: str) -> None:
     recipe = load(small, [])
     assert recipe.questions.source == "sample"
     assert recipe.questions.limit is None
-    assert recipe.models["m"].tensor_parallel == 1
+    assert recipe.models["m"].tensor_parallel is None
     assert recipe.voters["one"] == DirectVoter(model="m", template="codemmlu", examples=0)
     assert recipe.submission.blank == ""
     assert recipe.seed == 0

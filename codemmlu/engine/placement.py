@@ -3,17 +3,33 @@
 import ast
 import importlib.metadata
 import importlib.util
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from codemmlu.engine.hardware import GPUS, Gpu, Node, Resources
+from codemmlu.engine.memory import (
+    GIB,
+    TYPICAL_TOKENS,
+    Known,
+    Layout,
+    Memory,
+    Shape,
+    Shortfall,
+    batched_tokens,
+    fit,
+)
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
-GIB = 2**30
+ROOMY = 16 * TYPICAL_TOKENS  # tokens in the KV cache from which on a larger layout is not looked for
+AT_ONCE = 256  # questions an engine works on at once, where memory does not say fewer
 WORKER_CORES = 4  # of a worker without an engine: more do not make a small model faster
+# The least CUDA capability (75 for 7.5) that vLLM 0.32 asks of a GPU for weights kept so, and PyTorch for bfloat16.
+_NEEDS = {"awq": 75, "gptq": 60, "moe_wna16": 70, "fp8": 75, "fbgemm_fp8": 80, "experts_int8": 80, "mxfp4": 80}
+_BFLOAT16 = 80
 # Engine arguments that change how fast an engine answers, but not what: they are no part of an answer's key.
 _SPEED_ONLY = {
     "block_size",
@@ -28,53 +44,47 @@ _SPEED_ONLY = {
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a cluster, or `--gpus`, has.
-
-    gpus_by_node: the GPUs of each node that has some; gpu: their kind, such as T4, or None where it is not known
-    """
-
-    gpus_by_node: tuple[int, ...] = ()
-    gpu: str | None = None
-    cpus: int = 1
-
-    @property
-    def gpus(self) -> int:
-        """All GPUs together."""
-        return sum(self.gpus_by_node)
-
-    def __str__(self) -> str:
-        if not self.gpus:
-            return f"{self.cpus} CPU cores"
-        return f"{self.gpus} x {self.gpu or 'GPU'}"
-
-
-@dataclass(frozen=True)
 class Placement:
-    """replicas engines, each with `gpus_each` GPUs (0: they run on the CPU) and these vLLM arguments.
+    """`replicas` to `most` engines, each with `gpus_each` GPUs (0: they run on the CPU) and these vLLM arguments.
 
-    in_flight: questions sent to one engine at a time: enough to keep its batch full, few enough to lose little.
+    in_flight: questions sent to one engine at a time: enough to keep its batch full, few enough to lose little
+    memory: of each GPU; None on the CPU, and where the model or the GPU is not known
+    kind: where the cluster has GPUs of several kinds, the one that these engines go on
+    spans: an engine's GPUs are on several nodes, so that Ray has to hold them together
     """
 
     replicas: int
     gpus_each: int
     in_flight: int
     arguments: dict[str, Any]
+    most: int = 0
+    memory: Memory | None = None
+    kind: str | None = None
+    spans: bool = False
+
+    @property
+    def at_most(self) -> int:
+        """Engines when the pool has grown."""
+        return max(self.most, self.replicas)
+
+    @property
+    def actor_gpus(self) -> int:
+        """GPUs that Ray gives to the actor itself; where they are on several nodes the engine has them held for it."""
+        return 0 if self.spans else self.gpus_each
 
     def __str__(self) -> str:
+        count = f"{self.replicas}" if self.at_most == self.replicas else f"{self.replicas} to {self.at_most}"
+        many = "s" * (self.at_most > 1)
         if not self.arguments:
-            return f"{self.replicas} worker{'s' * (self.replicas > 1)} without an engine"
-        engines = f"{self.replicas} engine{'s' * (self.replicas > 1)}"
-        tensor_parallel = self.arguments["tensor_parallel_size"]
-        return f"{engines} on the CPU" if not self.gpus_each else f"{engines} of {tensor_parallel} GPU"
-
-
-def simulated(text: str) -> Resources:
-    """`--gpus 2xT4` as resources. Raises UserError."""
-    match = re.fullmatch(r"([0-9]+)x([A-Za-z0-9-]+)", text)
-    if not match or int(match[1]) < 1:
-        raise UserError(f"--gpus {text!r}: write how many of which kind, for example 2xT4")
-    return Resources((int(match[1]),), match[2].upper())
+            return f"{count} worker{many} without an engine"
+        if not self.gpus_each:
+            ranks = self.arguments["tensor_parallel_size"]
+            return f"{count} engine{many} on the CPU" + (f", each in {ranks} parts" if ranks > 1 else "")
+        stages = self.arguments.get("pipeline_parallel_size", 1)
+        split = f" ({stages} stages of {self.gpus_each // stages})" if stages > 1 else ""
+        on = f" {self.kind}" if self.kind else " GPU"
+        across = " on several nodes" if self.spans else ""
+        return f"{count} engine{many} of {self.gpus_each}{on}{split}{across}"
 
 
 def check_engine_arguments(name: str, settings: ModelSettings) -> None:
@@ -83,47 +93,215 @@ def check_engine_arguments(name: str, settings: ModelSettings) -> None:
         raise UserError(f"models.{name}.engine.{unknown[0]}: vLLM has no such engine argument")
 
 
-def place(name: str, settings: ModelSettings, resources: Resources) -> Placement:
-    """Where a model's engines run. Raises UserError when the cluster has too few GPUs for one."""
+def place(name: str, settings: ModelSettings, resources: Resources, known: Known | None = None) -> Placement:
+    """Where a model's engines run. known: the model, where its size is.
+
+    Raises UserError when the cluster has too few GPUs, or too little memory on them, for one engine.
+    """
     check_engine_arguments(name, settings)
     key = f"models.{name}"
+    if settings.experts_per_token and known and known.shape:
+        _check_experts(key, settings.experts_per_token, known.shape)
+    if not resources.gpus:
+        return _on_cpu(settings)
+    found = [_on_kind(key, settings, resources, kind, known) for kind in resources.kinds]
+    placed = [one for one in found if isinstance(one, Placement)]
+    if not placed:
+        raise next(one for one in reversed(found) if isinstance(one, UserError))
+    best = max(placed, key=lambda one: _flops(one.kind) * one.gpus_each * one.at_most)  # of equals the first
+    return best if len(resources.kinds) > 1 else replace(best, kind=None)
+
+
+def _arguments(settings: ModelSettings) -> dict[str, Any]:
+    """What vLLM is told wherever the engine runs."""
     arguments: dict[str, Any] = {
-        "tensor_parallel_size": settings.tensor_parallel,
+        "tensor_parallel_size": settings.tensor_parallel or 1,
         "dtype": settings.dtype,
         "quantization": settings.quantization,
         # -1: the model's own length, or as much of it as the KV cache's memory holds
         "max_model_len": settings.max_model_len or -1,
-        "max_num_seqs": settings.max_num_seqs,
+        "max_num_seqs": settings.max_num_seqs or AT_ONCE,
         "load_format": "safetensors",
         "trust_remote_code": settings.trust_remote_code,
         "revision": settings.revision,
         "enable_prefix_caching": True,
         "tokenizer_mode": "hf",  # Mistral's own tokenizer class has no chat template to render with
     }
-    if not resources.gpus:
-        # Eager: compiling takes longer than a few thousand questions save. Prefixes are shared in whole blocks: small.
-        arguments |= {
-            "enforce_eager": True,
-            "block_size": 32,
-            "kv_cache_memory_bytes": settings.cpu_kv_cache_gib * GIB,
-        }
-        return Placement(settings.replicas or 1, 0, 64, arguments | settings.engine)
-    fit = sum(gpus // settings.tensor_parallel for gpus in resources.gpus_by_node)
-    if fit < (settings.replicas or 1):
-        wanted = f"{settings.replicas or 1} x {settings.tensor_parallel}"
-        nodes = " + ".join(map(str, resources.gpus_by_node))
-        raise UserError(
-            f"{key}: {wanted} GPUs are asked for, an engine's on one node; there are {nodes}; "
-            f"lower {key}.tensor_parallel or {key}.replicas"
-        )
-    arguments |= {
+    if settings.experts_per_token:
+        arguments["hf_overrides"] = {"num_experts_per_tok": settings.experts_per_token}
+    if settings.expert_parallel:
+        arguments["enable_expert_parallel"] = True
+    return arguments
+
+
+def _on_cpu(settings: ModelSettings) -> Placement:
+    # Eager: compiling takes longer than a few thousand questions save. Prefixes are shared in whole blocks: small.
+    arguments = _arguments(settings) | {
+        "enforce_eager": True,
+        "block_size": 32,
+        "kv_cache_memory_bytes": settings.cpu_kv_cache_gib * GIB,
+    }
+    if (settings.tensor_parallel or 1) > 1:
+        arguments["distributed_executor_backend"] = "mp"
+    few, many = settings.engines or (1, 1)
+    return Placement(few, 0, 64, arguments | settings.engine, many)
+
+
+def _on_kind(
+    key: str, settings: ModelSettings, resources: Resources, kind: str | None, known: Known | None
+) -> Placement | UserError:
+    """The engines on the GPUs of one kind, in the smallest layout that holds the model; or what is missing."""
+    nodes = resources.of(kind)
+    gpu = GPUS.get(kind or "")
+    short: tuple[Layout, Shortfall] | None = None
+    if gpu and known and (why := _too_old(key, settings, known, kind or "", gpu)):
+        return why
+    fits: list[tuple[int, Layout, Memory | None]] = []
+    for layout in _layouts(settings, nodes, known.shape if known else None):
+        memory = _memory(settings, known, layout, gpu)
+        if isinstance(memory, Shortfall):
+            short = layout, memory
+        elif count := engines(nodes, layout):
+            fits.append((count, layout, memory))
+    if fits:
+        # The smallest one with room for a batch, or the roomiest: more engines are worth less than fuller ones.
+        roomy = [one for one in fits if one[2] is None or one[2].cache_tokens >= ROOMY]
+        best = roomy[0] if roomy else max(fits, key=lambda one: one[2].cache_tokens if one[2] else 0)
+        return _placed(key, settings, resources, best[1], best[0], kind, best[2])
+    if short:
+        return UserError(_too_little(key, settings, resources, known, kind, *short))
+    wanted = Layout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
+    return _too_few(key, settings, nodes, wanted)
+
+
+def _placed(
+    key: str,
+    settings: ModelSettings,
+    resources: Resources,
+    layout: Layout,
+    count: int,
+    kind: str | None,
+    memory: Memory | None,
+) -> Placement | UserError:
+    nodes = resources.of(kind)
+    # A cluster that grows begins with one engine; what it has already is used at once.
+    few, many = settings.engines or ((1, count) if resources.elastic else (count, count))
+    if count < few:
+        return _too_few(key, settings, nodes, layout)
+    spans = layout.gpus > max(node.gpus for node in nodes)
+    own: dict[str, Any] = {
+        "tensor_parallel_size": layout.tensor,
+        "pipeline_parallel_size": layout.pipeline,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         # vLLM's own processes on one node: Ray gives the actor the GPUs and no placement group is left behind
-        "distributed_executor_backend": "mp" if settings.tensor_parallel > 1 else "uni",
+        "distributed_executor_backend": "ray" if spans else "mp" if layout.gpus > 1 else "uni",
     }
-    return Placement(
-        settings.replicas or fit, settings.tensor_parallel, 2 * settings.max_num_seqs, arguments | settings.engine
+    if memory:
+        own |= {"max_num_seqs": memory.at_once, "max_num_batched_tokens": batched_tokens(memory.total)}
+    if kind and GPUS[kind].capability < _BFLOAT16 and settings.dtype == "auto":
+        own["dtype"] = "float16"
+    arguments = _arguments(settings) | own | settings.engine
+    return Placement(few, layout.gpus, 2 * int(arguments["max_num_seqs"]), arguments, many, memory, kind, spans)
+
+
+def engines(nodes: Sequence[Node], layout: Layout) -> int:
+    """How many engines of a layout the nodes hold: each on one node, or each of its stages on one."""
+    whole = sum(node.gpus // layout.gpus for node in nodes)
+    return whole or sum(node.gpus // layout.tensor for node in nodes) // layout.pipeline
+
+
+def _layouts(settings: ModelSettings, nodes: Sequence[Node], shape: Shape | None) -> list[Layout]:
+    """What may be tried, the smallest first: one node's GPUs before several nodes'."""
+    widest = max(node.gpus for node in nodes)
+    stages = [settings.pipeline_parallel] if settings.pipeline_parallel else [1]
+    if settings.tensor_parallel or shape is None:
+        return [Layout(settings.tensor_parallel or 1, stage) for stage in stages]
+    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and shape.heads % t == 0]
+    one_node = [Layout(tensor, stage) for stage in stages for tensor in tensors]
+    if settings.pipeline_parallel or len(nodes) == 1:
+        return one_node
+    return one_node + [Layout(tensors[-1], stage) for stage in range(2, len(nodes) + 1) if stage <= shape.layers]
+
+
+def _memory(settings: ModelSettings, known: Known | None, layout: Layout, gpu: Gpu | None) -> Memory | Shortfall | None:
+    """The memory of each GPU; None where it cannot be known."""
+    if known is None or known.shape is None or gpu is None:
+        return None
+    extra = settings.engine
+    batched, eager = extra.get("max_num_batched_tokens"), bool(extra.get("enforce_eager"))
+    return fit(
+        replace(known.shape, experts_per_token=settings.experts_per_token or known.shape.experts_per_token),
+        known.quantization(settings.quantization),
+        known.weight_bytes,
+        layout,
+        gpu.memory_gib,
+        settings.gpu_memory_utilization,
+        length=settings.max_model_len,
+        at_once=settings.max_num_seqs,
+        batched=int(str(batched)) if batched else None,
+        graphs=not eager,
+        cache_width=1 if str(extra.get("kv_cache_dtype", "")).startswith("fp8") else 2,
     )
+
+
+def _too_old(key: str, settings: ModelSettings, known: Known, kind: str, gpu: Gpu) -> UserError | None:
+    """What a kind of GPU cannot compute."""
+    kept = known.quantization(settings.quantization)
+    needs = _NEEDS.get(settings.quantization or "", _NEEDS.get(kept.method if kept else "", 0))
+    if gpu.capability < needs:
+        what = settings.quantization or (kept.method if kept else "")
+        return UserError(f"{key}.quantization: {what} needs a GPU of CUDA capability {needs / 10}, {kind} is older")
+    if settings.dtype == "bfloat16" and gpu.capability < _BFLOAT16:
+        return UserError(f"{key}.dtype: {kind} does not compute in bfloat16; set it to float16, or leave it at auto")
+    return None
+
+
+def _too_few(key: str, settings: ModelSettings, nodes: Sequence[Node], layout: Layout) -> UserError:
+    wanted = f"{(settings.engines or (1, 1))[0]} x {layout.gpus}"
+    there = " + ".join(str(node.gpus) for node in nodes)
+    where = "an engine's on one node" if layout.pipeline == 1 else f"each stage's {layout.tensor} on one node"
+    return UserError(
+        f"{key}: {wanted} GPUs are asked for, {where}; there are {there}; lower {key}.tensor_parallel or {key}.replicas"
+    )
+
+
+def _too_little(
+    key: str,
+    settings: ModelSettings,
+    resources: Resources,
+    known: Known | None,
+    kind: str | None,
+    layout: Layout,
+    short: Shortfall,
+) -> str:
+    """What does not fit, and the nearest thing that would."""
+    on = f"{layout.gpus} x {kind}"
+    need = (
+        f"{key}: an engine on {on} needs {short.needed:.1f} GiB on each GPU (weights {short.weights:.1f}, the rest for "
+        f"{short.length:,} tokens), and may take {short.usable:.1f}"
+    )
+    shorter = settings.model_copy(update={"max_model_len": None, "max_num_seqs": None})
+    memory = _memory(shorter, known, layout, GPUS.get(kind or ""))
+    if isinstance(memory, Memory):
+        return f"{need}; {key}.max_model_len={memory.length} would fit"
+    free = shorter.model_copy(update={"tensor_parallel": None, "pipeline_parallel": None, "replicas": None})
+    more = [Node(count, kind) for count in (2, 4, 8) if count > layout.gpus]
+    for offer in (*more, *(Node(1, other) for other in GPUS)):
+        offered = Resources((offer,))
+        if offered != resources and isinstance(_on_kind(key, free, offered, offer.gpu, known), Placement):
+            return f"{need}; {offered} would hold it"
+    return f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter"
+
+
+def _check_experts(key: str, wanted: int, shape: Shape) -> None:
+    if shape.experts == 1:
+        raise UserError(f"{key}.experts_per_token: this model has no experts to choose from; remove it")
+    if wanted > shape.experts:
+        raise UserError(f"{key}.experts_per_token: {wanted} of {shape.experts} experts; give {shape.experts} at most")
+
+
+def _flops(kind: str | None) -> float:
+    return GPUS[kind].flops if kind in GPUS else 1.0
 
 
 def place_without_engine(resources: Resources, device: str) -> Placement:
@@ -143,6 +321,8 @@ def refuse_without_gpu(resources: Resources) -> None:
 def answer_settings(settings: ModelSettings) -> dict[str, Any]:
     """The part of a model's settings that changes its numbers, and so the keys of its answers."""
     extra = {name: value for name, value in settings.engine.items() if name not in _SPEED_ONLY}
+    if settings.experts_per_token:
+        extra["experts_per_token"] = settings.experts_per_token
     return {"dtype": settings.dtype, "quantization": settings.quantization, **extra}
 
 
@@ -151,7 +331,7 @@ def block_size(questions: int, placement: Placement) -> int:
 
     Small runs save often and give every engine its share; large ones keep a few blocks in flight for each engine.
     """
-    return max(8, min(questions // (16 * placement.replicas), placement.in_flight // 4))
+    return max(8, min(questions // (16 * placement.at_most), placement.in_flight // 4))
 
 
 def built_for_cpu() -> bool:

@@ -11,10 +11,12 @@ import os
 import re
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import gguf
+from codemmlu.engine.memory import Known
 from codemmlu.errors import UserError
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are paths
@@ -63,6 +65,29 @@ def inspect(source: str, revision: str | None, cache: str) -> Model:
         sum(file.stat().st_size for file in weights),
         config,
     )
+
+
+@cache
+def pinned() -> dict[str, dict[str, Any]]:
+    """What is known of the recipes' models without asking the Hub: revision, bytes of the weights, config."""
+    facts: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
+    return facts
+
+
+def known(source: str, revision: str | None, cache: str) -> Known | None:
+    """What a plan knows of a model: of a local one all, of the recipes' what is written down, of others what the Hub
+    says now; None where it says nothing. Raises UserError for a local source that is not one.
+    """
+    fact = pinned().get(source)
+    if fact and is_on_hub(source) and revision in (None, fact["revision"]):
+        return Known(fact["config"], fact["bytes"])
+    try:
+        model = inspect(source, revision, cache)
+    except UserError:
+        if not is_on_hub(source):
+            raise
+        return None
+    return Known(model.config, model.weight_bytes)
 
 
 def parameters(model: Model) -> float | None:
@@ -180,7 +205,7 @@ def _fingerprint(folder: Path, weights: dict[Path, list[int]]) -> str:
 
 
 def _on_hub(source: str, revision: str | None) -> Model:
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -191,6 +216,7 @@ def _on_hub(source: str, revision: str | None) -> Model:
 
     # The bases: an HTTP error of the client's own library, httpx or httpx2 by its version, is no OSError.
     failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
+    revision = revision or pinned().get(source, {}).get("revision")  # what the plan was made for
     at = f"{source}@{revision}" if revision else source
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)
@@ -212,8 +238,14 @@ def _on_hub(source: str, revision: str | None) -> Model:
             f"models: {at} is no path here and the Hub cannot be reached ({first[:160]}); "
             "give a directory or a .gguf file"
         ) from None
-    weights = [f for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    # Mistral's models hold their weights twice: `consolidated` is for its own library.
+    files = [f for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    weights = [f for f in files if not f.rfilename.startswith("consolidated")]
     if not weights:
         raise UserError(f"models: {at} has no .safetensors weights on the Hub; pickled ones are not loaded")
     size = sum(f.size or 0 for f in weights)
-    return Model(source, info.sha, f"{source}@{info.sha}", size, dict(info.config or {}))
+    try:
+        config = json.loads(Path(hf_hub_download(source, "config.json", revision=info.sha)).read_text("utf-8"))
+    except failures:
+        config = dict(info.config or {})  # no more than its kind
+    return Model(source, info.sha, f"{source}@{info.sha}", size, config)

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from codemmlu.engine import placement
-from codemmlu.engine.placement import GIB, Resources, answer_settings, block_size, place, simulated
+from codemmlu.engine.hardware import Node, Resources
+from codemmlu.engine.memory import GIB
+from codemmlu.engine.placement import answer_settings, block_size, place
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
 CPU = Resources(cpus=2)
-T4, T4X2, H100X8 = Resources((1,), "T4"), Resources((2,), "T4", 4), Resources((8,), "H100", 64)
+T4, T4X2, H100X8 = (Resources((Node(count, kind),)) for count, kind in ((1, "T4"), (2, "T4"), (8, "H100")))
 
 
 @pytest.fixture
@@ -152,20 +154,7 @@ def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(
 
 
 def test_an_engine_stays_on_one_node() -> None:
-    nodes = Resources((3, 3), "L4")
+    nodes = Resources((Node(3, "L4"), Node(3, "L4")))
     assert place("m", model(tensor_parallel=2), nodes).replicas == 2
     with pytest.raises(UserError, match=r"1 x 4 GPUs are asked for, an engine's on one node; there are 3 \+ 3"):
         place("m", model(tensor_parallel=4), nodes)
-
-
-def test_simulated_hardware() -> None:
-    assert simulated("2xT4") == simulated("2xt4") == Resources((2,), "T4")
-    assert str(simulated("8xH100-80GB")) == "8 x H100-80GB"
-    assert str(Resources((2, 1))) == "3 x GPU"
-    assert str(Resources(cpus=2)) == "2 CPU cores"
-
-
-@pytest.mark.parametrize("text", ["", "T4", "x", "0xT4", "-1xT4", "2xT4 ", "twoxT4", "2xT4;ls", "2x"])
-def test_hardware_that_cannot_be_read_is_told_how(text: str) -> None:
-    with pytest.raises(UserError, match="for example 2xT4"):
-        simulated(text)

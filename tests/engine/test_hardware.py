@@ -1,0 +1,63 @@
+"""Hardware: what `--gpus` and drivers call GPUs, read into values."""
+
+import pytest
+
+from codemmlu.engine.hardware import GPUS, Node, Resources, kind_of, simulated
+from codemmlu.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "shown"),
+    [
+        ("2xT4", (Node(2, "T4"),), "2 x T4"),
+        ("2xt4", (Node(2, "T4"),), "2 x T4"),
+        ("8xH100-80GB", (Node(8, "H100"),), "8 x H100"),
+        ("4x4xL4", (Node(4, "L4"),) * 4, "4 nodes of 4 x L4"),
+        ("1xT4+2x8xA100-80G", (Node(1, "T4"), Node(8, "A100-80G"), Node(8, "A100-80G")), None),
+    ],
+)
+def test_simulated_hardware(text: str, nodes: tuple[Node, ...], shown: str | None) -> None:
+    found = simulated(text)
+    assert found.nodes == nodes
+    assert str(found) == (shown or "1 x T4 + 2 nodes of 8 x A100-80G")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "T4", "x", "0xT4", "0x2xT4", "-1xT4", "2xT4 ", "twoxT4", "2xT4;ls", "2x", "2xT4+"]
+)
+def test_hardware_that_cannot_be_read_is_told_how(text: str) -> None:
+    with pytest.raises(UserError, match="write how many of which kind: 2xT4"):
+        simulated(text)
+
+
+def test_a_kind_that_nobody_knows_is_told_which_there_are() -> None:
+    with pytest.raises(UserError, match=r"nothing is known of a GPU 'X9000'; kinds: T4, V100, L4"):
+        simulated("2xX9000")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((kind, kind) for kind in GPUS),
+        ("Tesla T4", "T4"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA A100-SXM4-40GB", "A100"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80G"),
+        ("NVIDIA A100 80GB PCIe", "A100-80G"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA GeForce RTX 4090", "RTX4090"),
+        ("NVIDIA L400", None),
+        ("", None),
+    ],
+)
+def test_drivers_and_people_name_the_same_kinds(name: str, kind: str | None) -> None:
+    assert kind_of(name) == kind
+
+
+def test_what_a_cluster_has_is_said_in_words() -> None:
+    assert str(Resources(cpus=2)) == "2 CPU cores"
+    assert str(Resources((Node(2), Node(1)))) == "2 x GPU + 1 x GPU"
+    assert str(Resources((Node(2, "L4"),), elastic=True)) == "up to 2 x L4"
+    assert Resources((Node(2, "T4"), Node(3, "L4"))).gpus == 5

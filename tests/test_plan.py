@@ -1,0 +1,120 @@
+"""Plans: every recipe on the hardware that it names, through the command that people type."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codemmlu import steps
+from codemmlu.command import main
+from codemmlu.recipe import load
+
+RECIPES = sorted(Path(__file__).parents[1].glob("recipes/*.yaml"))
+MIXTRAL = "recipes/mixtral-8x7b-2xt4.yaml"
+
+
+def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main("run", "", steps.whole_run, [*arguments, "--dry-run"])
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture(autouse=True)
+def without_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written down has to do."""
+
+    def asked(*_: object) -> None:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("codemmlu.engine.sources._on_hub", asked)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_has_a_plan_on_the_hardware_it_names(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = re.search(r"--dry-run --gpus (\S+)", recipe.read_text())
+    code, out, err = plan(capsys, str(recipe), "--json", "--gpus", named[1] if named else "2xT4", f"out={tmp_path}/x")
+    assert code == 0, err
+    report = json.loads(out)
+    holdout = load(str(recipe), []).questions.holdout
+    assert report["questions"] == (holdout.n if holdout else 144)
+    for model in report["models"].values():
+        memory = model["memory"]
+        assert memory["sum"] == pytest.approx(memory["usable"])
+        assert memory["cache_tokens"] >= memory["length"]
+    assert not (tmp_path / "x").exists(), "a dry run wrote something"
+
+
+def test_mixtral_on_two_t4s_is_planned_with_its_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = plan(capsys, MIXTRAL, "--gpus", "2xT4")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("mixtral (")]
+    assert "1 engine of 2 GPU" in line
+    terms = re.search(
+        r"weights ([\d.]+) \+ activations ([\d.]+) \+ CUDA ([\d.]+) \+ KV cache ([\d.]+) = ([\d.]+) GiB", line
+    )
+    assert terms
+    *summands, total = map(float, terms.groups())
+    assert sum(summands) == pytest.approx(total, abs=0.03)
+    assert total < 14.56
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--gpus", "1xT4"], r"models\.mixtral: an engine on 1 x T4 needs 24\.\d GiB .*; 2 x T4 would hold it"),
+        (["--gpus", "2xT4", "models.mixtral.max_model_len=32768"], r"models\.mixtral\.max_model_len=\d+ would fit"),
+        (
+            ["--gpus", "2xV100"],
+            r"quantization: awq needs a GPU of CUDA capability 7\.5, V100 is older",
+        ),
+        (
+            ["--gpus", "2xT4", "models.mixtral.dtype=bfloat16"],
+            r"dtype: T4 does not compute in bfloat16",
+        ),
+        (
+            ["--gpus", "2xT4", "models.mixtral.experts_per_token=9"],
+            r"experts_per_token: 9 of 8 experts; give 8",
+        ),
+        (["--gpus", "1xT4", "models.mixtral.tensor_parallel=2"], r"1 x 2 GPUs are asked for, .* there are 1"),
+        (["--gpus", "2xT4", "models.mixtral.replicas=[2,1]"], r"replicas: \[least, most\], and 2 is more than 1"),
+    ],
+)
+def test_what_cannot_fit_is_refused_in_one_line_with_what_would(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = plan(capsys, MIXTRAL, *arguments)
+    assert code == 2
+    assert re.search(says, err), err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "overrides", "placed"),
+    [
+        ("8xH100", [], {"replicas": 8, "gpus_each": 1}),
+        ("4x4xL4", [], {"replicas": 8, "gpus_each": 2, "tensor_parallel": 2}),
+        ("4x1xL4", [], {"replicas": 2, "gpus_each": 2, "pipeline_parallel": 2}),
+        ("1xT4+8xH100", [], {"replicas": 8, "gpus_each": 1}),  # not on the T4
+        ("2xT4+2xL4", [], {"replicas": 1, "gpus_each": 2}),
+        ("8xH100", ["models.mixtral.replicas=[2,5]"], {"replicas": 2, "most": 5}),
+        ("8xH100", ["models.mixtral.tensor_parallel=4"], {"replicas": 2, "gpus_each": 4, "tensor_parallel": 4}),
+        ("2x4xH100", ["models.mixtral.tensor_parallel=4", "models.mixtral.pipeline_parallel=2"], {"gpus_each": 8}),
+    ],
+)
+def test_where_engines_go(
+    gpus: str, overrides: list[str], placed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = plan(capsys, MIXTRAL, "--json", "--gpus", gpus, *overrides)
+    assert code == 0, err
+    model = json.loads(out)["models"]["mixtral"]
+    assert {name: model[name] for name in placed} == placed
+
+
+def test_engines_of_one_kind_stay_on_that_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = plan(capsys, MIXTRAL, "--gpus", "1xT4+8xH100")
+    assert "8 engines of 1 H100" in out
+    _, out, _ = plan(capsys, MIXTRAL, "--gpus", "4x1xL4")
+    assert "2 engines of 2 GPU (2 stages of 1) on several nodes" in out
