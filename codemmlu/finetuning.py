@@ -125,7 +125,8 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: 
         raise KeyboardInterrupt from None
     except Exception as error:
         # Ray Train's errors have no base of their own; what the worker wrote down says more than any of them.
-        if "OutOfMemory" in str(error):  # Ray ends a worker before the machine's memory is full
+        said = str(error).lower()
+        if "outofmemory" in said or "out of memory" in said:  # Ray ends a worker before the machine's memory is full
             raise UserError(too_large(settings)) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error

@@ -121,12 +121,14 @@ def _plan(
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
-            size=placement.replicas,
+            min_size=placement.replicas,
+            max_size=placement.at_most,
             max_tasks_in_flight_per_actor=in_flight,
             max_concurrent_calls_per_actor=in_flight,
         ),
         num_cpus=0,  # an engine's own processes take the cores
-        num_gpus=placement.gpus_each,
+        num_gpus=placement.actor_gpus,
+        **({"accelerator_type": placement.kind} if placement.kind else {}),
     )
 
 

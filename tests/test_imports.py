@@ -53,7 +53,7 @@ OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.cpu_worker"},
     "ray": {
         *("codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline", "codemmlu.spreading"),
-        *("codemmlu.finetuning", "codemmlu.training.loop"),
+        *("codemmlu.finetuning", "codemmlu.training.loop", "codemmlu.engine.spanning"),
     },
     "torch": {
         *("codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),

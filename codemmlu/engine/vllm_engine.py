@@ -62,8 +62,17 @@ class VllmEngine:
         self._on_cpu = "gpu_memory_utilization" not in arguments
         if self._on_cpu:
             arguments["worker_extension_cls"] = "codemmlu.engine.cpu_worker.CpuWorker"
+        self._group: Any = None
+        given = AsyncEngineArgs(**arguments)
         try:
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            if arguments.get("distributed_executor_backend") == "ray":
+                from codemmlu.engine import spanning
+
+                config = given.create_engine_config()
+                self._group = config.parallel_config.placement_group = spanning.hold(config.parallel_config.world_size)
+                self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+            else:
+                self._llm = AsyncLLM.from_engine_args(given)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
@@ -135,6 +144,11 @@ class VllmEngine:
     def close(self) -> None:
         """See Engine."""
         self._llm.shutdown()
+        if self._group is not None:
+            from codemmlu.engine import spanning
+
+            spanning.release(self._group)
+            self._group = None
 
     async def _ask(self, tokens: list[int], adapter: str, **sampling: Any) -> Any:
         from vllm import SamplingParams

@@ -14,7 +14,9 @@ import pytest
 
 from codemmlu.engine import adapters, chat, watchdog
 from codemmlu.engine.adapters import Adapter
-from codemmlu.engine.placement import Resources, place
+from codemmlu.engine.hardware import Resources
+from codemmlu.engine.memory import GIB, Layout, cache_bytes, shape_of
+from codemmlu.engine.placement import place
 from codemmlu.engine.protocol import DoesNotFit, EngineSettings, Sampling
 from codemmlu.engine.sources import cache_folder, materialise
 from codemmlu.engine.vllm_engine import VllmEngine, open_vllm
@@ -61,6 +63,16 @@ def engine(runner: asyncio.Runner) -> Iterator[VllmEngine]:
         time.sleep(0.1)
     assert not left, "the engine left processes behind"
     os.environ.pop(watchdog.MARK)
+
+
+def test_the_planned_cache_is_what_vllm_makes_of_its_memory(engine: VllmEngine) -> None:
+    """One GiB was given: so many tokens, in whole blocks, are what both say."""
+    config = json.loads(Path(materialise("embedded", cache_folder()), "config.json").read_text())
+    shape = shape_of(config)
+    assert shape
+    cache: Any = engine._llm.vllm_config.cache_config
+    planned = GIB // (cache_bytes(shape, Layout()) * cache.block_size)
+    assert cache.num_gpu_blocks == planned
 
 
 def command_of(pid: int) -> bytes:
