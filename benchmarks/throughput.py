@@ -51,7 +51,8 @@ def prompts(arguments: argparse.Namespace) -> list[Prompt]:
 def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the job's engine is given on this machine."""
     settings = ModelSettings(source=arguments.model)
-    return place("model", settings, here()).arguments
+    known = sources.known(arguments.model, None, cache_folder())
+    return place("model", settings, here(), known).arguments
 
 
 def floor(arguments: argparse.Namespace) -> dict[str, Any]:

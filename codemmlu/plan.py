@@ -46,7 +46,7 @@ from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
 from codemmlu.seats import adapter_of, weights_digest
 from codemmlu.shelf import held_out_of, place_of
-from codemmlu.steps import NO_HOLDOUT, describe
+from codemmlu.steps import NO_HOLDOUT, describe, foreign_code
 from codemmlu.training.published import read_manifest as read_adapter
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
@@ -82,7 +82,7 @@ def plan(job: Job) -> Outcome:
     loaded = question_room.load(recipe.questions, held)
     rows = [row for row in loaded.rows() if isinstance(row, Question)]
     hardware = job.hardware or here()
-    for line in describe(loaded):
+    for line in (*describe(loaded), *foreign_code(recipe)):
         say(line)
     examples = _examples(job, held or frozenset())
     trained = recipe.finetune.name if recipe.finetune else None

@@ -154,6 +154,8 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
             run.clear(name)
         loaded = store_questions(recipe, run, job)
         needed = any(uses_examples(voter) for voter in recipe.voters.values())
+        for line in foreign_code(recipe):
+            job.terminal.say(line)
         models = find_models(recipe)
         shelf = find_shelf(job, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
         if shelf and shelf.manifest.weights is None:
@@ -229,6 +231,15 @@ def find_models(recipe: Recipe) -> dict[str, sources.Model]:
             check_engine_arguments(name, settings)
             models[name] = sources.inspect(settings.source, settings.revision, sources.cache_folder())
     return models
+
+
+def foreign_code(recipe: Recipe) -> list[str]:
+    """What must not go unseen: models that bring Python code, and are allowed to run it."""
+    return [
+        f"WARNING: models.{name}.trust_remote_code: Python code that comes with {settings.source} runs on every node"
+        for name, settings in recipe.models.items()
+        if settings.trust_remote_code
+    ]
 
 
 def find_submissions(job: Job, run: RunDir) -> dict[str, dict[str, str | None]]:
