@@ -50,6 +50,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray  # noqa: E402  (after the line above)
 import ray.data  # noqa: E402
+import ray.exceptions  # noqa: E402
 
 
 def join() -> Resources:
@@ -191,9 +192,17 @@ def refuse_unshared(run: RunDir) -> None:
         .remote(run.path(".shared"))
         for node in nodes
     ]
-    blind = [node["NodeManagerAddress"] for node, sees in zip(nodes, ray.get(seen), strict=True) if not sees]
+    blind = [node["NodeManagerAddress"] for node, one in zip(nodes, seen, strict=True) if not _true_or_gone(one)]
     if blind:
         raise UserError(
             f"out: {run.shown} is not the same directory on every node ({blind[0]} does not see it); "
             "give a shared path or an s3:// or gs:// address"
         )
+
+
+def _true_or_gone(told: Any) -> bool:
+    """What a node tells; True of one that died and is listed for some seconds more, as nothing will run there."""
+    try:
+        return bool(ray.get(told))
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError):
+        return True

@@ -127,6 +127,7 @@ def _plan(
             max_concurrent_calls_per_actor=in_flight,
         ),
         num_cpus=0,  # an engine's own processes take the cores
+        memory=1,  # byte. What asks for nothing Ray puts anywhere: two engines on one node, none on the next
         num_gpus=placement.actor_gpus,
         **({"accelerator_type": placement.kind} if placement.kind else {}),
     )

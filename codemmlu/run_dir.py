@@ -87,18 +87,27 @@ class RunDir:
         return "/".join([self.base, *parts])
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a whole file, or nothing."""
+        """Writes a whole file, or nothing. Raises UserError where it cannot be."""
         with self._whole(name) as sink:
             sink.write(content)
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Writes a whole Parquet file, or nothing."""
+        """Writes a whole Parquet file, or nothing. Raises UserError where it cannot be."""
         with self._whole(name) as sink:
             pq.write_table(table, sink, compression="zstd")
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[pa.NativeFile]:
-        target = self.path(name)
+        """Raises UserError where it cannot be written: the disk is full, or somebody took the permission away."""
+        try:
+            with self._replacing(self.path(name)) as sink:
+                yield sink
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+            raise UserError(f"out: {self.shown}/{name} cannot be written: {why}") from error
+
+    @contextmanager
+    def _replacing(self, target: str) -> Iterator[pa.NativeFile]:
         if not self.is_local:
             whole = pa.BufferOutputStream()  # a stream that is closed after an error would show half a file
             yield whole

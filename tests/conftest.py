@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 
 # How long an example takes depends on what else the machine does.
@@ -27,21 +28,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
 
 
-@contextmanager
-def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[None]:
-    """`ray start --head` on loopback, which jobs find by themselves; its own processes end with it, nobody else's."""
-    command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--block", *options]
+def node(*options: str, environment: Mapping[str, str]) -> "psutil.Popen":
+    """`ray start`, once it runs; its own processes end with it, nobody else's."""
+    command = [RAY, "start", "--block", *options]
     with tempfile.TemporaryFile("w+") as said:
-        head = subprocess.Popen(command, env={**LOOPBACK, **environment}, stdout=said, stderr=subprocess.STDOUT)
+        started = psutil.Popen(command, env=dict(environment), stdout=said, stderr=subprocess.STDOUT)
         for _ in range(600):
             said.seek(0)
             if "Ray runtime started" in said.read():
                 break
-            assert head.poll() is None, "ray start ended"
+            assert started.poll() is None, f"ray start ended: {said.seek(0)}{said.read()}"
             time.sleep(0.1)
-        yield
-        head.terminate()
-        head.wait(timeout=60)
+        else:
+            started.kill()
+            raise AssertionError(f"ray start goes on and on: {said.seek(0)}{said.read()}")
+    return started
+
+
+@contextmanager
+def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[None]:
+    """`ray start --head` on loopback, which jobs find by themselves."""
+    head = node(
+        "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2", *options, environment={**LOOPBACK, **environment}
+    )
+    yield
+    head.terminate()
+    head.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
     python tests/counted_job.py ASKED (vllm | SCRIPT.json) RECIPE [key.path=value ...]
 
-ASKED gets one line per prompt that reaches an engine: the question's line with a `#q`, or `no content`. SCRIPT.json has
+ASKED.PID, of the process that holds the engine, gets one line per prompt that reaches it: the question's line with a
+`#q`, or `no content`. SCRIPT.json has
 the fields of a `scripted.Script`; with `dies_once: PATH` the engine that is to die does so only where PATH is not there
 yet, and with `at_start: true` its process ends while it is opened.
 """
@@ -28,7 +29,7 @@ class Counted:
     """An engine that writes down what it is asked before it asks."""
 
     def __init__(self, engine: Engine, asked: str) -> None:
-        self._engine, self._asked = engine, asked
+        self._engine, self._asked = engine, f"{asked}.{os.getpid()}"
 
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""

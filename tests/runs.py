@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,15 @@ class Run:
 
 @dataclass
 class CountedRun:
-    """One run directory, its questions, and the engine behind it: `vllm` or the fields of a scripted engine."""
+    """One run directory, its questions, and the engine behind it: `vllm` or the fields of a scripted engine.
+
+    environment: of the job, where it is not this process's own
+    """
 
     folder: Path
     questions: int
     engine: dict[str, Any] | str
+    environment: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +68,8 @@ class CountedRun:
     def started(self, module: str, *arguments: str) -> "psutil.Popen":
         """A job of the tests' own, which has just begun."""
         command = [sys.executable, "-m", module, *arguments]
-        return psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return psutil.Popen(command, cwd=ROOT, env=self.environment, **pipes)
 
     def run(self, *overrides: str) -> Run:
         """Runs the job to its end."""
@@ -82,7 +87,12 @@ class CountedRun:
 
     def times_asked(self) -> Counter[str]:
         """How often each question reached an engine."""
-        return Counter(self.asked.read_text().splitlines()) if self.asked.exists() else Counter()
+        return sum(self.by_engine().values(), Counter())
+
+    def by_engine(self) -> dict[int, Counter[str]]:
+        """The same of every engine, by the process that held it."""
+        files = self.folder.glob(f"{self.asked.name}.*")
+        return {int(file.suffix[1:]): Counter(file.read_text().splitlines()) for file in files}
 
     def report(self) -> dict[str, Any]:
         """report.json."""

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from codemmlu.errors import EngineDied, UserError
 from codemmlu.prompts import Prompt
 from codemmlu.rows import Reading
 
+ENGINE_PROCESS = "ScriptedCore"
 SETTINGS = EngineSettings(source="scripted", cache="/nowhere", arguments={})
 
 
@@ -26,7 +28,8 @@ class Script:
     refuses: texts of choices that a check says FALSE to; all others are TRUE
     replies: the free texts of every request, in turn
     refused: what `check` says is wrong with the model, as the person's mistake
-    killed: pieces at which the engine's own process ends at once, as under SIGKILL
+    killed: pieces at which the process around the engine ends at once, as under SIGKILL
+    process: it has a process of its own, as vLLM has, by the name of ENGINE_PROCESS, and is dead once that is
     """
 
     right: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +41,7 @@ class Script:
     refuses: tuple[str, ...] = ()
     replies: tuple[str, ...] = ("The answer is A.",)
     refused: str | None = None
+    process: bool = False
     seconds: float = 0.0  # for each prompt
 
 
@@ -51,6 +55,8 @@ class ScriptedEngine:
         self.adapters: list[str] = []  # of each of these
         self.generated: list[tuple[Prompt, Sampling]] = []
         self.under_way = self.most_at_once = self.closed = 0
+        command = [ENGINE_PROCESS, "3600"]
+        self._process = subprocess.Popen(command, executable="/bin/sleep") if script.process else None
 
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
@@ -89,6 +95,8 @@ class ScriptedEngine:
     def close(self) -> None:
         """See Engine."""
         self.closed += 1
+        if self._process:
+            self._process.kill()
 
     def _read(self, prompt: Prompt) -> Reading:
         text = prompt.messages[-1].content
@@ -98,7 +106,7 @@ class ScriptedEngine:
 
         if told(self.script.killed):
             os.kill(os.getpid(), signal.SIGKILL)
-        if told(self.script.dies):
+        if told(self.script.dies) or (self._process and self._process.poll() is not None):
             raise EngineDied("scripted: the engine's process ended")
         if told(self.script.does_not_fit):
             raise DoesNotFit("the prompt has 9,999 tokens, this engine takes 100")
