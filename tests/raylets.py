@@ -1,7 +1,6 @@
 """A cluster of several raylets on this machine, which the jobs of one test find and nobody else's do."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -85,16 +84,15 @@ class Raylets:
 @contextmanager
 def two_raylets() -> Iterator[Raylets]:
     """Two raylets of two logical CPUs each."""
-    folder = Path(tempfile.mkdtemp(prefix="two-", dir="/tmp"))  # sockets have short names
-    cluster = Raylets(folder)
-    try:
-        yield cluster
-    finally:
-        for one in (cluster.second, cluster.head):
-            one.terminate()
-            one.wait(timeout=60)
-        end = time.monotonic() + 60
-        while cluster.kinds() and time.monotonic() < end:
-            time.sleep(0.2)
-        assert not cluster.kinds(), "processes outlive the cluster"
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="two-", dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: sockets
+        cluster = Raylets(Path(folder))
+        try:
+            yield cluster
+        finally:
+            for one in (cluster.second, cluster.head):
+                one.terminate()
+                one.wait(timeout=60)
+            end = time.monotonic() + 60
+            while cluster.kinds() and time.monotonic() < end:
+                time.sleep(0.2)
+            assert not cluster.kinds(), "processes outlive the cluster"

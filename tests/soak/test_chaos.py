@@ -210,11 +210,12 @@ def test_two_raylets_share_the_work(cluster: Raylets, tmp_path: Path) -> None:
 def test_a_real_engine_comes_to_the_same_verdicts(cluster: Raylets, tmp_path: Path) -> None:
     """A kill changes what is asked together, and so the last digits: where it is close a letter hangs on them."""
     first, second, killed = (CountedRun(tmp_path / name, 144, "vllm", cluster.environment) for name in "abc")
+    given = ["questions.source=sample", "models.m.cpu_kv_cache_gib=1"]
     for run in (first, second):
-        done = run.run("questions.source=sample")
+        done = run.run(*given)
         assert done.code == 0, done.err
     noise = furthest(first, second)
-    process = killed.start("questions.source=sample")
+    process = killed.start(*given)
     durable = killed.wait_for_some(process, random.Random(SEED).randint(1, 72))
     kill_one(cluster, "real engine", process, random.Random(SEED))
     done = finish(process)
