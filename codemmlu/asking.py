@@ -15,10 +15,11 @@ from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
 from codemmlu.command import Job
 from codemmlu.engine import adapters, sources
-from codemmlu.engine.hardware import Resources
+from codemmlu.engine.hardware import Resources, grown
 from codemmlu.engine.memory import Known
-from codemmlu.engine.placement import WORKER_CORES, Placement, block_size, place, place_without_engine
+from codemmlu.engine.placement import WORKER_CORES, Placement, block_size, place, place_without_engine, refuse_idle_gpus
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
+from codemmlu.engine.sharing import side_by_side
 from codemmlu.recipe import WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
@@ -36,35 +37,76 @@ class Toolbox:
     shared: Callable[[], "indexing.Shared"] | None
 
 
-def ask(job: Job, run: RunDir, one: Pass, panel: Panel, toolbox: Toolbox) -> None:
-    """One start of a pool, for all that it is due."""
-    name, say = one.pool, job.terminal.say
-    asks = tuple(dict.fromkeys(asking.ask for wave in one.waves for asking in wave))
-    waves, pending = _due(run, one, panel)
-    if pending.kept:
-        say(f"{name}: {pending.kept:,} answers are here already and are not asked again")
-    if not waves:
-        say(f"{name}: nothing left to ask, no engine is started")
+@dataclass(frozen=True)
+class _Start:
+    """A pool with something left to ask, and where it runs."""
+
+    one: Pass
+    waves: tuple[Wave, ...]
+    pending: Pending
+    placement: Placement
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """All asks of the pass: an answered one may still be needed to judge by."""
+        return tuple(dict.fromkeys(asking.ask for wave in self.one.waves for asking in wave))
+
+
+def ask(job: Job, run: RunDir, group: Sequence[Pass], panel: Panel, toolbox: Toolbox) -> None:
+    """One start of each pool of a group, for all that it is due: at once where the cluster has room for all of them."""
+    due = [(one, *found) for one in group if (found := _left(job, run, one, panel))]
+    if not due:
         return
-    if pending.retried:
-        say(f"{name}: {pending.retried:,} questions failed before and are asked again")
-    from codemmlu import cluster, pipeline  # in this order: see cluster
+    from codemmlu import cluster  # before ray: see there
 
     resources = cluster.join()
+    if job.recipe.gpus:
+        resources = grown(job.recipe.gpus, resources.cpus)
     cluster.refuse_unshared(run)
-    tools, placement = _open(job, name, asks, toolbox, resources)
+    starts = [_Start(*one, _place(job, one[0].pool, toolbox, resources)) for one in due]
+    shares = side_by_side({start.one.pool: start.placement for start in starts}, resources)
+    go = partial(_go, job, run, panel, toolbox, resources)
+    with cluster.without_actor_warning():
+        if shares is None:
+            for start in starts:
+                go(start)
+        else:
+            job.terminal.say(f"{', '.join(shares)}: side by side, there is room for all of them")
+            cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
+
+
+def _left(job: Job, run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pending] | None:
+    """What a pass has left to ask; None: nothing."""
+    say = job.terminal.say
+    waves, pending = _due(run, one, panel)
+    if pending.kept:
+        say(f"{one.pool}: {pending.kept:,} answers are here already and are not asked again")
+    if not waves:
+        say(f"{one.pool}: nothing left to ask, no engine is started")
+        return None
+    if pending.retried:
+        say(f"{one.pool}: {pending.retried:,} questions failed before and are asked again")
+    return waves, pending
+
+
+def _go(job: Job, run: RunDir, panel: Panel, toolbox: Toolbox, resources: Resources, start: _Start) -> None:
+    """Starts a pool and asks it, wave after wave."""
+    from codemmlu import pipeline  # after cluster: see there
+
+    name, waves, placement = start.one.pool, start.waves, start.placement
+    tools = _tools(job, start, toolbox, resources)
     source = f", {toolbox.models[name].source}" if name in toolbox.models else ""
-    say(f"{name}: asking {pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}")
+    job.terminal.say(f"{name}: asking {start.pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}")
     later = [_at_most(run, panel, wave) for wave in waves[1:]]
-    block = block_size(max([pending.questions, *later]), placement)
+    block = block_size(max([start.pending.questions, *later]), placement)
     run.clear(f"pending/{name}")
     folder = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
-    most = [-(-count // block) for count in (pending.questions, *later)]
+    most = [-(-count // block) for count in (start.pending.questions, *later)]
     its = [
         pipeline.Wave(f"{folder}/{number}", count, partial(_fill, run, name, f"{folder}/{number}", wave, panel, block))
         for number, (wave, count) in enumerate(zip(waves, most, strict=True))
     ]
-    worker = pipeline.Worker(tools, asks, panel.most_choices)
+    worker = pipeline.Worker(tools, start.asks, panel.most_choices)
     pipeline.ask_all(job.terminal, run, name, its, worker, placement, block)
     run.clear(f"pending/{name}")
 
@@ -112,23 +154,26 @@ def _unclear(run: RunDir, panel: Panel, when: WhenSettings) -> frozenset[str]:
     return found
 
 
-def _open(
-    job: Job, pool: str, asks: tuple[Ask, ...], toolbox: Toolbox, resources: Resources
-) -> tuple[Tools, Placement]:
-    """What the pool's actors open, and where they are."""
+def _place(job: Job, pool: str, toolbox: Toolbox, resources: Resources) -> Placement:
+    if model := toolbox.models.get(pool):
+        refuse_idle_gpus(resources)
+        return place(pool, job.recipe.models[pool], resources, Known(model.config, model.weight_bytes))
+    return place_without_engine(resources, job.recipe.examples.embedder.device)
+
+
+def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> Tools:
+    """What the pool's actors open."""
+    pool, asks, tools = start.one.pool, start.asks, Tools(None, None)
     model = toolbox.models.get(pool)
     if model:
-        placement = place(pool, job.recipe.models[pool], resources, Known(model.config, model.weight_bytes))
         lora = adapters.engine_arguments(adapters.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
-        tools = Tools(toolbox.open_engine, _engine_settings(model, placement, job.recipe.seed, lora))
-    else:
-        placement, tools = place_without_engine(resources, job.recipe.examples.embedder.device), Tools(None, None)
+        tools = Tools(toolbox.open_engine, _engine_settings(model, start.placement, job.recipe.seed, lora))
     if toolbox.shared and any(ask.neighbours for ask in asks):
         from codemmlu import indexing
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
         tools = replace(tools, open_library=partial(indexing.open_shared, toolbox.shared(), threads))
-    return tools, placement
+    return tools
 
 
 def _engine_settings(model: sources.Model, placement: Placement, seed: int, lora: dict[str, Any]) -> EngineSettings:

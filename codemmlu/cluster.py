@@ -11,9 +11,10 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from codemmlu.engine.hardware import Node, Resources, kind_of
@@ -33,7 +34,6 @@ def _started_here() -> str | None:
     return address
 
 
-_MOST_NODES = 10_000  # of one kind that an autoscaler may start: more are none that anybody has
 _GIVEN = os.environ.get("RAY_ADDRESS")
 _HERE = _started_here()
 if (_HERE or "127.0.0.1:").startswith("127.0.0.1:") and (_HERE or not _GIVEN):
@@ -47,6 +47,8 @@ if not (_GIVEN or _HERE):
 # A Ray of our own runs its workers at the priority of everything else: by default they, and so an engine on the CPU,
 # give way to whatever runs on the machine, and every core waits for the one that was taken away.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Ray is joined here and nowhere else: what still runs when a job ends must not start it anew.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import ray  # noqa: E402  (after the line above)
 import ray.data  # noqa: E402
@@ -54,10 +56,7 @@ import ray.exceptions  # noqa: E402
 
 
 def join() -> Resources:
-    """Joins the running cluster, or starts one on this machine that ends with this process.
-
-    Of a cluster that grows, what it has is what it may grow to.
-    """
+    """Joins the running cluster, or starts one on this machine that ends with this process."""
     if not ray.is_initialized():
         on_terminate = signal.getsignal(signal.SIGTERM)
         # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
@@ -69,9 +68,7 @@ def join() -> Resources:
         signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
     here = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = int(sum(node.get("CPU", 0) for node in here))
-    there, grown = _nodes(here), _nodes(_startable())
-    grows = sum(node.gpus for node in grown) > sum(node.gpus for node in there)
-    return Resources(grown if grows else there, cpus, elastic=grows)
+    return Resources(_nodes(here), cpus)
 
 
 def _nodes(resources: Iterable[Mapping[str, float]]) -> tuple[Node, ...]:
@@ -82,15 +79,6 @@ def _nodes(resources: Iterable[Mapping[str, float]]) -> tuple[Node, ...]:
         if int(node.get("GPU", 0)) >= 1:
             found.append(Node(int(node["GPU"]), kinds[0] if len(kinds) == 1 else None))
     return () if built_for_cpu() else tuple(found)
-
-
-def _startable() -> list[Mapping[str, float]]:
-    """The resources of the nodes that the cluster's autoscaler may start, each as often as it may."""
-    from ray._private.state import state  # Ray says it nowhere else
-
-    said = state.get_cluster_config()
-    groups = said.node_group_configs if said else []
-    return [dict(group.resources) for group in groups for _ in range(min(group.max_count, _MOST_NODES))]
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
@@ -176,6 +164,28 @@ def without_actor_warning() -> Iterator[None]:
         copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open: then the thread ends with us
         if not copier.is_alive():
             os.close(kept)
+
+
+def together(tasks: Sequence[Callable[[], None]]) -> None:
+    """Runs all tasks at once. The first error, or Ctrl-C, is this process's end, and so the others' too.
+
+    Nothing can be awaited of a thread that waits for a cluster which is gone: they are left to end with the process.
+    """
+    told: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def run(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:  # to be raised where people wait for it
+            told.put(error)
+        else:
+            told.put(None)
+
+    for task in tasks:
+        threading.Thread(target=run, args=(task,), daemon=True).start()
+    for _ in tasks:
+        if error := told.get():
+            raise error
 
 
 def refuse_unshared(run: RunDir) -> None:

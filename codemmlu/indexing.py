@@ -121,7 +121,7 @@ def _embed(index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder) 
     counted = ray.data.from_items([{"block": name} for name in names], override_num_blocks=len(names)).map_batches(
         EmbedBlocks,
         fn_constructor_args=(opens, plan.embedder, plan.settings, index.address, threads),
-        batch_size=None,
+        batch_size=1,  # each is a block of its own; with GPUs Ray Data does not take None
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(len(names), plan.embedder.device)),
         num_cpus=threads,

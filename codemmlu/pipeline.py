@@ -90,7 +90,7 @@ def ask_all(
 
     due = fill()
     try:
-        with terminal.progress(pool, due) as progress, cluster.without_actor_warning():
+        with terminal.progress(pool, due) as progress:
             kept = _plan(run, pool, waves, max(2, placement.in_flight // per_block), worker, placement, mark)
             for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for counts in block.to_pylist():
@@ -118,7 +118,7 @@ def _plan(
     return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
         BlockWorker,
         fn_constructor_args=(worker, run.address, waves[0].issue, f"answers/{pool}", run.read(ISSUE), mark),
-        batch_size=None,
+        batch_size=1,  # a place is a block of its own; with GPUs Ray Data does not take None
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=placement.replicas,

@@ -18,7 +18,7 @@ from codemmlu.answering.pending import known_keys
 from codemmlu.command import Job, Outcome
 from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources
-from codemmlu.engine.hardware import GPUS, Node, Resources, kind_of
+from codemmlu.engine.hardware import GPUS, Node, Resources, grown, kind_of
 from codemmlu.engine.memory import GIB, Known, active_parameters
 from codemmlu.engine.placement import Placement, built_for_cpu, place, place_without_engine
 from codemmlu.engine.sources import cache_folder
@@ -81,7 +81,7 @@ def plan(job: Job) -> Outcome:
         say(NO_HOLDOUT)
     loaded = question_room.load(recipe.questions, held)
     rows = [row for row in loaded.rows() if isinstance(row, Question)]
-    hardware = job.hardware or here()
+    hardware = job.hardware or (grown(recipe.gpus, here().cpus) if recipe.gpus else here())
     for line in (*describe(loaded), *foreign_code(recipe)):
         say(line)
     examples = _examples(job, held or frozenset())

@@ -401,6 +401,8 @@ class Recipe(_Settings):
 
     out: str
     seed: int = 0
+    # GPUs that the cluster may grow to, such as 4x1xL4: four nodes of one. None: those it has
+    gpus: str | None = None
     questions: QuestionSettings = QuestionSettings()
     examples: ExampleSettings = ExampleSettings()
     models: dict[Name, ModelSettings] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from codemmlu import questions as question_room
 from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Panel, Seat, passes
+from codemmlu.answering.schedule import Panel, Seat, abreast, passes
 from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job, Outcome
 from codemmlu.curriculum import find_curriculum, fingerprint
@@ -168,8 +168,8 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
         run.write("recipe.yaml", recipe.as_yaml().encode())
         if open_engine is not None:
             tools = Toolbox(open_engine, models, cache(partial(_share, shelf)) if shelf else None)
-            for one in passes(list(seats.values()), panel.swapped, panel.weighed):
-                ask(job, run, one, panel, tools)
+            for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):
+                ask(job, run, group, panel, tools)
         return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})
 
 

@@ -159,6 +159,23 @@ def passes(seats: Sequence[Seat], swapped_voters: Sequence[str], fit: tuple[Ques
     return planned
 
 
+def abreast(planned: Sequence[Pass], seats: Mapping[str, Seat]) -> list[tuple[Pass, ...]]:
+    """Passes in groups, one group after another: within one no pass waits for what another answers."""
+    groups: list[tuple[Pass, ...]] = []
+    for one in planned:
+        before = {pool for name in _waited_for(one) if (pool := seats[name].pool) != one.pool}
+        running = {other.pool for other in groups[-1]} if groups else {one.pool}
+        if running & {one.pool, *before}:
+            groups.append((one,))
+        else:
+            groups[-1] += (one,)
+    return groups
+
+
+def _waited_for(one: Pass) -> set[str]:
+    return {name for wave in one.waves for asking in wave if asking.when for name in asking.when.of}
+
+
 def _depths(seats: Sequence[Seat], done: set[str]) -> dict[str, int]:
     """In which wave each of a pool's voters is asked; those that wait for another pool are left out."""
     depths: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from codemmlu.errors import UserError
@@ -93,15 +93,20 @@ def kind_of(name: str) -> str | None:
     return next((kind for kind in GPUS if kind.replace("-", "") in said), None)
 
 
-def simulated(text: str) -> Resources:
-    """`--gpus` as resources: 2xT4, 4x4xL4 (four nodes of four), 1xT4+8xH100. Raises UserError."""
+def grown(text: str, cpus: int) -> Resources:
+    """The recipe's `gpus`: what a cluster may grow to, beside the cores it has. Raises UserError."""
+    return replace(simulated(text, "gpus:"), cpus=cpus, elastic=True)
+
+
+def simulated(text: str, said: str = "--gpus") -> Resources:
+    """`--gpus` as resources: 2xT4, 4x4xL4 (four nodes of four), 1xT4+8xH100. Raises UserError, which names `said`."""
     nodes: list[Node] = []
     for part in text.split("+"):
         match = re.fullmatch(r"(?:([0-9]+)x)?([0-9]+)x([A-Za-z][A-Za-z0-9-]*)", part)
         count, gpus = (int(match[1] or 1), int(match[2])) if match else (0, 0)
         if not match or count * gpus < 1 or count * gpus > 100_000:
-            raise UserError(f"--gpus {text!r}: write how many of which kind: 2xT4, 4x4xL4 (nodes first), 1xT4+8xH100")
+            raise UserError(f"{said} {text!r}: write how many of which kind: 2xT4, 4x4xL4 (nodes first), 1xT4+8xH100")
         if (kind := kind_of(match[3])) is None:
-            raise UserError(f"--gpus {text!r}: nothing is known of a GPU {match[3]!r}; kinds: {', '.join(GPUS)}")
+            raise UserError(f"{said} {text!r}: nothing is known of a GPU {match[3]!r}; kinds: {', '.join(GPUS)}")
         nodes += [Node(gpus, kind)] * count
     return Resources(tuple(nodes))

@@ -51,6 +51,7 @@ class Placement:
     memory: of each GPU; None on the CPU, and where the model or the GPU is not known
     kind: where the cluster has GPUs of several kinds, the one that these engines go on
     spans: an engine's GPUs are on several nodes, so that Ray has to hold them together
+    least: engines without which there is no run: what the recipe says, or one
     """
 
     replicas: int
@@ -61,6 +62,7 @@ class Placement:
     memory: Memory | None = None
     kind: str | None = None
     spans: bool = False
+    least: int = 1
 
     @property
     def at_most(self) -> int:
@@ -188,6 +190,7 @@ def _placed(
     few, many = settings.engines or ((1, count) if resources.elastic else (count, count))
     if count < few:
         return _too_few(key, settings, nodes, layout)
+    least = settings.engines[0] if settings.engines else 1
     spans = layout.gpus > max(node.gpus for node in nodes)
     own: dict[str, Any] = {
         "tensor_parallel_size": layout.tensor,
@@ -201,7 +204,7 @@ def _placed(
     if kind and GPUS[kind].capability < _BFLOAT16 and settings.dtype == "auto":
         own["dtype"] = "float16"
     arguments = _arguments(settings) | own | settings.engine
-    return Placement(few, layout.gpus, 2 * int(arguments["max_num_seqs"]), arguments, many, memory, kind, spans)
+    return Placement(few, layout.gpus, 2 * int(arguments["max_num_seqs"]), arguments, many, memory, kind, spans, least)
 
 
 def engines(nodes: Sequence[Node], layout: Layout) -> int:
@@ -310,6 +313,15 @@ def place_without_engine(resources: Resources, device: str) -> Placement:
         refuse_without_gpu(resources)
         return Placement(resources.gpus, 1, 256, {})
     return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {})
+
+
+def refuse_idle_gpus(resources: Resources) -> None:
+    """Raises UserError where vLLM is built for GPUs and the cluster has none: it would look for them in vain."""
+    if not resources.gpus and engine_arguments() is not None and not built_for_cpu():
+        raise UserError(
+            "gpus: the cluster has no GPU, and vLLM here is built for them; say what it may grow to, such as "
+            "gpus=4x1xL4 (four nodes of one), or set up with the cpu extra"
+        )
 
 
 def refuse_without_gpu(resources: Resources) -> None:

@@ -5,7 +5,6 @@ that replaces it bears the same id, finds the group by it, and removes it first.
 """
 
 import contextlib
-from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, get_placement_group, placement_group, remove_placement_group
@@ -19,13 +18,13 @@ def hold(devices: int, seconds: float = 600) -> PlacementGroup:
     with contextlib.suppress(ValueError):  # there is none: this actor has not been here before
         remove_placement_group(get_placement_group(name))
     bundles: list[dict[str, float]] = [{"GPU": 1.0}] * devices
-    group: Any = placement_group(bundles, strategy="PACK", name=name)
+    group = placement_group(bundles, strategy="PACK", name=name)
     if not group.wait(timeout_seconds=seconds):
         remove_placement_group(group)
         raise UserError(
             f"an engine of {devices} GPUs waited {seconds:,.0f} s for them; lower replicas, or end other jobs"
         )
-    return group  # type: ignore[no-any-return]
+    return group
 
 
 def release(group: PlacementGroup) -> None:

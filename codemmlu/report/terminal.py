@@ -1,6 +1,7 @@
 """The terminal: lines, progress and the table of voters. Everything from questions and models is untrusted here."""
 
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Terminal:
         seen = (sys.stderr if to_stderr else sys.stdout).isatty()
         # A file has no edge: there tables are as wide as they need to be.
         self._console = Console(stderr=to_stderr, highlight=False, width=None if seen else 160)
+        self._bars = _Bars(self._console)
 
     def say(self, line: str) -> None:
         """One line."""
@@ -41,7 +43,33 @@ class Terminal:
 
     def progress(self, what: str, total: int, unit: str = "questions") -> "Live":
         """Progress over `total` things: a bar in a terminal, a line now and then elsewhere."""
-        return Live(self._console, what, total, unit)
+        return Live(self._console, self._bars, what, total, unit)
+
+
+class _Bars:
+    """The bars of all that goes on at once: a terminal has one place for them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._lock, self._count = console, threading.Lock(), 0
+        self._bars: Progress | None = None
+
+    def enter(self) -> Progress:
+        """The bars, shown from the first that comes on."""
+        with self._lock:
+            if self._bars is None:
+                columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+                self._bars = Progress(*columns, console=self._console)
+                self._bars.start()
+            self._count += 1
+            return self._bars
+
+    def leave(self) -> None:
+        """The last that goes ends them."""
+        with self._lock:
+            self._count -= 1
+            if self._bars and not self._count:
+                self._bars.stop()
+                self._bars = None
 
 
 class Live:
@@ -49,8 +77,8 @@ class Live:
 
     EVERY = 10.0  # seconds between two plain lines
 
-    def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
-        self._console, self._what, self._total, self._unit = console, what, total, unit
+    def __init__(self, console: Console, bars: _Bars, what: str, total: int, unit: str) -> None:
+        self._console, self._bars, self._what, self._total, self._unit = console, bars, what, total, unit
         self._began, self._done, self._failed = time.monotonic(), 0, 0
         self._first: tuple[float, int] | None = None
         self._said = self._began
@@ -59,15 +87,13 @@ class Live:
 
     def __enter__(self) -> "Live":
         if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-            self._bar = Progress(*columns, console=self._console)
+            self._bar = self._bars.enter()
             self._task = self._bar.add_task(self._what, total=self._total, state="starting")
-            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
-            self._bar.stop()
+            self._bars.leave()
 
     def advance(self, done: int, failed: int) -> None:
         """`done` more have come back durable, `failed` of them as failed rows."""

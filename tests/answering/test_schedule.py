@@ -13,6 +13,7 @@ from codemmlu.answering.schedule import (
     Calibration,
     Pass,
     Seat,
+    abreast,
     identity,
     items,
     null_questions,
@@ -42,6 +43,18 @@ def asked(planned: list[Pass]) -> list[tuple[str, list[list[str]]]]:
 
 def test_what_waits_for_nothing_is_one_wave() -> None:
     assert asked(passes([seat("a"), seat("b")], ())) == [("m", [["a", "b"]])]
+
+
+def groups(*seats: Seat) -> list[list[str]]:
+    """The pools that may be asked at once."""
+    return [[one.pool for one in group] for group in abreast(passes(seats, ()), {one.name: one for one in seats})]
+
+
+def test_pools_that_wait_for_none_of_each_other_may_be_asked_at_once() -> None:
+    assert groups(seat("a", pool="x"), seat("b", pool="y"), seat("c", pool="z")) == [["x", "y", "z"]]
+    assert groups(seat("a", pool="x"), seat("b", "a", pool="y")) == [["x"], ["y"]]
+    assert groups(seat("a", pool="x"), seat("b", pool="y"), seat("c", "a", "b", pool="z")) == [["x", "y"], ["z"]]
+    assert groups(seat("a", pool="x"), seat("b", "a", pool="y"), seat("c", pool="z")) == [["x"], ["y", "z"]]
 
 
 def test_two_voters_of_one_ask_ask_once() -> None:
