@@ -198,7 +198,7 @@ def test_all_faults_are_said_at_once(small: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "a recipe is a mapping with the keys out, seed, questions, examples, models, voters"),
+        ("", "a recipe is a mapping with the keys out, seed, gpus, questions, examples, models, voters"),
         ("[out]", "a recipe is a mapping with the keys"),
         ("out: [", "not YAML"),
         ("out: 2024-13-45", "not YAML"),

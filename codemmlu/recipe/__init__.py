@@ -1,0 +1,57 @@
+"""The recipe: what a run is, as frozen pydantic models read from one YAML file and `key.path=value` overrides.
+
+An unknown key, a wrong type or a name that points nowhere is a fault of the person: all faults are said at once, each
+with its key path, before anything starts. One module for each section.
+"""
+
+from codemmlu.recipe.finetune import FinetuneSettings
+from codemmlu.recipe.loading import digest, load
+from codemmlu.recipe.models import ModelSettings
+from codemmlu.recipe.sources import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings
+from codemmlu.recipe.vote import FITTED_RULES
+from codemmlu.recipe.voters import (
+    AskedVoter,
+    DirectVoter,
+    ModelVoter,
+    ReasonVoter,
+    RetrieveVoter,
+    SampleVoter,
+    SubmissionVoter,
+    VerifyRankVoter,
+    VerifyVoter,
+    VoterSettings,
+    WhenSettings,
+    adapter_name,
+    method_settings,
+    uses_examples,
+    when_of,
+)
+from codemmlu.recipe.whole import Recipe
+
+__all__ = [
+    "FITTED_RULES",
+    "AskedVoter",
+    "DirectVoter",
+    "EmbedderSettings",
+    "ExampleSettings",
+    "FinetuneSettings",
+    "HoldoutSettings",
+    "ModelSettings",
+    "ModelVoter",
+    "QuestionSettings",
+    "ReasonVoter",
+    "Recipe",
+    "RetrieveVoter",
+    "SampleVoter",
+    "SubmissionVoter",
+    "VerifyRankVoter",
+    "VerifyVoter",
+    "VoterSettings",
+    "WhenSettings",
+    "adapter_name",
+    "digest",
+    "load",
+    "method_settings",
+    "uses_examples",
+    "when_of",
+]

@@ -1,0 +1,119 @@
+"""Reading a recipe: one YAML file and `key.path=value` overrides; every fault is said, with its key path, at once."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from codemmlu.errors import UserError
+from codemmlu.recipe.voters import METHODS
+from codemmlu.recipe.whole import Recipe
+
+
+def load(path: str, overrides: list[str]) -> Recipe:
+    """Reads a recipe and its overrides. Raises UserError with every fault, one after the other on one line."""
+    values = _read(path)
+    chosen = None
+    for override in overrides:
+        keys, value = _parse(override)
+        if keys == ["voters"] and isinstance(value, list):
+            chosen = value
+        else:
+            _set(values, keys, value, override)
+    if chosen is not None:
+        values["voters"] = _choose(values.get("voters") or {}, chosen)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(_fault(e) for e in error.errors())}") from None
+
+
+def digest(*parts: object) -> str:
+    """A stable hash of plain values: 32 hex digits (128 bits) of their canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class _Loader(yaml.SafeLoader):
+    """As the safe loader, but a key that stands there twice is a mistake and not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See yaml.SafeLoader."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if isinstance(key, str) and keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"{path}: the recipe cannot be read ({error.strerror}); see recipes/ for examples") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2024-13-45
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
+    return values
+
+
+def _parse(override: str) -> tuple[list[str], Any]:
+    path, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", path):
+        raise UserError(f"{override!r}: an override is written key.path=value, for example questions.limit=100")
+    try:
+        return path.split("."), yaml.safe_load(text) if text.strip() else text
+    except (yaml.YAMLError, ValueError):
+        raise UserError(f"{override!r}: the value is not YAML; quote it") from None
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    key, rest = _first_key(values, keys)
+    while rest:
+        inner = values.setdefault(key, {})
+        if inner is None:
+            inner = values[key] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"{override!r}: {key} is a value, it has no keys")
+        values = inner
+        key, rest = _first_key(values, rest)
+    values[key] = value
+
+
+def _first_key(values: dict[str, Any], keys: list[str]) -> tuple[str, list[str]]:
+    """The first key of a path and the rest. A name that is there and has dots in it (`qwen2.5`) is one key."""
+    for width in range(len(keys), 1, -1):
+        if ".".join(keys[:width]) in values:
+            return ".".join(keys[:width]), keys[width:]
+    return keys[0], keys[1:]
+
+
+def _choose(voters: Any, chosen: list[Any]) -> Any:
+    if not isinstance(voters, dict):
+        return voters  # validation says what is wrong with it
+    names = [str(name) for name in chosen]
+    if unknown := [name for name in names if name not in voters]:
+        known = ", ".join(map(str, voters)) or "none"
+        raise UserError(f"voters: the recipe has no {', '.join(unknown)}; it has {known}")
+    return {name: voters[name] for name in names}
+
+
+def _fault(error: Any) -> str:
+    location = list(error["loc"])
+    if location[:1] == ["voters"] and location[2:3] and location[2] in METHODS:
+        del location[2]  # which of the voters' kinds it is: no key of the recipe
+    place = ".".join(str(part) for part in location if part != "[key]")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: there is no such key"
+    if error["type"] == "missing":
+        return f"{place}: is missing"
+    if error["type"] == "union_tag_invalid":
+        return f"{place}.method: there is no {error['ctx']['tag']!r}; methods: {', '.join(METHODS)}"
+    shown = "" if error["type"] == "value_error" else f" (it is {str(error['input'])[:80]!r})"
+    return f"{place}: {message}{shown}" if place else message

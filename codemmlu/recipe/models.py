@@ -1,0 +1,56 @@
+"""The section `models`: one model each, and the engines that serve it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from codemmlu.recipe.base import Settings
+
+
+class ModelSettings(Settings):
+    """One model and the engine that serves it. None leaves a value to vLLM."""
+
+    source: str  # embedded | OWNER/NAME on the Hub | directory | FILE.gguf
+    revision: str | None = None  # Hub only: a branch, tag or commit
+    tensor_parallel: Annotated[int, Field(ge=1)] | None = None  # GPUs that share each layer; None: as memory needs
+    pipeline_parallel: Annotated[int, Field(ge=1)] | None = None  # groups of them, each with some of the layers
+    # Engines, or [least, most] of a pool that grows. None: as many as the cluster's GPUs hold; 1 on the CPU
+    replicas: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = (
+        None
+    )
+    experts_per_token: Annotated[int, Field(ge=1)] | None = None  # of a mixture of experts; None: the model's own
+    expert_parallel: bool = False  # whole experts on each GPU instead of a part of every one
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    max_model_len: Annotated[int, Field(ge=16)] | None = None
+    max_num_seqs: Annotated[int, Field(ge=1)] | None = None  # prompts at once; None: 256, or what memory holds
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    cpu_kv_cache_gib: Annotated[int, Field(ge=1)] = 2  # without a GPU: memory for the KV cache
+    trust_remote_code: bool = False  # runs Python code that comes with the model
+    engine: dict[str, JsonValue] = Field(default_factory=dict)  # any other vLLM engine argument, by vLLM's own name
+
+    @model_validator(mode="after")
+    def _engine_does_not_repeat(self) -> Self:
+        ours = {
+            "model": "source",
+            "tokenizer": "source",
+            "revision": "revision",
+            "tensor_parallel_size": "tensor_parallel",
+            "pipeline_parallel_size": "pipeline_parallel",
+            "enable_expert_parallel": "expert_parallel",
+            "load_format": "source",
+            **{name: name for name in ("dtype", "quantization", "max_model_len", "max_num_seqs")},
+            **{name: name for name in ("gpu_memory_utilization", "trust_remote_code")},
+        }
+        if repeated := sorted(set(self.engine) & set(ours)):
+            raise ValueError(f"engine.{repeated[0]}: say this with `{ours[repeated[0]]}`, one level up")
+        if self.experts_per_token and "hf_overrides" in self.engine:
+            raise ValueError("engine.hf_overrides: give num_experts_per_tok in it as well, or use experts_per_token")
+        if self.engines and self.engines[0] > self.engines[1]:
+            raise ValueError(f"replicas: [least, most], and {self.engines[0]} is more than {self.engines[1]}")
+        return self
+
+    @property
+    def engines(self) -> tuple[int, int] | None:
+        """(least, most) engines; None: what the cluster holds."""
+        return (self.replicas, self.replicas) if isinstance(self.replicas, int) else self.replicas

@@ -1,0 +1,130 @@
+"""The whole recipe: its sections, and what one section asks of another."""
+
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from codemmlu.recipe.base import Name, Settings
+from codemmlu.recipe.finetune import FinetuneSettings
+from codemmlu.recipe.models import ModelSettings
+from codemmlu.recipe.sources import ExampleSettings, QuestionSettings
+from codemmlu.recipe.vote import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
+from codemmlu.recipe.voters import (
+    AskedVoter,
+    ModelVoter,
+    RetrieveVoter,
+    SubmissionVoter,
+    VerifyVoter,
+    VoterSettings,
+    uses_examples,
+    when_of,
+)
+
+
+class Recipe(Settings):
+    """A whole run."""
+
+    out: str
+    seed: int = 0
+    # GPUs that the cluster may grow to, such as 4x1xL4: four nodes of one. None: those it has
+    gpus: str | None = None
+    questions: QuestionSettings = QuestionSettings()
+    examples: ExampleSettings = ExampleSettings()
+    models: dict[Name, ModelSettings] = Field(default_factory=dict)
+    voters: dict[Name, VoterSettings]
+    vote: VoteSettings = VoteSettings()
+    submission: SubmissionSettings = SubmissionSettings()
+    finetune: FinetuneSettings | None = None  # None: nothing is trained
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _names_point_somewhere(self) -> Self:
+        if not self.voters:
+            raise ValueError("voters: at least one is needed")
+        if "vote" in self.voters:
+            raise ValueError("voters.vote: the report calls the verdicts so; choose another name")
+        for name, voter in self.voters.items():
+            if isinstance(voter, ModelVoter) and voter.model not in self.models:
+                known = ", ".join(self.models) or "none"
+                raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
+            if isinstance(voter, RetrieveVoter) and voter.pool in self.models:
+                raise ValueError(
+                    f"models.{voter.pool}: voters.{name} keeps its answers under that name; choose another"
+                )
+            if uses_examples(voter) and not (self.examples.source or self.examples.index):
+                raise ValueError(f"voters.{name}: needs solved examples; give examples.source, or examples.index")
+            if isinstance(voter, VerifyVoter) and voter.threshold == "fit" and not self.vote.fit:
+                raise ValueError(f"voters.{name}.threshold: to fit it give vote.fit, such as vote.fit.limit=300")
+            _check_when(name, self.voters)
+        _check_vote(self.vote, self.voters)
+        _check_finetune(self)
+        for name in self.report.order_sensitivity:
+            if name not in self.voters:
+                raise ValueError(f"report.order_sensitivity: there is no voter {name!r}; {_known(self.voters)}")
+            if isinstance(self.voters[name], SubmissionVoter):
+                raise ValueError(f"report.order_sensitivity: {name} cannot be asked anything; name another voter")
+            if when_of(self.voters[name]):
+                raise ValueError(f"report.order_sensitivity: {name} is asked some questions only; name another voter")
+        if self.vote.fit and self.examples.exclude == "task_id":
+            raise ValueError("examples.exclude: with vote.fit examples are asked, and would see themselves; use same")
+        if self.vote.fit and not self.examples.source:
+            raise ValueError("vote.fit: what is fitted is fitted on solved examples; give examples.source")
+        if not self.out.strip():
+            raise ValueError("out: the run needs a directory")
+        return self
+
+    @property
+    def asked(self) -> dict[str, "AskedVoter"]:
+        """The voters that are asked something, by name."""
+        return {name: voter for name, voter in self.voters.items() if not isinstance(voter, SubmissionVoter)}
+
+    def as_yaml(self) -> str:
+        """The resolved recipe, as it is kept in the run directory."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _known(voters: dict[str, Any]) -> str:
+    return f"voters: {', '.join(voters)}"
+
+
+def _check_vote(vote: VoteSettings, voters: dict[str, Any]) -> None:
+    """Raises ValueError where the vote names what is not there."""
+    if vote.rule in FITTED_RULES and not vote.fit:
+        raise ValueError(f"vote.rule: {vote.rule} is fitted on solved examples; give vote.fit, or choose log_pool")
+    for name in vote.order or ():
+        if name not in voters:
+            raise ValueError(f"vote.order: there is no voter {name!r}; {_known(voters)}")
+
+
+def _check_finetune(recipe: "Recipe") -> None:
+    """Raises ValueError where what is trained has no model or no examples, or a voter asks another model with it."""
+    settings = recipe.finetune
+    if settings is None:
+        return
+    if settings.model not in recipe.models:
+        raise ValueError(f"finetune.model: there is no model {settings.model!r}; models: {', '.join(recipe.models)}")
+    if not recipe.examples.source:
+        raise ValueError("finetune: trains on solved examples; give examples.source")
+    for name, voter in recipe.voters.items():
+        if isinstance(voter, ModelVoter) and voter.adapter == settings.name and voter.model != settings.model:
+            raise ValueError(
+                f"voters.{name}.adapter: {settings.name} is trained for {settings.model}, not {voter.model}"
+            )
+
+
+def _check_when(name: str, voters: dict[str, Any]) -> None:
+    """Raises ValueError where a cascade waits for a voter that is not there, or for itself."""
+    waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
+    while waits:
+        voter, path = waits.pop()
+        when = when_of(voters[voter])
+        for other in when.of if when else ():
+            if isinstance(voters.get(other), SubmissionVoter):
+                raise ValueError(f"voters.{voter}.when.of: {other} is never unsure, it says letters alone")
+            if other not in voters:
+                raise ValueError(f"voters.{voter}.when.of: there is no voter {other!r}; {_known(voters)}")
+            if other == name:
+                raise ValueError(f"voters.{name}.when.of: it waits for itself: {' -> '.join((*path, name))}")
+            if other not in path:
+                waits.append((other, (*path, other)))
