@@ -15,7 +15,7 @@ from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
 from codemmlu.command import Job
 from codemmlu.engine import adapters, sources
-from codemmlu.engine.hardware import Resources, grown
+from codemmlu.engine.hardware import Resources
 from codemmlu.engine.memory import Known
 from codemmlu.engine.placement import WORKER_CORES, Placement, block_size, place, place_without_engine, refuse_idle_gpus
 from codemmlu.engine.protocol import EngineSettings, OpenEngine
@@ -59,9 +59,7 @@ def ask(job: Job, run: RunDir, group: Sequence[Pass], panel: Panel, toolbox: Too
         return
     from codemmlu import cluster  # before ray: see there
 
-    resources = cluster.join()
-    if job.recipe.gpus:
-        resources = grown(job.recipe.gpus, resources.cpus)
+    resources = cluster.join(job.recipe.gpus)
     cluster.refuse_unshared(run)
     starts = [_Start(*one, _place(job, one[0].pool, toolbox, resources)) for one in due]
     shares = side_by_side({start.one.pool: start.placement for start in starts}, resources)

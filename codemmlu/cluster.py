@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from codemmlu.engine.hardware import Node, Resources, kind_of
+from codemmlu.engine.hardware import Node, Resources, grown, kind_of
 from codemmlu.engine.placement import built_for_cpu
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.run_dir import RunDir
@@ -55,8 +55,11 @@ import ray.data  # noqa: E402
 import ray.exceptions  # noqa: E402
 
 
-def join() -> Resources:
-    """Joins the running cluster, or starts one on this machine that ends with this process."""
+def join(gpus: str | None = None) -> Resources:
+    """Joins the running cluster, or starts one on this machine that ends with this process.
+
+    gpus: what the recipe says that it may grow to; None: it stays what it is
+    """
     if not ray.is_initialized():
         on_terminate = signal.getsignal(signal.SIGTERM)
         # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
@@ -68,7 +71,7 @@ def join() -> Resources:
         signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
     here = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = int(sum(node.get("CPU", 0) for node in here))
-    return Resources(_nodes(here), cpus)
+    return grown(gpus, cpus) if gpus else Resources(_nodes(here), cpus)
 
 
 def _nodes(resources: Iterable[Mapping[str, float]]) -> tuple[Node, ...]:

@@ -44,13 +44,19 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def train(
-    terminal: Terminal, run: RunDir, settings: FinetuneSettings, model: sources.Model, curriculum: Curriculum, name: str
+    terminal: Terminal,
+    run: RunDir,
+    settings: FinetuneSettings,
+    model: sources.Model,
+    curriculum: Curriculum,
+    name: str,
+    gpus: str | None = None,
 ) -> Manifest:
-    """Trains, or goes on training, and publishes the best weights. name: its curriculum.fingerprint.
+    """Trains, or goes on, and publishes the best weights. name: its curriculum.fingerprint; gpus: as in the recipe.
 
     Raises UserError for what the person can change, EngineDied when workers kept dying.
     """
-    resources = cluster.join()
+    resources = cluster.join(gpus)
     cluster.refuse_unshared(run)
     on_gpu = resources.gpus > 0
     if on_gpu and resources.gpus < settings.workers:

@@ -89,7 +89,7 @@ def _trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
 
         cluster.join()
         run.clear(f"merged/{settings.name}")
-        manifest = finetuning.train(job.terminal, run, settings, model, curriculum, wanted)
+        manifest = finetuning.train(job.terminal, run, settings, model, curriculum, wanted, recipe.gpus)
         before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
         right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
         say(

@@ -19,6 +19,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from trl import DPOConfig, SFTConfig
 
+from codemmlu.engine import adapters
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
@@ -56,7 +57,8 @@ def _attend(course: Course, folder: RunDir) -> None:
     settings = course.settings
     context = ray.train.get_context()
     set_seed(settings.seed)  # LoRA weights start the same in every worker
-    loaded = BACKENDS[course.backend](materialise(course.source, course.cache), course.revision, settings, course.start)
+    start = str(adapters.local(course.start, course.cache)) if course.start else None
+    loaded = BACKENDS[course.backend](materialise(course.source, course.cache), course.revision, settings, start)
     table = folder.read_table(LESSONS)
     its, tuned = lessons(table, "train", settings), lessons(table, "tune", settings)
     with tempfile.TemporaryDirectory() as scratch:
