@@ -9,6 +9,7 @@ import pytest
 
 from codemmlu import steps
 from codemmlu.command import main
+from codemmlu.errors import UserError
 from codemmlu.recipe import load
 
 RECIPES = sorted(Path(__file__).parents[1].glob("recipes/*.yaml"))
@@ -118,3 +119,26 @@ def test_engines_of_one_kind_stay_on_that_kind(capsys: pytest.CaptureFixture[str
     assert "8 engines of 1 H100" in out
     _, out, _ = plan(capsys, MIXTRAL, "--gpus", "4x1xL4")
     assert "2 engines of 2 GPU (2 stages of 1) on several nodes" in out
+
+
+def test_a_cluster_that_grows_begins_with_one_engine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = plan(capsys, "recipes/demo.yaml", "gpus=4x1xL4", f"out={tmp_path}/x")
+    assert code == 0, err
+    assert "Hardware: up to 4 nodes of 1 x L4." in out
+    assert "1 to 4 engines of 1 GPU" in out
+    code, _, err = plan(capsys, "recipes/demo.yaml", "gpus=many", f"out={tmp_path}/x")
+    assert code == 2
+    assert err.startswith("error: gpus: 'many': write how many of which kind")
+
+
+def test_of_a_model_that_nobody_knows_nothing_is_guessed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise UserError("the Hub cannot be reached")
+
+    monkeypatch.setattr("codemmlu.engine.sources._on_hub", unreachable)
+    code, out, err = plan(capsys, MIXTRAL, "--gpus", "2xT4", "models.mixtral.source=some/model")
+    assert code == 0, err
+    assert "memory: not known: neither is the model here, nor does the Hub say its size" in out
+    assert "2 engines of 1 GPU" in out

@@ -7,7 +7,7 @@ import pytest
 from codemmlu.engine import placement
 from codemmlu.engine.hardware import Node, Resources
 from codemmlu.engine.memory import GIB
-from codemmlu.engine.placement import answer_settings, block_size, place
+from codemmlu.engine.placement import answer_settings, block_size, place, refuse_idle_gpus
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
@@ -158,3 +158,11 @@ def test_an_engine_stays_on_one_node() -> None:
     assert place("m", model(tensor_parallel=2), nodes).replicas == 2
     with pytest.raises(UserError, match=r"1 x 4 GPUs are asked for, an engine's on one node; there are 3 \+ 3"):
         place("m", model(tensor_parallel=4), nodes)
+
+
+def test_an_engine_built_for_gpus_does_not_look_for_them_in_vain(known: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_idle_gpus(CPU)  # vLLM's CPU build
+    monkeypatch.setattr(placement, "built_for_cpu", lambda: False)
+    refuse_idle_gpus(T4)
+    with pytest.raises(UserError, match=r"gpus: the cluster has no GPU, .* such as gpus=4x1xL4"):
+        refuse_idle_gpus(CPU)
