@@ -6,9 +6,9 @@ are dropped only before the first one that counts, so starting anew from the see
 
 Adapters: tokens of the plain model carry the adapter number -1, which the CPU's LoRA operations read as "the last":
 batched with an adapter's, a question to the plain model was answered by that adapter (vLLM pull requests 48421, 49656).
+And they copy an adapter's whole weights for each token of a prompt, which is most of the time that a reading takes.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,13 +26,45 @@ class Rewound(torch.Generator):  # type: ignore[misc]  # torch is not there for 
         self.manual_seed(self.initial_seed())
 
 
-def without_plain_rows(operation: Callable[..., None]) -> Callable[..., None]:
-    """A LoRA operation (inputs, weights, output, adapter of each row, ...) for which rows of no adapter are zero."""
+def by_adapter(inputs: Any, weights: Any, adapters: Any, dtype: Any) -> Any:
+    """What each row becomes by its adapter, (rows, out): one product for each adapter; rows of none (-1) are zero.
 
-    def apart(inputs: Any, weights: Any, output: Any, adapters: Any, *others: Any, **named: Any) -> None:
-        operation(inputs.masked_fill(adapters.unsqueeze(1) < 0, 0), weights, output, adapters, *others, **named)
+    inputs: (rows, in); weights: (adapters, out, in), or with a dimension of one between; adapters: (rows,)
+    """
+    weights = weights.squeeze(1) if weights.dim() == 4 else weights
+    found = torch.zeros(inputs.shape[0], weights.shape[1], dtype=dtype)
+    for number in adapters.unique().tolist():
+        if number >= 0:
+            rows = adapters == number
+            found[rows] = inputs[rows].to(dtype) @ weights[number].to(dtype).T
+    return found
 
-    return apart
+
+def shrink(inputs: Any, weights: Any, output: Any, adapters: Any, scaling: float = 1.0) -> None:
+    """vLLM's bgmv_shrink."""
+    found = by_adapter(inputs, weights, adapters, output.dtype)
+    output[:, : found.shape[1]] = scaling * found
+
+
+def expand(inputs: Any, weights: Any, output: Any, adapters: Any, add_inputs: bool = True) -> None:
+    """vLLM's bgmv_expand: adapter and model may pad their outputs differently."""
+    found = by_adapter(inputs, weights, adapters, output.dtype)
+    width = min(found.shape[1], output.shape[1])
+    _put(output[:, :width], found[: len(output), :width], add_inputs)
+
+
+def expand_slice(
+    inputs: Any, weights: Any, output: Any, adapters: Any, start: int, size: int, add_inputs: bool = True
+) -> None:
+    """vLLM's bgmv_expand_slice."""
+    _put(output[:, start : start + size], by_adapter(inputs, weights, adapters, output.dtype), add_inputs)
+
+
+def _put(place: Any, found: Any, add: bool) -> None:
+    if add:
+        place += found
+    else:
+        place[:] = found
 
 
 class CpuWorker:
@@ -47,7 +79,7 @@ class CpuWorker:
 
         place: Any = torch
         place.Generator = Rewound
-        for name in ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice"):
-            mended = without_plain_rows(getattr(lora_ops, name))
+        mended = {"bgmv_shrink": shrink, "bgmv_expand": expand, "bgmv_expand_slice": expand_slice}
+        for name, operation in mended.items():
             for module in (lora_ops, punica_cpu):  # the latter has its own names for them
-                setattr(module, name, mended)
+                setattr(module, name, operation)
