@@ -63,6 +63,8 @@ def ask(job: Job, run: RunDir, group: Sequence[Pass], panel: Panel, toolbox: Too
     cluster.refuse_unshared(run)
     starts = [_Start(*one, _place(job, one[0].pool, toolbox, resources)) for one in due]
     shares = side_by_side({start.one.pool: start.placement for start in starts}, resources)
+    if toolbox.shared and any(ask.neighbours for start in starts for ask in start.asks):
+        toolbox.shared()  # here, once, and not in several threads
     go = partial(_go, job, run, panel, toolbox, resources)
     with cluster.without_actor_warning():
         if shares is None:
@@ -70,7 +72,8 @@ def ask(job: Job, run: RunDir, group: Sequence[Pass], panel: Panel, toolbox: Too
                 go(start)
         else:
             job.terminal.say(f"{', '.join(shares)}: side by side, there is room for all of them")
-            cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
+            with job.terminal.together():
+                cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
 
 
 def _left(job: Job, run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pending] | None:
@@ -179,4 +182,5 @@ def _engine_settings(model: sources.Model, placement: Placement, seed: int, lora
     arguments = {"seed": seed, **placement.arguments, **lora}
     if model.revision:
         arguments["revision"] = model.revision
-    return EngineSettings(model.source, sources.cache_folder(), arguments)
+    label = placement.label if placement.spans else None
+    return EngineSettings(model.source, sources.cache_folder(), arguments, label)

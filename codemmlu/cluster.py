@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from codemmlu.engine.hardware import Node, Resources, grown, kind_of
+from codemmlu.engine.hardware import Node, Resources, grown, kind_of, kinds_here
 from codemmlu.engine.placement import built_for_cpu
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.run_dir import RunDir
@@ -69,19 +69,33 @@ def join(gpus: str | None = None) -> Resources:
         else:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
-    here = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = int(sum(node.get("CPU", 0) for node in here))
-    return grown(gpus, cpus) if gpus else Resources(_nodes(here), cpus)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    cpus = int(sum(node["Resources"].get("CPU", 0) for node in alive))
+    return grown(gpus, cpus) if gpus else Resources(() if built_for_cpu() else _nodes(alive), cpus)
 
 
-def _nodes(resources: Iterable[Mapping[str, float]]) -> tuple[Node, ...]:
-    """The GPUs of nodes with such Ray resources; none where the vLLM installed here leaves GPUs alone."""
+def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
+    """The GPUs of Ray's nodes, for those that have some."""
     found = []
-    for node in resources:
-        kinds = [kind_of(name.partition(":")[2]) for name in node if name.startswith("accelerator_type:")]
-        if int(node.get("GPU", 0)) >= 1:
-            found.append(Node(int(node["GPU"]), kinds[0] if len(kinds) == 1 else None))
-    return () if built_for_cpu() else tuple(found)
+    for node in alive:
+        has = node["Resources"]
+        kinds = [kind_of(name.partition(":")[2]) for name in has if name.startswith("accelerator_type:")]
+        kind = kinds[0] if len(kinds) == 1 else None
+        if int(has.get("GPU", 0)) >= 1:
+            found.append(Node(int(has["GPU"]), _told(node["NodeID"]) or kind if kind == "A100" else kind))
+    return tuple(found)
+
+
+def _told(node: str) -> str | None:
+    """What a node's driver says of its GPUs: Ray calls those of 40 and of 80 GB alike."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    try:
+        kinds = ray.get(ray.remote(kinds_here).options(num_cpus=0, scheduling_strategy=there).remote(), timeout=60)
+    except ray.exceptions.RayError:  # it is busy, or has just gone
+        return None
+    return kinds[0] if len(set(kinds)) == 1 else None
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _plan(
         num_cpus=0,  # an engine's own processes take the cores
         memory=1,  # byte. What asks for nothing Ray puts anywhere: two engines on one node, none on the next
         num_gpus=placement.actor_gpus,
-        **({"accelerator_type": placement.kind} if placement.kind else {}),
+        **({"accelerator_type": placement.label} if placement.label else {}),
     )
 
 

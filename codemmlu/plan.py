@@ -6,10 +6,8 @@ as unknown instead of guessed.
 
 import math
 import os
-import re
 from collections import Counter
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from codemmlu import questions as question_room
@@ -18,9 +16,10 @@ from codemmlu.answering.pending import known_keys
 from codemmlu.command import Job, Outcome
 from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources
-from codemmlu.engine.hardware import GPUS, Node, Resources, grown, kind_of
+from codemmlu.engine.hardware import GPUS, Node, Resources, grown, kinds_here
 from codemmlu.engine.memory import GIB, Known, active_parameters
-from codemmlu.engine.placement import Placement, built_for_cpu, place, place_without_engine
+from codemmlu.engine.placement import Placement, built_for_cpu, place, place_without_engine, refuse_idle_gpus
+from codemmlu.engine.sharing import side_by_side
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.prompts import render
@@ -70,6 +69,7 @@ class ModelPlan:
     kv_gib: float | None
     seconds: float | None
     writes: bool
+    known: Known | None
 
 
 def plan(job: Job) -> Outcome:
@@ -94,6 +94,8 @@ def plan(job: Job) -> Outcome:
         for name, settings in recipe.models.items()
         if any(voter.pool == name for voter in recipe.asked.values())
     ]
+    shares = side_by_side({one.name: one.placement for one in plans if not _waits(recipe, one.name)}, hardware) or {}
+    plans = [_placed(one, shares.get(one.name, one.placement), hardware) for one in plans]
     say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
     if examples:
         say(examples.line)
@@ -101,6 +103,8 @@ def plan(job: Job) -> Outcome:
         say(_finetune_line(recipe, recipe.finetune, hardware))
     for one in plans:
         say(_line(one))
+    if len(plans) > 1:
+        say(f"{', '.join(shares)}: side by side" if shares else "The models are asked one after another")
     for name, one_voter in recipe.voters.items():
         if isinstance(one_voter, SubmissionVoter):
             answers = question_room.read_submission(one_voter.source, f"voters.{name}.source")
@@ -122,6 +126,18 @@ def plan(job: Job) -> Outcome:
     return Outcome(report, 0)
 
 
+def _waits(recipe: Recipe, model: str) -> bool:
+    """Whether a model is asked after another one, whose doubt it answers."""
+    its = [when for voter in recipe.asked.values() if voter.pool == model and (when := when_of(voter))]
+    return any(recipe.asked[name].pool != model for when in its for name in when.of)
+
+
+def _placed(one: "ModelPlan", placement: Placement, hardware: Resources) -> "ModelPlan":
+    """The same with the engines that it shares the hardware with."""
+    seconds = _seconds(one.tokens, one.known, placement, hardware)
+    return replace(one, placement=placement, seconds=seconds)
+
+
 def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) -> list[str]:
     """What is asked besides the questions, and what may not be asked, in lines."""
     lines = []
@@ -140,9 +156,7 @@ def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) ->
 
 def here() -> Resources:
     """This machine, without starting anything on it; NVIDIA GPUs by what their driver says of them."""
-    told = [] if built_for_cpu() else sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in told]
-    kinds = Counter(kind_of(model[1]) if model else None for model in models)
+    kinds = Counter([] if built_for_cpu() else kinds_here())
     return Resources(tuple(Node(gpus, kind) for kind, gpus in kinds.items()), len(os.sched_getaffinity(0)))
 
 
@@ -214,6 +228,7 @@ def _model(
     hardware: Resources,
     examples: ExamplesPlan | None,
 ) -> ModelPlan:
+    refuse_idle_gpus(hardware)
     known = sources.known(settings.source, settings.revision, cache_folder())
     placement = place(name, settings, hardware, known)
     voters = [v for v in job.recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
@@ -244,6 +259,7 @@ def _model(
         kv,
         _seconds(tokens, known, placement, hardware),
         any(isinstance(voter, ReasonVoter | SampleVoter) for voter in voters),
+        known,
     )
 
 

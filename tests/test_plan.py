@@ -9,6 +9,7 @@ import pytest
 
 from codemmlu import steps
 from codemmlu.command import main
+from codemmlu.engine.memory import Known
 from codemmlu.errors import UserError
 from codemmlu.recipe import load
 
@@ -118,7 +119,7 @@ def test_engines_of_one_kind_stay_on_that_kind(capsys: pytest.CaptureFixture[str
     _, out, _ = plan(capsys, MIXTRAL, "--gpus", "1xT4+8xH100")
     assert "8 engines of 1 H100" in out
     _, out, _ = plan(capsys, MIXTRAL, "--gpus", "4x1xL4")
-    assert "2 engines of 2 GPU (2 stages of 1) on several nodes" in out
+    assert "2 engines of 2 L4 (2 stages of 1) on several nodes" in out
 
 
 def test_a_cluster_that_grows_begins_with_one_engine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -142,3 +143,32 @@ def test_of_a_model_that_nobody_knows_nothing_is_guessed(
     assert code == 0, err
     assert "memory: not known: neither is the model here, nor does the Hub say its size" in out
     assert "2 engines of 1 GPU" in out
+
+
+def test_models_that_have_room_for_each_other_are_planned_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = plan(capsys, "recipes/mixtral-experts.yaml", "--gpus", "8xL4")
+    assert out.count("1 engine of 2 GPU") == 4
+    assert "top1, top2, top3, top4: side by side" in out
+    _, out, _ = plan(capsys, "recipes/mixtral-experts.yaml", "--gpus", "2xL4")
+    assert "The models are asked one after another" in out
+    _, out, _ = plan(capsys, "recipes/ensemble-best.yaml", "--gpus", "4xT4")
+    assert "qwen, coder: side by side" in out, "mixtral waits for what they leave unclear"
+
+
+HUGE = {
+    **{"model_type": "llama", "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126},
+    **{"num_attention_heads": 128, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072},
+}
+
+
+@pytest.mark.parametrize("gpus", ["1xT4", "8xH100", "1xT4+2xH100"])
+def test_what_nothing_holds_is_refused_in_one_line_too(
+    gpus: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Known(HUGE, 810_000_000_000)
+    monkeypatch.setattr("codemmlu.engine.sources.known", lambda *_: known)
+    code, _, err = plan(capsys, MIXTRAL, "--gpus", gpus, "models.mixtral.source=some/giant")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "takes a quarter" in err
+    assert ("T4 needs" in err) == (gpus == "1xT4"), "of several kinds, what the largest lacks"

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 from codemmlu.errors import UserError
 
@@ -21,7 +22,7 @@ class Gpu:
     flops: float
 
 
-# By the names that Ray gives them (`accelerator_type:T4`).
+# By short names; Ray's own for most (`accelerator_type:T4`), see LABELS.
 GPUS = {
     "T4": Gpu(14.56, 75, 65e12),
     "V100": Gpu(15.77, 70, 125e12),
@@ -37,6 +38,10 @@ GPUS = {
     "H200": Gpu(139.72, 90, 989e12),
     "B200": Gpu(178.35, 100, 2250e12),
 }
+
+
+# What Ray calls the others.
+LABELS = {"A100-40G": "A100", "A100-80G": "A100", "RTX3090": "GeForce-RTX-3090", "RTX4090": "GeForce-RTX-4090"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,13 @@ def kind_of(name: str) -> str | None:
         return "A100-80G"
     said = {*words, *map("".join, pairwise(words))}
     return next((kind for kind in GPUS if kind.replace("-", "") in said), None)
+
+
+def kinds_here() -> list[str | None]:
+    """The kind of each GPU of this machine, by what NVIDIA's driver says of it; none without one."""
+    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in told]
+    return [kind_of(model[1]) if model else None for model in models]
 
 
 def grown(text: str, cpus: int) -> Resources:

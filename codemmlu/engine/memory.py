@@ -17,6 +17,11 @@ _CONTEXT_GIB, _NCCL_GIB = 0.45, 0.25
 TYPICAL_TOKENS = 1024
 # A shorter context than this could not take the longer questions of CodeMMLU.
 LEAST_LENGTH = 2048
+# How configurations say how many experts there are; the kinds whose experts are all as wide as `intermediate_size`, in
+# every layer; and the kinds that see a window in every layer where they have one.
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_MIXTURES = ("mixtral",)
+_WINDOWED, _SLIDING = ("mistral", "mixtral", "qwen2"), "sliding_attention"
 _AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
@@ -129,8 +134,12 @@ def shape_of(config: dict[str, Any]) -> Shape | None:
     text: dict[str, Any] = {**config, **config.get("text_config", {})}
     try:
         heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
-        windowed = text.get("use_sliding_window", True)
         kind = str(text.get("model_type", ""))
+        experts = next((int(text[key]) for key in _EXPERTS if text.get(key)), 1)
+        if experts > 1 and kind not in _MIXTURES:
+            return None  # experts of other widths, dense layers between: nothing is guessed
+        # Where only some layers see a window the others hold all tokens: as if there were none.
+        every = text.get("use_sliding_window", kind in _WINDOWED) and set(text.get("layer_types") or ()) <= {_SLIDING}
         return Shape(
             layers=int(text["num_hidden_layers"]),
             hidden=hidden,
@@ -142,9 +151,9 @@ def shape_of(config: dict[str, Any]) -> Shape | None:
             length=int(text["max_position_embeddings"]),
             tied=bool(text.get("tie_word_embeddings", False)),
             biased=bool(text.get("attention_bias", kind.startswith("qwen2"))),
-            experts=int(text.get("num_local_experts") or 1),
+            experts=experts,
             experts_per_token=int(text.get("num_experts_per_tok") or 1),
-            window=text.get("sliding_window") if windowed else None,
+            window=text.get("sliding_window") if every else None,
             width=4 if str(text.get("dtype") or text.get("torch_dtype")) == "float32" else 2,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -209,12 +218,12 @@ def cache_bytes(shape: Shape, layout: Layout, width: int = 2) -> int:
     return 2 * layers * max(1, shape.kv_heads // layout.tensor) * shape.head_size * width
 
 
-def activation_bytes(shape: Shape, layout: Layout, batched: int, at_once: int) -> float:
+def activation_bytes(shape: Shape, layout: Layout, batched: int, at_once: int, width: int = 2) -> float:
     """Bytes at the height of a forward pass over `batched` tokens, and of sampling for `at_once` prompts."""
     attention = shape.head_size * (shape.heads + 2 * shape.kv_heads) / layout.tensor
     between = shape.experts_per_token * (3 * shape.intermediate / layout.tensor + (shape.experts > 1) * shape.hidden)
-    # The residual, the layer's input and its output beside what is between; 16 bits each.
-    forward = batched * 2 * (3 * shape.hidden + max(attention, between))
+    # The residual, the layer's input and its output beside what is between.
+    forward = batched * width * (3 * shape.hidden + max(attention, between))
     # Logits in 16 bits, and twice in 32: as they are and as log-probabilities.
     return forward + at_once * shape.vocabulary * 10
 
@@ -236,26 +245,30 @@ def fit(
     batched: int | None = None,
     graphs: bool = True,
     cache_width: int = 2,
+    width: int = 2,
 ) -> Memory | Shortfall:
     """What one engine of this layout makes of its GPUs. length, at_once: None where they may be chosen.
 
     graphs: whether vLLM records CUDA graphs, which take room beyond what it counts
-    cache_width: bytes of one number in the KV cache
+    cache_width, width: bytes of one number in the KV cache, and everywhere else
     """
     usable = total_gib * utilization
-    weights = weights_on_each(shape, quantization, file_bytes, layout) / GIB
+    weights = weights_on_each(shape, quantization, file_bytes, layout, width) / GIB
     context = _CONTEXT_GIB + (_NCCL_GIB if layout.gpus > 1 else 0) + (0.3 if graphs else 0)
     least = length or min(LEAST_LENGTH, shape.length)
     each = cache_bytes(shape, layout, cache_width) / GIB
+    together = batched or batched_tokens(total_gib)
+    # A window slides over what is under way besides.
+    window = shape.window + together if shape.window else None
     found: Memory | None = None
     activations = 0.0
     for number in [at_once] if at_once else _AT_ONCE:
-        activations = activation_bytes(shape, layout, batched or batched_tokens(total_gib), number) / GIB
+        activations = activation_bytes(shape, layout, together, number, width) / GIB
         cache = usable - weights - activations - context
         tokens = max(0, int(cache / each))
-        if tokens < min(least, shape.window or least):
+        if tokens < min(least, window or least):
             continue
-        longest = shape.length if shape.window and tokens >= shape.window else min(shape.length, tokens // 16 * 16)
+        longest = shape.length if window and tokens >= window else min(shape.length, tokens // 16 * 16)
         found = Memory(weights, activations, context, cache, total_gib, usable, tokens, length or longest, number)
         if tokens >= number * TYPICAL_TOKENS:
             break

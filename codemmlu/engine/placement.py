@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.hardware import GPUS, Gpu, Node, Resources
+from codemmlu.engine.hardware import GPUS, LABELS, Gpu, Node, Resources
 from codemmlu.engine.memory import (
     GIB,
     TYPICAL_TOKENS,
@@ -70,6 +70,11 @@ class Placement:
         return max(self.most, self.replicas)
 
     @property
+    def label(self) -> str | None:
+        """Ray's name of `kind`."""
+        return LABELS.get(self.kind, self.kind) if self.kind else None
+
+    @property
     def actor_gpus(self) -> int:
         """GPUs that Ray gives to the actor itself; where they are on several nodes the engine has them held for it."""
         return 0 if self.spans else self.gpus_each
@@ -109,9 +114,16 @@ def place(name: str, settings: ModelSettings, resources: Resources, known: Known
     found = [_on_kind(key, settings, resources, kind, known) for kind in resources.kinds]
     placed = [one for one in found if isinstance(one, Placement)]
     if not placed:
-        raise next(one for one in reversed(found) if isinstance(one, UserError))
+        # Of several kinds, what the one with the most memory lacks.
+        sizes = [GPUS[kind].memory_gib if kind in GPUS else 0.0 for kind in resources.kinds]
+        raise next(
+            one
+            for _, one in sorted(zip(sizes, found, strict=True), key=lambda pair: -pair[0])
+            if isinstance(one, UserError)
+        )
     best = max(placed, key=lambda one: _flops(one.kind) * one.gpus_each * one.at_most)  # of equals the first
-    return best if len(resources.kinds) > 1 else replace(best, kind=None)
+    # An engine on several nodes asks for no GPU itself: by its kind it comes to a node that has some.
+    return best if len(resources.kinds) > 1 or best.spans else replace(best, kind=None)
 
 
 def _arguments(settings: ModelSettings) -> dict[str, Any]:
@@ -155,16 +167,9 @@ def _on_kind(
     """The engines on the GPUs of one kind, in the smallest layout that holds the model; or what is missing."""
     nodes = resources.of(kind)
     gpu = GPUS.get(kind or "")
-    short: tuple[Layout, Shortfall] | None = None
     if gpu and known and (why := _too_old(key, settings, known, kind or "", gpu)):
         return why
-    fits: list[tuple[int, Layout, Memory | None]] = []
-    for layout in _layouts(settings, nodes, known.shape if known else None):
-        memory = _memory(settings, known, layout, gpu)
-        if isinstance(memory, Shortfall):
-            short = layout, memory
-        elif count := engines(nodes, layout):
-            fits.append((count, layout, memory))
+    fits, short = _fits(settings, nodes, gpu, known)
     if fits:
         # The smallest one with room for a batch, or the roomiest: more engines are worth less than fuller ones.
         roomy = [one for one in fits if one[2] is None or one[2].cache_tokens >= ROOMY]
@@ -174,6 +179,21 @@ def _on_kind(
         return UserError(_too_little(key, settings, resources, known, kind, *short))
     wanted = Layout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
     return _too_few(key, settings, nodes, wanted)
+
+
+def _fits(
+    settings: ModelSettings, nodes: Sequence[Node], gpu: Gpu | None, known: Known | None
+) -> tuple[list[tuple[int, Layout, Memory | None]], tuple[Layout, Shortfall] | None]:
+    """The layouts that hold the model, with how many engines there are room for; and the last one that does not."""
+    fits: list[tuple[int, Layout, Memory | None]] = []
+    short: tuple[Layout, Shortfall] | None = None
+    for layout in _layouts(settings, nodes, known.shape if known else None):
+        memory = _memory(settings, known, layout, gpu)
+        if isinstance(memory, Shortfall):
+            short = layout, memory
+        elif count := engines(nodes, layout):
+            fits.append((count, layout, memory))
+    return fits, short
 
 
 def _placed(
@@ -219,11 +239,17 @@ def _layouts(settings: ModelSettings, nodes: Sequence[Node], shape: Shape | None
     stages = [settings.pipeline_parallel] if settings.pipeline_parallel else [1]
     if settings.tensor_parallel or shape is None:
         return [Layout(settings.tensor_parallel or 1, stage) for stage in stages]
-    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and shape.heads % t == 0]
+    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and _divides(t, shape)]
     one_node = [Layout(tensor, stage) for stage in stages for tensor in tensors]
     if settings.pipeline_parallel or len(nodes) == 1:
         return one_node
     return one_node + [Layout(tensors[-1], stage) for stage in range(2, len(nodes) + 1) if stage <= shape.layers]
+
+
+def _divides(tensor: int, shape: Shape) -> bool:
+    """Whether so many GPUs can share the heads: each has some, and some of the key and value heads or a copy of one."""
+    kv = shape.kv_heads
+    return shape.heads % tensor == 0 and (kv % tensor == 0 or tensor % kv == 0)
 
 
 def _memory(settings: ModelSettings, known: Known | None, layout: Layout, gpu: Gpu | None) -> Memory | Shortfall | None:
@@ -231,6 +257,7 @@ def _memory(settings: ModelSettings, known: Known | None, layout: Layout, gpu: G
     if known is None or known.shape is None or gpu is None:
         return None
     extra = settings.engine
+    width = 4 if settings.dtype == "float32" else 2
     batched, eager = extra.get("max_num_batched_tokens"), bool(extra.get("enforce_eager"))
     return fit(
         replace(known.shape, experts_per_token=settings.experts_per_token or known.shape.experts_per_token),
@@ -243,7 +270,8 @@ def _memory(settings: ModelSettings, known: Known | None, layout: Layout, gpu: G
         at_once=settings.max_num_seqs,
         batched=int(str(batched)) if batched else None,
         graphs=not eager,
-        cache_width=1 if str(extra.get("kv_cache_dtype", "")).startswith("fp8") else 2,
+        cache_width=1 if str(extra.get("kv_cache_dtype", "")).startswith("fp8") else width,
+        width=width,
     )
 
 
@@ -283,15 +311,19 @@ def _too_little(
         f"{key}: an engine on {on} needs {short.needed:.1f} GiB on each GPU (weights {short.weights:.1f}, the rest for "
         f"{short.length:,} tokens), and may take {short.usable:.1f}"
     )
-    shorter = settings.model_copy(update={"max_model_len": None, "max_num_seqs": None})
-    memory = _memory(shorter, known, layout, GPUS.get(kind or ""))
-    if isinstance(memory, Memory):
-        return f"{need}; {key}.max_model_len={memory.length} would fit"
-    free = shorter.model_copy(update={"tensor_parallel": None, "pipeline_parallel": None, "replicas": None})
+    gpu = GPUS.get(kind or "")
+    for name, value in (("max_num_seqs", "at_once"), ("max_model_len", "length")):
+        memory = _memory(settings.model_copy(update={name: None}), known, layout, gpu)
+        if isinstance(memory, Memory):
+            return f"{need}; {key}.{name}={getattr(memory, value)} would fit"
+    freed = ("max_model_len", "max_num_seqs", "tensor_parallel", "pipeline_parallel", "replicas")
+    free = settings.model_copy(update=dict.fromkeys(freed))
     more = [Node(count, kind) for count in (2, 4, 8) if count > layout.gpus]
     for offer in (*more, *(Node(1, other) for other in GPUS)):
-        offered = Resources((offer,))
-        if offered != resources and isinstance(_on_kind(key, free, offered, offer.gpu, known), Placement):
+        offered, its = Resources((offer,)), GPUS.get(offer.gpu or "")
+        if known and its and _too_old(key, settings, known, offer.gpu or "", its):
+            continue
+        if offered != resources and _fits(free, (offer,), its, known)[0]:
             return f"{need}; {offered} would hold it"
     return f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter"
 

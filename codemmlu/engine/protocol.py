@@ -68,11 +68,13 @@ class EngineSettings:
     source: the model, as `engine.sources.materialise` takes it on the actor's own node
     cache: where what that makes is kept
     arguments: vLLM's own engine arguments
+    label: Ray's name of the kind of GPU, for an engine on several nodes; None: any
     """
 
     source: str
     cache: str
     arguments: dict[str, Any]
+    label: str | None = None
 
 
 OpenEngine = Callable[[EngineSettings], Engine]

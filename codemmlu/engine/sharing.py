@@ -20,7 +20,10 @@ def side_by_side(wanted: Mapping[str, Placement], resources: Resources) -> dict[
 
     Each is given the least it asks for, the widest engines first; what is left goes to the model with the most weight
     on each of its engines, for it has the most to compute. On the CPU an engine takes all cores: one after another.
+    Pools without an engine are in nobody's way.
     """
+    without = {name: one for name, one in wanted.items() if not one.arguments}
+    wanted = {name: one for name, one in wanted.items() if one.arguments}
     if len(wanted) < 2 or any(not one.gpus_each or one.spans for one in wanted.values()):
         return None
     free = [_Free(node.gpu, node.gpus) for node in resources.nodes]
@@ -37,7 +40,13 @@ def side_by_side(wanted: Mapping[str, Placement], resources: Resources) -> dict[
             counts[name] += 1
         else:
             del hungry[name]
-    return {name: replace(one, replicas=counts[name], most=counts[name]) for name, one in wanted.items()}
+    # A pool that grows still begins with the least.
+    grows = resources.elastic
+    shares = {
+        name: replace(one, replicas=min(one.replicas, counts[name]) if grows else counts[name], most=counts[name])
+        for name, one in wanted.items()
+    }
+    return without | shares
 
 
 def _take(free: list[_Free], one: Placement) -> bool:

@@ -216,7 +216,7 @@ def _on_hub(source: str, revision: str | None) -> Model:
 
     # The bases: an HTTP error of the client's own library, httpx or httpx2 by its version, is no OSError.
     failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
-    revision = revision or pinned().get(source, {}).get("revision")  # what the plan was made for
+    said, revision = revision, revision or pinned().get(source, {}).get("revision")  # what the plan was made for
     at = f"{source}@{revision}" if revision else source
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)
@@ -229,8 +229,9 @@ def _on_hub(source: str, revision: str | None) -> Model:
     except HFValidationError:
         raise UserError(f"models: {source} is no path here and can be no Hub id (OWNER/NAME)") from None
     except failures as error:
-        cached = try_to_load_from_cache(source, "config.json", revision=revision)
-        if isinstance(cached, str):
+        # Where the pinned one is not there, another that the person has is better than none.
+        there = [try_to_load_from_cache(source, "config.json", revision=one) for one in (revision, said)]
+        if cached := next((one for one in there if isinstance(one, str)), None):
             commit = Path(cached).parent.name
             return Model(source, commit, f"{source}@{commit}", None, json.loads(Path(cached).read_text()))
         first = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,12 +12,16 @@ from ray.util.placement_group import PlacementGroup, get_placement_group, placem
 from codemmlu.errors import UserError
 
 
-def hold(devices: int, seconds: float = 600) -> PlacementGroup:
-    """One bundle for each GPU, near each other. Called in an actor. Raises UserError when they do not become free."""
+def hold(devices: int, kind: str | None = None, seconds: float = 1800) -> PlacementGroup:
+    """One bundle for each GPU, near each other. Called in an actor. Raises UserError when they do not become free.
+
+    kind: Ray's name of their kind; seconds: nodes that are started for it take ten minutes and more
+    """
     name = f"engine-{ray.get_runtime_context().get_actor_id()}"
     with contextlib.suppress(ValueError):  # there is none: this actor has not been here before
         remove_placement_group(get_placement_group(name))
-    bundles: list[dict[str, float]] = [{"GPU": 1.0}] * devices
+    of_kind = {f"accelerator_type:{kind}": 0.001} if kind else {}
+    bundles: list[dict[str, float]] = [{"GPU": 1.0, **of_kind}] * devices
     group = placement_group(bundles, strategy="PACK", name=name)
     if not group.wait(timeout_seconds=seconds):
         remove_placement_group(group)

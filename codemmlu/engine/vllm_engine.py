@@ -69,7 +69,8 @@ class VllmEngine:
                 from codemmlu.engine import spanning
 
                 config = given.create_engine_config()
-                self._group = config.parallel_config.placement_group = spanning.hold(config.parallel_config.world_size)
+                parallel = config.parallel_config
+                self._group = parallel.placement_group = spanning.hold(parallel.world_size, settings.label)
                 self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
             else:
                 self._llm = AsyncLLM.from_engine_args(given)

@@ -4,7 +4,8 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -41,6 +42,14 @@ class Terminal:
         """A table."""
         self._console.print(table)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Several things go on at once, and may be left in the middle: no bar stays behind."""
+        try:
+            yield
+        finally:
+            self._bars.end()
+
     def progress(self, what: str, total: int, unit: str = "questions") -> "Live":
         """Progress over `total` things: a bar in a terminal, a line now and then elsewhere."""
         return Live(self._console, self._bars, what, total, unit)
@@ -67,7 +76,13 @@ class _Bars:
         """The last that goes ends them."""
         with self._lock:
             self._count -= 1
-            if self._bars and not self._count:
+        if not self._count:
+            self.end()
+
+    def end(self) -> None:
+        """Takes the bars off the terminal."""
+        with self._lock:
+            if self._bars:
                 self._bars.stop()
                 self._bars = None
 

@@ -169,3 +169,39 @@ def test_the_cache_in_gib_is_what_the_tokens_take() -> None:
     found = fitted("Qwen/Qwen2.5-7B-Instruct", Layout(2), "T4")
     assert isinstance(found, Memory)
     assert found.cache_tokens * 28_672 / GIB == pytest.approx(found.cache, abs=0.01)
+
+
+QWEN3_MOE = {
+    **{"model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768},
+    **{"num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128},
+    **{"vocab_size": 151936, "max_position_embeddings": 40960, "num_experts": 128, "num_experts_per_tok": 8},
+}
+
+
+def test_experts_of_another_layout_are_not_taken_for_a_dense_model() -> None:
+    assert shape_of(QWEN3_MOE) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "window"),
+    [
+        ({"model_type": "mistral"}, 4096),
+        ({"model_type": "qwen2", "use_sliding_window": False}, None),
+        ({"model_type": "gemma3_text"}, None),  # five of its six layers see a window, the sixth all
+        ({"model_type": "mistral", "layer_types": ["sliding_attention", "full_attention"]}, None),
+    ],
+)
+def test_a_window_counts_where_every_layer_sees_it(said: dict[str, Any], window: int | None) -> None:
+    dense = {name: value for name, value in QWEN3_MOE.items() if "expert" not in name}
+    found = shape_of({**dense, "sliding_window": 4096, **said})
+    assert found
+    assert found.window == window
+
+
+def test_in_float32_everything_takes_twice_as_much() -> None:
+    source = "Qwen/Qwen2.5-7B-Instruct"
+    half, whole = (fitted(source, Layout(), "A100", width=width, cache_width=width) for width in (2, 4))
+    assert isinstance(half, Memory)
+    assert isinstance(whole, Memory)
+    assert whole.weights == pytest.approx(2 * half.weights)
+    assert whole.cache_tokens < half.cache_tokens / 2

@@ -6,8 +6,9 @@ import pytest
 
 from codemmlu.engine import placement
 from codemmlu.engine.hardware import Node, Resources
-from codemmlu.engine.memory import GIB
+from codemmlu.engine.memory import GIB, Known
 from codemmlu.engine.placement import answer_settings, block_size, place, refuse_idle_gpus
+from codemmlu.engine.sources import pinned
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
@@ -166,3 +167,18 @@ def test_an_engine_built_for_gpus_does_not_look_for_them_in_vain(known: None, mo
     refuse_idle_gpus(T4)
     with pytest.raises(UserError, match=r"gpus: the cluster has no GPU, .* such as gpus=4x1xL4"):
         refuse_idle_gpus(CPU)
+
+
+def test_key_and_value_heads_have_to_divide_too() -> None:
+    config = {
+        **{"model_type": "phi3", "hidden_size": 5120, "intermediate_size": 17920, "num_hidden_layers": 40},
+        **{"num_attention_heads": 40, "num_key_value_heads": 10, "vocab_size": 32064, "max_position_embeddings": 4096},
+    }
+    placed = place("m", model(), Resources((Node(4, "L4"),)), Known(config, 28_000_000_000))
+    assert placed.arguments["tensor_parallel_size"] == 2  # not 4: ten heads do not share out among four
+
+
+def test_what_the_refusal_advises_is_what_helps() -> None:
+    known = Known(pinned()["Qwen/Qwen2.5-7B-Instruct"]["config"], 15_231_233_024)
+    with pytest.raises(UserError, match=r"models\.m\.max_num_seqs=\d+ would fit"):
+        place("m", model(max_num_seqs=9999), Resources((Node(1, "L4"),)), known)

@@ -55,3 +55,15 @@ def test_a_number_of_engines_that_the_recipe_says_is_not_passed() -> None:
 def test_engines_stay_on_their_kind_of_gpu() -> None:
     assert shares("4xT4+1xH100", a=pool(1, kind="T4"), b=pool(1, kind="H100")) == {"a": (4, 4), "b": (1, 1)}
     assert shares("4xT4+1xH100", a=pool(1, kind="H100"), b=pool(1, kind="H100")) is None
+
+
+def test_a_pool_without_an_engine_is_in_nobodys_way() -> None:
+    retrieve = Placement(2, 0, 256, {})
+    assert shares("2xT4", a=pool(1), b=pool(1), retrieve=retrieve) == {"a": (1, 1), "b": (1, 1), "retrieve": (2, 2)}
+
+
+def test_pools_of_a_cluster_that_grows_begin_small() -> None:
+    grows = replace(simulated("4x1xL4"), elastic=True)
+    found = side_by_side({"a": pool(1), "b": pool(1)}, grows)
+    assert found
+    assert {name: (one.replicas, one.at_most) for name, one in found.items()} == {"a": (1, 2), "b": (1, 2)}
