@@ -3,33 +3,28 @@
 import ast
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.hardware import GPUS, LABELS, Gpu, Node, Resources
+from codemmlu.engine.hardware import GPUS, LABELS, Resources
+from codemmlu.engine.layouts import fits
 from codemmlu.engine.memory import (
     GIB,
     TYPICAL_TOKENS,
     Known,
     Layout,
     Memory,
-    Shape,
-    Shortfall,
     batched_tokens,
-    fit,
 )
+from codemmlu.engine.refusals import BFLOAT16, check_experts, too_few, too_little, too_old
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
 ROOMY = 16 * TYPICAL_TOKENS  # tokens in the KV cache from which on a larger layout is not looked for
 AT_ONCE = 256  # questions an engine works on at once, where memory does not say fewer
 WORKER_CORES = 4  # of a worker without an engine: more do not make a small model faster
-# The least CUDA capability (75 for 7.5) that vLLM 0.32 asks of a GPU for weights kept so, and PyTorch for bfloat16.
-_NEEDS = {"awq": 75, "gptq": 60, "moe_wna16": 70, "fp8": 75, "fbgemm_fp8": 80, "experts_int8": 80, "mxfp4": 80}
-_BFLOAT16 = 80
 # Engine arguments that change how fast an engine answers, but not what: they are no part of an answer's key.
 _SPEED_ONLY = {
     "block_size",
@@ -108,7 +103,7 @@ def place(name: str, settings: ModelSettings, resources: Resources, known: Known
     check_engine_arguments(name, settings)
     key = f"models.{name}"
     if settings.experts_per_token and known and known.shape:
-        _check_experts(key, settings.experts_per_token, known.shape)
+        check_experts(key, settings.experts_per_token, known.shape)
     if not resources.gpus:
         return _on_cpu(settings)
     found = [_on_kind(key, settings, resources, kind, known) for kind in resources.kinds]
@@ -167,33 +162,18 @@ def _on_kind(
     """The engines on the GPUs of one kind, in the smallest layout that holds the model; or what is missing."""
     nodes = resources.of(kind)
     gpu = GPUS.get(kind or "")
-    if gpu and known and (why := _too_old(key, settings, known, kind or "", gpu)):
+    if gpu and known and (why := too_old(key, settings, known, kind or "", gpu)):
         return why
-    fits, short = _fits(settings, nodes, gpu, known)
-    if fits:
+    found, short = fits(settings, nodes, gpu, known)
+    if found:
         # The smallest one with room for a batch, or the roomiest: more engines are worth less than fuller ones.
-        roomy = [one for one in fits if one[2] is None or one[2].cache_tokens >= ROOMY]
-        best = roomy[0] if roomy else max(fits, key=lambda one: one[2].cache_tokens if one[2] else 0)
+        roomy = [one for one in found if one[2] is None or one[2].cache_tokens >= ROOMY]
+        best = roomy[0] if roomy else max(found, key=lambda one: one[2].cache_tokens if one[2] else 0)
         return _placed(key, settings, resources, best[1], best[0], kind, best[2])
     if short:
-        return UserError(_too_little(key, settings, resources, known, kind, *short))
+        return UserError(too_little(key, settings, resources, known, kind, *short))
     wanted = Layout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
-    return _too_few(key, settings, nodes, wanted)
-
-
-def _fits(
-    settings: ModelSettings, nodes: Sequence[Node], gpu: Gpu | None, known: Known | None
-) -> tuple[list[tuple[int, Layout, Memory | None]], tuple[Layout, Shortfall] | None]:
-    """The layouts that hold the model, with how many engines there are room for; and the last one that does not."""
-    fits: list[tuple[int, Layout, Memory | None]] = []
-    short: tuple[Layout, Shortfall] | None = None
-    for layout in _layouts(settings, nodes, known.shape if known else None):
-        memory = _memory(settings, known, layout, gpu)
-        if isinstance(memory, Shortfall):
-            short = layout, memory
-        elif count := engines(nodes, layout):
-            fits.append((count, layout, memory))
-    return fits, short
+    return too_few(key, settings, nodes, wanted)
 
 
 def _placed(
@@ -209,7 +189,7 @@ def _placed(
     # A cluster that grows begins with one engine; what it has already is used at once.
     few, many = settings.engines or ((1, count) if resources.elastic else (count, count))
     if count < few:
-        return _too_few(key, settings, nodes, layout)
+        return too_few(key, settings, nodes, layout)
     least = settings.engines[0] if settings.engines else 1
     spans = layout.gpus > max(node.gpus for node in nodes)
     own: dict[str, Any] = {
@@ -221,118 +201,10 @@ def _placed(
     }
     if memory:
         own |= {"max_num_seqs": memory.at_once, "max_num_batched_tokens": batched_tokens(memory.total)}
-    if kind and GPUS[kind].capability < _BFLOAT16 and settings.dtype == "auto":
+    if kind and GPUS[kind].capability < BFLOAT16 and settings.dtype == "auto":
         own["dtype"] = "float16"
     arguments = _arguments(settings) | own | settings.engine
     return Placement(few, layout.gpus, 2 * int(arguments["max_num_seqs"]), arguments, many, memory, kind, spans, least)
-
-
-def engines(nodes: Sequence[Node], layout: Layout) -> int:
-    """How many engines of a layout the nodes hold: each on one node, or each of its stages on one."""
-    whole = sum(node.gpus // layout.gpus for node in nodes)
-    return whole or sum(node.gpus // layout.tensor for node in nodes) // layout.pipeline
-
-
-def _layouts(settings: ModelSettings, nodes: Sequence[Node], shape: Shape | None) -> list[Layout]:
-    """What may be tried, the smallest first: one node's GPUs before several nodes'."""
-    widest = max(node.gpus for node in nodes)
-    stages = [settings.pipeline_parallel] if settings.pipeline_parallel else [1]
-    if settings.tensor_parallel or shape is None:
-        return [Layout(settings.tensor_parallel or 1, stage) for stage in stages]
-    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and _divides(t, shape)]
-    one_node = [Layout(tensor, stage) for stage in stages for tensor in tensors]
-    if settings.pipeline_parallel or len(nodes) == 1:
-        return one_node
-    return one_node + [Layout(tensors[-1], stage) for stage in range(2, len(nodes) + 1) if stage <= shape.layers]
-
-
-def _divides(tensor: int, shape: Shape) -> bool:
-    """Whether so many GPUs can share the heads: each has some, and some of the key and value heads or a copy of one."""
-    kv = shape.kv_heads
-    return shape.heads % tensor == 0 and (kv % tensor == 0 or tensor % kv == 0)
-
-
-def _memory(settings: ModelSettings, known: Known | None, layout: Layout, gpu: Gpu | None) -> Memory | Shortfall | None:
-    """The memory of each GPU; None where it cannot be known."""
-    if known is None or known.shape is None or gpu is None:
-        return None
-    extra = settings.engine
-    width = 4 if settings.dtype == "float32" else 2
-    batched, eager = extra.get("max_num_batched_tokens"), bool(extra.get("enforce_eager"))
-    return fit(
-        replace(known.shape, experts_per_token=settings.experts_per_token or known.shape.experts_per_token),
-        known.quantization(settings.quantization),
-        known.weight_bytes,
-        layout,
-        gpu.memory_gib,
-        settings.gpu_memory_utilization,
-        length=settings.max_model_len,
-        at_once=settings.max_num_seqs,
-        batched=int(str(batched)) if batched else None,
-        graphs=not eager,
-        cache_width=1 if str(extra.get("kv_cache_dtype", "")).startswith("fp8") else width,
-        width=width,
-    )
-
-
-def _too_old(key: str, settings: ModelSettings, known: Known, kind: str, gpu: Gpu) -> UserError | None:
-    """What a kind of GPU cannot compute."""
-    kept = known.quantization(settings.quantization)
-    needs = _NEEDS.get(settings.quantization or "", _NEEDS.get(kept.method if kept else "", 0))
-    if gpu.capability < needs:
-        what = settings.quantization or (kept.method if kept else "")
-        return UserError(f"{key}.quantization: {what} needs a GPU of CUDA capability {needs / 10}, {kind} is older")
-    if settings.dtype == "bfloat16" and gpu.capability < _BFLOAT16:
-        return UserError(f"{key}.dtype: {kind} does not compute in bfloat16; set it to float16, or leave it at auto")
-    return None
-
-
-def _too_few(key: str, settings: ModelSettings, nodes: Sequence[Node], layout: Layout) -> UserError:
-    wanted = f"{(settings.engines or (1, 1))[0]} x {layout.gpus}"
-    there = " + ".join(str(node.gpus) for node in nodes)
-    where = "an engine's on one node" if layout.pipeline == 1 else f"each stage's {layout.tensor} on one node"
-    return UserError(
-        f"{key}: {wanted} GPUs are asked for, {where}; there are {there}; lower {key}.tensor_parallel or {key}.replicas"
-    )
-
-
-def _too_little(
-    key: str,
-    settings: ModelSettings,
-    resources: Resources,
-    known: Known | None,
-    kind: str | None,
-    layout: Layout,
-    short: Shortfall,
-) -> str:
-    """What does not fit, and the nearest thing that would."""
-    on = f"{layout.gpus} x {kind}"
-    need = (
-        f"{key}: an engine on {on} needs {short.needed:.1f} GiB on each GPU (weights {short.weights:.1f}, the rest for "
-        f"{short.length:,} tokens), and may take {short.usable:.1f}"
-    )
-    gpu = GPUS.get(kind or "")
-    for name, value in (("max_num_seqs", "at_once"), ("max_model_len", "length")):
-        memory = _memory(settings.model_copy(update={name: None}), known, layout, gpu)
-        if isinstance(memory, Memory):
-            return f"{need}; {key}.{name}={getattr(memory, value)} would fit"
-    freed = ("max_model_len", "max_num_seqs", "tensor_parallel", "pipeline_parallel", "replicas")
-    free = settings.model_copy(update=dict.fromkeys(freed))
-    more = [Node(count, kind) for count in (2, 4, 8) if count > layout.gpus]
-    for offer in (*more, *(Node(1, other) for other in GPUS)):
-        offered, its = Resources((offer,)), GPUS.get(offer.gpu or "")
-        if known and its and _too_old(key, settings, known, offer.gpu or "", its):
-            continue
-        if offered != resources and _fits(free, (offer,), its, known)[0]:
-            return f"{need}; {offered} would hold it"
-    return f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter"
-
-
-def _check_experts(key: str, wanted: int, shape: Shape) -> None:
-    if shape.experts == 1:
-        raise UserError(f"{key}.experts_per_token: this model has no experts to choose from; remove it")
-    if wanted > shape.experts:
-        raise UserError(f"{key}.experts_per_token: {wanted} of {shape.experts} experts; give {shape.experts} at most")
 
 
 def _flops(kind: str | None) -> float:

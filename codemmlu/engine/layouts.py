@@ -1,0 +1,73 @@
+"""Layouts: how the GPUs of a node, or of several, may share a model, and what memory that leaves. Pure functions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from codemmlu.engine.hardware import Gpu, Node
+from codemmlu.engine.memory import Known, Layout, Memory, Shape, Shortfall, fit
+from codemmlu.recipe import ModelSettings
+
+
+def fits(
+    settings: ModelSettings, nodes: Sequence[Node], gpu: Gpu | None, known: Known | None
+) -> tuple[list[tuple[int, Layout, Memory | None]], tuple[Layout, Shortfall] | None]:
+    """The layouts that hold the model, with how many engines there are room for; and the last one that does not."""
+    found: list[tuple[int, Layout, Memory | None]] = []
+    short: tuple[Layout, Shortfall] | None = None
+    for layout in layouts(settings, nodes, known.shape if known else None):
+        memory = memory_of(settings, known, layout, gpu)
+        if isinstance(memory, Shortfall):
+            short = layout, memory
+        elif count := engines(nodes, layout):
+            found.append((count, layout, memory))
+    return found, short
+
+
+def engines(nodes: Sequence[Node], layout: Layout) -> int:
+    """How many engines of a layout the nodes hold: each on one node, or each of its stages on one."""
+    whole = sum(node.gpus // layout.gpus for node in nodes)
+    return whole or sum(node.gpus // layout.tensor for node in nodes) // layout.pipeline
+
+
+def layouts(settings: ModelSettings, nodes: Sequence[Node], shape: Shape | None) -> list[Layout]:
+    """What may be tried, the smallest first: one node's GPUs before several nodes'."""
+    widest = max(node.gpus for node in nodes)
+    stages = [settings.pipeline_parallel] if settings.pipeline_parallel else [1]
+    if settings.tensor_parallel or shape is None:
+        return [Layout(settings.tensor_parallel or 1, stage) for stage in stages]
+    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and _divides(t, shape)]
+    one_node = [Layout(tensor, stage) for stage in stages for tensor in tensors]
+    if settings.pipeline_parallel or len(nodes) == 1:
+        return one_node
+    return one_node + [Layout(tensors[-1], stage) for stage in range(2, len(nodes) + 1) if stage <= shape.layers]
+
+
+def _divides(tensor: int, shape: Shape) -> bool:
+    """Whether so many GPUs can share the heads: each has some, and some of the key and value heads or a copy of one."""
+    kv = shape.kv_heads
+    return shape.heads % tensor == 0 and (kv % tensor == 0 or tensor % kv == 0)
+
+
+def memory_of(
+    settings: ModelSettings, known: Known | None, layout: Layout, gpu: Gpu | None
+) -> Memory | Shortfall | None:
+    """The memory of each GPU; None where it cannot be known."""
+    if known is None or known.shape is None or gpu is None:
+        return None
+    extra = settings.engine
+    width = 4 if settings.dtype == "float32" else 2
+    batched, eager = extra.get("max_num_batched_tokens"), bool(extra.get("enforce_eager"))
+    return fit(
+        replace(known.shape, experts_per_token=settings.experts_per_token or known.shape.experts_per_token),
+        known.quantization(settings.quantization),
+        known.weight_bytes,
+        layout,
+        gpu.memory_gib,
+        settings.gpu_memory_utilization,
+        length=settings.max_model_len,
+        at_once=settings.max_num_seqs,
+        batched=int(str(batched)) if batched else None,
+        graphs=not eager,
+        cache_width=1 if str(extra.get("kv_cache_dtype", "")).startswith("fp8") else width,
+        width=width,
+    )
