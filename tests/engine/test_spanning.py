@@ -20,14 +20,14 @@ from ray.util import placement_group_table
 class Engine:
     def __init__(self):
         from codemmlu.engine import spanning
-        self.spanning, self.group = spanning, spanning.hold(2, 30)
+        self.spanning, self.group = spanning, spanning.hold(2, seconds=30)
 
     def pid(self):
         return os.getpid()
 
     def too_many(self):
         try:
-            self.spanning.hold(4, 1)
+            self.spanning.hold(4, seconds=1)
         except Exception as error:
             return str(error)
 
