@@ -9,14 +9,16 @@ from the second issue to its first new answer.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,15 +94,26 @@ def write(folder: Path, questions: int) -> Path:
     return recipe
 
 
-def durable(folder: Path) -> int:
-    """Answers in files that are whole."""
-    files = [path for path in (folder / "run" / "answers" / "m").glob("*.parquet") if not path.name.startswith(".")]
-    return sum(pq.read_metadata(path).num_rows for path in files)
+@dataclass
+class Durable:
+    """Counts answers in files that are whole. Each is read once: there are thousands, and they are looked at often."""
+
+    folder: Path
+    rows: int = 0
+    seen: set[str] = field(default_factory=set)
+
+    def count(self) -> int:
+        """As of now."""
+        with contextlib.suppress(FileNotFoundError):  # before the first answer
+            new = {path.name for path in os.scandir(self.folder) if path.name.endswith(".parquet")} - self.seen
+            self.rows += sum(pq.read_metadata(self.folder / name).num_rows for name in new if name[0] != ".")
+            self.seen |= new
+        return self.rows
 
 
-def issue(folder: Path, latency: float, kill_at: int | None) -> dict[str, float]:
+def issue(folder: Path, latency: float, kill_at: int | None, durable: Durable) -> dict[str, float]:
     """One issue of the job. kill_at: so many durable answers; None: to its end."""
-    before = durable(folder)
+    before = durable.count()
     began = time.monotonic()
     argv = [sys.executable, __file__, "--drive", str(folder / "recipe.yaml"), "--latency", str(latency)]
     job = psutil.Popen(argv, stdout=subprocess.DEVNULL)
@@ -112,7 +125,7 @@ def issue(folder: Path, latency: float, kill_at: int | None) -> dict[str, float]
             peak = max(peak, job.memory_info().rss)
         except psutil.Error:
             break
-        if (now := durable(folder)) > done:
+        if (now := durable.count()) > done:
             done, last = now, time.monotonic()
             first = first or (last, now)
         if kill_at and done >= kill_at:
@@ -134,15 +147,17 @@ def measure(questions: int, latency: float) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="scale."))
     try:
         write(folder, questions)
-        killed = issue(folder, latency, questions * 9 // 10)
-        kept = durable(folder)
-        resumed = issue(folder, latency, None)
+        durable = Durable(folder / "run" / "answers" / "m")
+        killed = issue(folder, latency, questions * 9 // 10, durable)
+        kept = durable.count()
+        resumed = issue(folder, latency, None, durable)
         rows = RunDir(str(folder / "run"))
         ids = [
             row for name in rows.files("answers/m") for row in rows.read_table(name, ["task_id"])["task_id"].to_pylist()
         ]
         assert len(ids) == len(set(ids)) == questions, "lost or doubled"
-        size = sum(path.stat().st_size for path in (folder / "run" / "answers").rglob("*.parquet"))
+        files = list((folder / "run" / "answers").rglob("*.parquet"))
+        size = sum(path.stat().st_size for path in files)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {
@@ -156,6 +171,7 @@ def measure(questions: int, latency: float) -> dict[str, Any]:
         "seconds_to_go_on": resumed["until_first"],
         "seconds": killed["seconds"] + resumed["seconds"],
         "answer_bytes": size / questions,
+        "files": len(files),
     }
 
 
@@ -176,7 +192,8 @@ def main() -> None:
         return
     print(f"{told['questions']:,} questions, the engine takes {told['latency']} s for each of {_AT_ONCE} at once")
     print(f"{told['rows_per_second']:,.0f} a second, {told['overhead_ms']:.2f} ms each beside the engine's waiting")
-    print(f"driver {told['driver_gib']:.2f} GiB at most; {told['answer_bytes']:,.0f} bytes an answer")
+    print(f"driver {told['driver_gib']:.2f} GiB at most")
+    print(f"{told['answer_bytes']:,.0f} bytes an answer, in {told['files']:,} files")
     print(f"first answer after {told['seconds_to_start']:.0f} s")
     print(f"killed at {told['kept_at_kill']:,}; issued again, a new one after {told['seconds_to_go_on']:.0f} s")
 

@@ -107,7 +107,7 @@ def _go(job: Job, run: RunDir, panel: Panel, toolbox: Toolbox, resources: Resour
         pipeline.Wave(f"{folder}/{number}", count, partial(_fill, run, name, f"{folder}/{number}", wave, panel, block))
         for number, (wave, count) in enumerate(zip(waves, most, strict=True))
     ]
-    worker = pipeline.Worker(tools, start.asks, panel.most_choices)
+    worker = pipeline.Worker(tools, start.asks, panel.most_choices, placement.in_flight)
     pipeline.ask_all(job.terminal, run, name, its, worker, placement, block)
     run.clear(f"pending/{name}")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu import reducing
 from codemmlu.command import Outcome
@@ -21,16 +22,23 @@ from codemmlu.rows import letters
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.ballots import ANSWERED, FAILED, STATUSES
 
+_NAMES = letters(26)
+
 
 @dataclass(frozen=True)
 class _Finished:
-    """A run that has been voted on. questions: a hash of what was asked, by task_id; columns: by voter, and `vote`."""
+    """A run that has been voted on: columns of numbers on its questions, which are in the order of their task_ids.
+
+    task_ids: strings; content: a hash of what each of them asks; right: its letter from 0, -1 unlabelled;
+    columns: by voter, and `vote`
+    """
 
     name: str
     run: RunDir
-    questions: dict[str, bytes]
-    right: dict[str, str | None]
-    columns: dict[str, dict[str, tuple[str, str | None]]]
+    task_ids: "pa.Array[Any]"
+    content: "pa.Array[Any]"
+    right: Codes
+    columns: dict[str, Column]
 
 
 def compare(terminal: Terminal, places: Sequence[str]) -> Outcome:
@@ -48,8 +56,8 @@ def compare(terminal: Terminal, places: Sequence[str]) -> Outcome:
     pairs = _pairs(several)
     told = {
         "runs": {one.name: one.run.shown for one in several},
-        "questions": len(first.questions),
-        "labelled": sum(letter is not None for letter in first.right.values()),
+        "questions": len(first.task_ids),
+        "labelled": int((first.right >= 0).sum()),
         "comparisons": pairs,
     }
     if not pairs:
@@ -63,14 +71,12 @@ def compare(terminal: Terminal, places: Sequence[str]) -> Outcome:
 
 def _pairs(several: Sequence[_Finished]) -> list[dict[str, Any]]:
     """Every two runs' voters of one name, with Holm's correction for all of them."""
-    ids = sorted(several[0].questions)
-    names = letters(26)
-    right = np.array([-1 if (a := several[0].right[i]) is None else names.index(a) for i in ids], dtype=np.int8)
+    right = several[0].right
     found = []
     for place, one in enumerate(several):
         for other in several[place + 1 :]:
             for voter in [name for name in one.columns if name in other.columns]:
-                both = {one.name: _column(one, voter, ids), other.name: _column(other, voter, ids)}
+                both = {one.name: one.columns[voter], other.name: other.columns[voter]}
                 (pair,) = statistics.compare(_sheet(right, both), both)
                 said = [column.letters for column in both.values()]
                 told = (said[0] >= 0) & (said[1] >= 0)
@@ -97,57 +103,79 @@ def _sheet(right: Codes, voters: Mapping[str, Column]) -> Sheet:
     )
 
 
-def _column(one: _Finished, voter: str, ids: Sequence[str]) -> Column:
-    names = letters(26)
-    rows = [one.columns[voter][task_id] for task_id in ids]
-    status = np.array([STATUSES.index(status) for status, _ in rows], dtype=np.int8)
-    said = np.array([-1 if letter is None else names.index(letter) for _, letter in rows], dtype=np.int8)
-    nothing = np.full(len(ids), np.nan)
-    return Column(status, said, nothing, nothing)
-
-
 def _same_questions(first: _Finished, other: _Finished) -> None:
-    if first.questions == other.questions:
-        if first.right != other.right:
-            odd = next(name for name, letter in first.right.items() if other.right[name] != letter)
+    if first.task_ids.equals(other.task_ids) and first.content.equals(other.content):
+        differ = np.flatnonzero(first.right != other.right)
+        if len(differ):
+            odd = int(differ[0])
+            there, here = _letter(other.right[odd]), _letter(first.right[odd])
             raise UserError(
-                f"{other.run.shown}: {safe(odd, 80)} has the answer {other.right[odd]} there and {first.right[odd]} in "
-                f"{first.run.shown}; runs are compared on the same labels"
+                f"{other.run.shown}: {safe(first.task_ids[odd].as_py(), 80)} has the answer {there} there and {here} "
+                f"in {first.run.shown}; runs are compared on the same labels"
             )
         return
-    shared = first.questions.keys() & other.questions.keys()
-    differ = sum(first.questions[name] != other.questions[name] for name in shared)
+    asked, others = (
+        dict(zip(one.task_ids.to_pylist(), one.content.to_pylist(), strict=True)) for one in (first, other)
+    )
+    shared = asked.keys() & others.keys()
+    differing = sum(asked[name] != others[name] for name in shared)
     raise UserError(
-        f"{other.run.shown}: other questions than in {first.run.shown}: {len(first.questions) - len(shared):,} are "
-        f"missing, {len(other.questions) - len(shared):,} are new and {differ:,} read differently; runs are compared "
+        f"{other.run.shown}: other questions than in {first.run.shown}: {len(asked) - len(shared):,} are "
+        f"missing, {len(others) - len(shared):,} are new and {differing:,} read differently; runs are compared "
         "on the same questions"
     )
 
 
+def _letter(code: int) -> str | None:
+    return None if code < 0 else _NAMES[code]
+
+
 def _read(name: str, run: RunDir) -> _Finished:
-    _report(run)  # says in one line what is no finished run
-    asked: dict[str, bytes] = {}
-    right: dict[str, str | None] = {}
-    for file in run.files("questions"):
-        for row in run.read_table(file, ["task_id", "question", "choices", "answer"]).to_pylist():
-            asked[row["task_id"]] = _hash(row)
-            right[row["task_id"]] = row["answer"]
-    columns: dict[str, dict[str, tuple[str, str | None]]] = {}
+    report = _report(run)  # says in one line what is no finished run
+    asked = pa.concat_tables([_asked(run, file) for file in run.files("questions")]).sort_by("task_id").combine_chunks()
+    task_ids = asked["task_id"].combine_chunks()
+    columns = {voter: _unsaid(len(task_ids)) for voter in report["voters"]}
     for file in reducing.stored(run, reducing.VOTES):
-        for row in run.read_table(file, ["voter", "task_id", "status", "letter"]).to_pylist():
-            columns.setdefault(row["voter"], {})[row["task_id"]] = (row["status"], row["letter"])
-    columns[VOTE] = _verdicts(run, list(columns.values()))
-    return _Finished(name, run, asked, right, columns)
+        votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
+        places = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
+        status, said = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
+        for voter, column in columns.items():
+            its = pc.equal(votes["voter"], voter).to_numpy()
+            column.status[places[its]], column.letters[places[its]] = status[its], said[its]
+    columns[VOTE] = _verdicts(run, task_ids, list(columns.values()))
+    return _Finished(name, run, task_ids, asked["content"].combine_chunks(), _codes(asked["answer"], _NAMES), columns)
 
 
-def _verdicts(run: RunDir, voters: list[dict[str, tuple[str, str | None]]]) -> dict[str, tuple[str, str | None]]:
+def _asked(run: RunDir, file: str) -> pa.Table:
+    """Of one file of questions, with a hash in the place of their text."""
+    table = run.read_table(file, ["task_id", "question", "choices", "answer"])
+    content = pa.array([_hash(row) for row in table.to_pylist()], pa.binary(16))
+    return table.select(["task_id", "answer"]).append_column("content", content)
+
+
+def _verdicts(run: RunDir, task_ids: "pa.Array[Any]", voters: Sequence[Column]) -> Column:
     """The verdicts; where every voter failed there is none, and it is not wrong."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for one in reducing.in_order(run):
-        failed = all(column[one.task_id][0] == STATUSES[FAILED] for column in voters)
-        silent = STATUSES[FAILED] if failed else "abstained"
-        found[one.task_id] = (STATUSES[ANSWERED] if one.letter else silent, one.letter)
-    return found
+    column = _unsaid(len(task_ids))
+    for file in reducing.stored(run, reducing.VERDICTS):
+        verdicts = run.read_table(file, ["task_id", "letter"])
+        places = pc.index_in(verdicts["task_id"], value_set=task_ids).to_numpy()
+        column.letters[places] = _codes(verdicts["letter"], _NAMES)
+    failed = np.logical_and.reduce([voter.status == FAILED for voter in voters])
+    silent = np.where(failed, FAILED, STATUSES.index("abstained"))
+    column.status[:] = np.where(column.letters >= 0, ANSWERED, silent)
+    return column
+
+
+def _unsaid(questions: int) -> Column:
+    nothing = np.full(questions, np.nan)
+    status = np.full(questions, STATUSES.index("skipped"), dtype=np.int8)
+    return Column(status, np.full(questions, -1, dtype=np.int8), nothing, nothing)
+
+
+def _codes(names: Any, known: Sequence[str]) -> Codes:
+    """Their places among the known ones, -1 for none."""
+    places: Any = pc.fill_null(pc.index_in(names, value_set=pa.array(known)), -1)
+    return np.asarray(places.to_numpy(), dtype=np.int8)
 
 
 def _report(run: RunDir) -> dict[str, Any]:

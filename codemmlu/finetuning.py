@@ -129,8 +129,7 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: 
         result = trainer.fit()
     except SystemExit:  # Ray Train's own way with Ctrl-C, and with the exit code 0
         raise KeyboardInterrupt from None
-    except Exception as error:
-        # Ray Train's errors have no base of their own; what the worker wrote down says more than any of them.
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         said = str(error).lower()
         if "outofmemory" in said or "out of memory" in said:  # Ray ends a worker before the machine's memory is full
             raise UserError(too_large(settings)) from error

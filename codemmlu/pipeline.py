@@ -32,11 +32,13 @@ _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
 @dataclass(frozen=True)
 class Worker:
-    """What every actor of a pool is made from: what it opens, what it asks, and the most choices it meets."""
+    """What every actor of a pool is made from: what it opens, what it asks, the most choices it meets, and how many
+    asks it has under way at once."""
 
     tools: Tools
     asks: tuple[Ask, ...]
     most_choices: int
+    at_once: int
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class BlockWorker:
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
         self._suspects = Suspects(self._run, waves, this.get_actor_id()) if again else None
-        self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, mark)
+        self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
 
     async def __call__(self, places: pa.Table) -> AsyncIterator[pa.Table]:
         """The place of a block in, one row of counts out. Files are waited for beside the engine, not before it."""

@@ -54,13 +54,16 @@ OWNERS = {
     "ray": {
         *("codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline", "codemmlu.spreading"),
         *("codemmlu.finetuning", "codemmlu.training.loop", "codemmlu.engine.spanning"),
+        "codemmlu.training.reporter",
     },
     "torch": {
         *("codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),
         *("codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.letters"),
+        "codemmlu.training.reporter",
     },
     "transformers": {
         *("codemmlu.engine.gguf", "codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.merging"),
+        "codemmlu.training.reporter",
     },
     "trl": {"codemmlu.training.loop", "codemmlu.training.letters"},
     "peft": {"codemmlu.training.backends", "codemmlu.training.merging"},

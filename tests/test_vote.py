@@ -156,5 +156,10 @@ def test_runs_on_other_questions_are_refused_in_one_line(run: CountedRun, tmp_pa
     assert done.code == 2
     assert "10 are missing, 0 are new and 0 read differently" in done.err
     assert len(done.err.splitlines()) == 1
+    run.source.write_text(run.source.read_text().replace("'those']\",A", "'those']\",B", 1))
+    assert run.run(f"out={tmp_path / 'labels'}").code == 0
+    labels = job("report", str(run.out), str(tmp_path / "labels"))
+    assert labels.code == 2
+    assert "q0 has the answer B there and A in" in labels.err
     nowhere = job("report", str(run.out), str(tmp_path / "nowhere"))
     assert (nowhere.code, "no report.json there" in nowhere.err) == (2, True)

@@ -57,10 +57,12 @@ class _GivenUp(Exception):
 class AnswerWorker:
     """Called with blocks of pending questions; yields one block of Answer rows for each."""
 
-    def __init__(self, tools: Tools, asks: Sequence[Ask], most_choices: int, mark: str) -> None:
+    def __init__(self, tools: Tools, asks: Sequence[Ask], most_choices: int, at_once: int, mark: str) -> None:
+        """at_once: asks under way, however large the blocks are: a later turn does not queue behind all first ones."""
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
         self._asks = {ask.name: ask for ask in asks}
         self._most_choices = most_choices
+        self._room = asyncio.Semaphore(at_once)
         self._checked: asyncio.Task[None] | None = None
         # The library first: it takes seconds, and a mistake in it should not wait for an engine.
         self._library = tools.open_library() if tools.open_library else None
@@ -80,7 +82,7 @@ class AnswerWorker:
             began = time.time(), time.monotonic()
             cases = await self._look_up(due)
             answers = await asyncio.gather(
-                *(self._answer(one, case, began) for one, case in zip(due, cases, strict=True))
+                *(self._in_turn(one, case, began) for one, case in zip(due, cases, strict=True))
             )
         except EngineDied as died:
             # Ray replaces an actor whose process ends and hands its blocks to the next one. An exception would end the
@@ -127,6 +129,10 @@ class AnswerWorker:
             if len(cases) == 1:
                 return [error]
             return [found for case in cases for found in self._cases(ask, [case])]
+
+    async def _in_turn(self, due: "_Due", case: Case | Exception, looked_up: tuple[float, float]) -> Answer:
+        async with self._room:
+            return await self._answer(due, case, looked_up)
 
     async def _answer(self, due: "_Due", case: Case | Exception, looked_up: tuple[float, float]) -> Answer:
         """One question asked one way. What goes wrong with it is its own failed row, and stops no other.

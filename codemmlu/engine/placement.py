@@ -24,6 +24,7 @@ from codemmlu.recipe import ModelSettings
 
 ROOMY = 16 * TYPICAL_TOKENS  # tokens in the KV cache from which on a larger layout is not looked for
 AT_ONCE = 256  # questions an engine works on at once, where memory does not say fewer
+MOST_BLOCKS = 10_000  # in a run
 WORKER_CORES = 4  # of a worker without an engine: more do not make a small model faster
 # Engine arguments that change how fast an engine answers, but not what: they are no part of an answer's key.
 _SPEED_ONLY = {
@@ -212,10 +213,14 @@ def _flops(kind: str | None) -> float:
 
 
 def place_without_engine(resources: Resources, device: str) -> Placement:
-    """Workers that only look examples up: a small model embeds the questions, on a few cores or one GPU each."""
+    """Workers that only look examples up: a small model embeds the questions, on a few cores or one GPU each.
+
+    One GPU reads thousands of questions in a second: more are taken while they keep questions waiting, and no cluster
+    starts nodes for them that it may never need.
+    """
     if device == "cuda":
         refuse_without_gpu(resources)
-        return Placement(resources.gpus, 1, 256, {})
+        return Placement(1, 1, 256, {}, most=resources.gpus)
     return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {})
 
 
@@ -245,9 +250,10 @@ def answer_settings(settings: ModelSettings) -> dict[str, Any]:
 def block_size(questions: int, placement: Placement) -> int:
     """Questions in one task: a durable unit, and what is lost of an engine that dies.
 
-    Small runs save often and give every engine its share; large ones keep a few blocks in flight for each engine.
+    Small runs save often and give every engine its share; large ones keep a few blocks in flight for each engine. In
+    the largest what counts is how many files and tasks a run is made of; there a block is little of the whole.
     """
-    return max(8, min(questions // (16 * placement.at_most), placement.in_flight // 4))
+    return max(8, min(questions // (16 * placement.at_most), placement.in_flight // 4), questions // MOST_BLOCKS)
 
 
 def built_for_cpu() -> bool:

@@ -46,14 +46,14 @@ def asking(*questions: Question, asks: Sequence[Ask] = (ASK,)) -> pa.Table:
 class Driven:
     """A worker and its scripted engine."""
 
-    def __init__(self, script: Script, *asks: Ask) -> None:
+    def __init__(self, script: Script, *asks: Ask, at_once: int = 256) -> None:
         engines: list[ScriptedEngine] = []
 
         def open_engine(settings: EngineSettings) -> ScriptedEngine:
             engines.append(ScriptedEngine(script, settings))
             return engines[-1]
 
-        self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, "run")
+        self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, at_once, "run")
         (self.engine,) = engines
 
     def tables(self, *blocks: pa.Table) -> list[list[pa.Table]]:
@@ -111,6 +111,13 @@ def test_all_questions_of_all_blocks_are_under_way_at_once() -> None:
     blocks = [asking(*(question(f"t{10 * b + n}") for n in range(10))) for b in range(5)]
     assert len(driven.answers(*blocks)) == driven.engine.most_at_once == 50
     assert time.monotonic() - began < 2
+
+
+def test_no_more_are_under_way_than_the_engine_should_have_however_large_a_block_is() -> None:
+    driven = Driven(Script(seconds=0.01), at_once=3)
+    blocks = [asking(*(question(f"t{10 * b + n}") for n in range(10))) for b in range(2)]
+    assert len(driven.answers(*blocks)) == 20
+    assert driven.engine.most_at_once == 3
 
 
 def test_a_prompt_that_does_not_fit_is_a_failed_row_and_stops_no_other() -> None:
@@ -187,7 +194,7 @@ def open_engine(settings):
     return ScriptedEngine(Script(dies=("DIES",)), settings)
 
 async def drive():
-    worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, "run")
+    worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, 256, "run")
     for block in (asking(question("t1")), asking(question("t2", question="DIES"))):
         print([table.num_rows async for table in worker(block)], flush=True)
 

@@ -7,7 +7,7 @@ import pytest
 from codemmlu.engine import placement
 from codemmlu.engine.hardware import Node, Resources
 from codemmlu.engine.memory import GIB, Known
-from codemmlu.engine.placement import answer_settings, block_size, place, refuse_idle_gpus
+from codemmlu.engine.placement import answer_settings, block_size, place, place_without_engine, refuse_idle_gpus
 from codemmlu.engine.sources import pinned
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
@@ -144,7 +144,7 @@ def test_settings_that_may_change_the_answer_are_part_of_the_key(fields: dict[st
 
 @pytest.mark.parametrize(
     ("questions", "resources", "size"),
-    [(0, CPU, 8), (144, CPU, 9), (3_483, CPU, 16), (10**7, CPU, 16), (1_253, H100X8, 9), (10**7, H100X8, 128)],
+    [(0, CPU, 8), (144, CPU, 9), (3_483, CPU, 16), (10**5, CPU, 16), (1_253, H100X8, 9), (10**6, H100X8, 128)],
 )
 def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(
     questions: int, resources: Resources, size: int
@@ -152,6 +152,12 @@ def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(
     placed = place("m", model(), resources)
     assert block_size(questions, placed) == size
     assert size * 4 <= max(32, placed.in_flight), "several blocks are in flight for every engine"
+
+
+def test_the_largest_runs_are_made_of_so_many_blocks_and_no_more() -> None:
+    for resources in (CPU, H100X8):
+        size = block_size(10**7, place("m", model(), resources))
+        assert 10**7 // size <= placement.MOST_BLOCKS
 
 
 def test_an_engine_stays_on_one_node() -> None:
@@ -182,3 +188,12 @@ def test_what_the_refusal_advises_is_what_helps() -> None:
     known = Known(pinned()["Qwen/Qwen2.5-7B-Instruct"]["config"], 15_231_233_024)
     with pytest.raises(UserError, match=r"models\.m\.max_num_seqs=\d+ would fit"):
         place("m", model(max_num_seqs=9999), Resources((Node(1, "L4"),)), known)
+
+
+def test_workers_that_embed_on_gpus_begin_with_one() -> None:
+    """A cluster that grows would start every node for them at once."""
+    placed = place_without_engine(Resources((Node(1, "L4"),) * 4), "cuda")
+    assert (placed.replicas, placed.at_most, placed.actor_gpus) == (1, 4, 1)
+    assert place_without_engine(Resources(cpus=8), "cpu").actor_gpus == 0
+    with pytest.raises(UserError, match=r"examples\.embedder\.device: cuda"):
+        place_without_engine(Resources(cpus=8), "cuda")

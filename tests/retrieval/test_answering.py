@@ -48,7 +48,7 @@ def answers(worker: AnswerWorker, *blocks: pa.Table) -> list[Answer]:
 
 
 def without_engine(shelf: Library) -> AnswerWorker:
-    return AnswerWorker(Tools(None, None, lambda: shelf), (ALONE,), 4, "run")
+    return AnswerWorker(Tools(None, None, lambda: shelf), (ALONE,), 4, 256, "run")
 
 
 def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, ScriptedEngine]:
@@ -57,7 +57,7 @@ def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, ScriptedEngin
     def opens(settings: EngineSettings) -> ScriptedEngine:
         return engine
 
-    return AnswerWorker(Tools(opens, SETTINGS, lambda: shelf), asks, 4, "run"), engine
+    return AnswerWorker(Tools(opens, SETTINGS, lambda: shelf), asks, 4, 256, "run"), engine
 
 
 def pet(task_id: str, text: str = "pick a pet that barks", **fields: object) -> Question:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests.runs import ROOT, Run, job
+from tests.runs import ROOT, CountedRun, Run, finish, job
 from tests.training.tiny import tiny_model
 
 OF = ("apple", "pear", "plum", "cherry", "fig", "lime", "kiwi", "melon")
@@ -50,6 +50,20 @@ class Finetune:
     def run(self, *overrides: str, name: str = "finetune") -> Run:
         """Runs the job to its end."""
         return job(name, str(self.recipe), *overrides, cwd=ROOT)
+
+    def preferred(self, folder: Path) -> list[str]:
+        """The settings that learn preferences: of the answers to every solved question, asked of a scripted engine.
+
+        It likes A best, so that every pair sets the right choice against what stands there.
+        """
+        script = folder / "script.json"
+        script.write_text("{}")
+        answered = CountedRun(folder / "counted", 0, "vllm")
+        plain = ["questions.holdout=null", "voters={base: {model: m}}", "finetune=null", f"out={folder / 'answered'}"]
+        process = answered.started("tests.counted_job", str(answered.asked), str(script), str(self.recipe), *plain)
+        asked = finish(process)
+        assert asked.code == 0, asked.err
+        return [f"finetune.pairs_from={folder / 'answered'}", "finetune.objective=preference"]
 
     def manifest(self) -> dict[str, Any]:
         """What the published weights say of themselves."""

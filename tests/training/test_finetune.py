@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import CountedRun, finish
 from tests.training.runs import Finetune
 
 
@@ -42,6 +41,17 @@ def test_the_same_command_trains_nothing_again_and_another_setting_does(tuned: F
     other = tuned.run("finetune.rank=4", "finetune.epochs=1")
     assert other.code == 0, other.err
     assert tuned.manifest()["fingerprint"] != before["fingerprint"]
+
+
+def test_training_ends_when_the_tune_part_has_had_enough(tuned: Finetune, tmp_path: Path) -> None:
+    """Nothing is learnt at such a rate: the first evaluation stays the best one, and two more are waited for."""
+    out = tmp_path / "run"
+    done = tuned.run(f"out={out}", "finetune.learning_rate=1e-12", "finetune.epochs=8", "finetune.patience=2")
+    assert done.code == 0, done.err
+    manifest = json.loads((out / "adapters" / "tuned" / "manifest.json").read_text())
+    assert len(manifest["tune"]) == 1 + 3, "before anything is learnt, the best one, and two that are no better"
+    assert manifest["best_step"] == manifest["tune"][1]["step"]
+    assert manifest["steps"] == manifest["tune"][-1]["step"] < manifest["train_examples"] * 8 // 8
 
 
 @pytest.mark.parametrize(
@@ -87,18 +97,8 @@ def test_the_plan_says_what_would_be_trained(tuned: Finetune, tmp_path: Path) ->
 
 
 def test_preferences_are_learnt_from_what_a_run_answered(tuned: Finetune, tmp_path: Path) -> None:
-    """The model, here a scripted one, likes A best: every pair sets the right choice against what stands there.
-
-    With choices as they stand that is quickly learnt, and far from the random weights it starts from (beta).
-    """
-    script = tmp_path / "script.json"
-    script.write_text("{}")
-    answered = CountedRun(tmp_path / "counted", 0, "vllm")
-    plain = ["questions.holdout=null", "voters={base: {model: m}}", "finetune=null", f"out={tmp_path / 'answered'}"]
-    process = answered.started("tests.counted_job", str(answered.asked), str(script), str(tuned.recipe), *plain)
-    asked = finish(process)
-    assert asked.code == 0, asked.err
-    preference = [f"finetune.pairs_from={tmp_path / 'answered'}", "finetune.objective=preference"]
+    """With choices as they stand that is quickly learnt, and far from the random weights it starts from (beta)."""
+    preference = tuned.preferred(tmp_path)
     done = tuned.run(*preference, f"out={tmp_path / 'run'}", "finetune.reorder=false", "finetune.beta=2")
     assert done.code == 0, done.err
     manifest = json.loads((tmp_path / "run" / "adapters" / "tuned" / "manifest.json").read_text())
