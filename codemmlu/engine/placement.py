@@ -215,8 +215,7 @@ def _flops(kind: str | None) -> float:
 def place_without_engine(resources: Resources, device: str) -> Placement:
     """Workers that only look examples up: a small model embeds the questions, on a few cores or one GPU each.
 
-    One GPU reads thousands of questions in a second: more are taken while they keep questions waiting, and no cluster
-    starts nodes for them that it may never need.
+    On GPUs they begin with one, and more are taken while questions wait: no cluster starts nodes that it may not need.
     """
     if device == "cuda":
         refuse_without_gpu(resources)
