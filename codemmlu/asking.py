@@ -4,7 +4,7 @@ due items -> [wave after wave: pending/ -> Ray Data: read blocks | look up | ans
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -66,14 +66,13 @@ def ask(job: Job, run: RunDir, group: Sequence[Pass], panel: Panel, toolbox: Too
     if toolbox.shared and any(ask.neighbours for start in starts for ask in start.asks):
         toolbox.shared()  # here, once, and not in several threads
     go = partial(_go, job, run, panel, toolbox, resources)
-    with cluster.without_actor_warning():
+    with cluster.without_actor_warning(), job.terminal.together():
         if shares is None:
             for start in starts:
                 go(start)
         else:
             job.terminal.say(f"{', '.join(shares)}: side by side, there is room for all of them")
-            with job.terminal.together():
-                cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
+            cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
 
 
 def _left(job: Job, run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pending] | None:
@@ -98,14 +97,15 @@ def _go(job: Job, run: RunDir, panel: Panel, toolbox: Toolbox, resources: Resour
     tools = _tools(job, start, toolbox, resources)
     source = f", {toolbox.models[name].source}" if name in toolbox.models else ""
     job.terminal.say(f"{name}: asking {start.pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}")
-    later = [_at_most(run, panel, wave) for wave in waves[1:]]
+    later = [_at_most(run, wave) for wave in waves[1:]]
     block = block_size(max([start.pending.questions, *later]), placement)
     run.clear(f"pending/{name}")
     folder = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
-    most = [-(-count // block) for count in (start.pending.questions, *later)]
+    known = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
     its = [
-        pipeline.Wave(f"{folder}/{number}", count, partial(_fill, run, name, f"{folder}/{number}", wave, panel, block))
-        for number, (wave, count) in enumerate(zip(waves, most, strict=True))
+        pipeline.Wave(place, -(-most // block), due, partial(_fill, run, name, place, wave, panel, block))
+        for number, (wave, (most, due)) in enumerate(zip(waves, known, strict=True))
+        for place in (f"{folder}/{number}",)
     ]
     worker = pipeline.Worker(tools, start.asks, panel.most_choices, placement.in_flight)
     pipeline.ask_all(job.terminal, run, name, its, worker, placement, block)
@@ -123,10 +123,16 @@ def _due(run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pendin
     return (), kept
 
 
-def _at_most(run: RunDir, panel: Panel, wave: Wave) -> int:
+class _Everything(Container[str]):
+    """Every task_id: what is unclear while nothing is known."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def _at_most(run: RunDir, wave: Wave) -> int:
     """How many items a wave has if nothing is clear before."""
-    everything = frozenset(q.task_id for q in (*stored_questions(run), *panel.weighed))
-    return sum(1 for _ in items(run, wave, lambda _: everything))
+    return sum(1 for _ in items(run, wave, lambda _: _Everything()))
 
 
 def _later(waves: Sequence[Wave]) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from codemmlu.answering.suspects import Suspects
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
-from codemmlu.report.terminal import Terminal
+from codemmlu.report.terminal import Live, Terminal
 from codemmlu.run_dir import ISSUE, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
@@ -45,12 +46,13 @@ class Worker:
 class Wave:
     """Blocks of pending questions that are asked once all before them are durable.
 
-    folder: where they are; most: at most so many
+    folder: where they are; most: at most so many; due: the asks that are known of before they are written
     fill: writes them, when their time has come, and gives back how many they are and how many asks they hold
     """
 
     folder: str
     most: int
+    due: int
     fill: Callable[[], tuple[int, int]]
 
     @property
@@ -62,6 +64,12 @@ class Wave:
     def ready(self) -> str:
         """The file that says how many blocks there are, written after them."""
         return f"{self.folder}/ready"
+
+    def write(self, run: RunDir) -> int:
+        """Its blocks become readable, one after another; gives back its asks."""
+        blocks, asks = self.fill()
+        run.write(self.ready, str(blocks).encode())
+        return asks
 
 
 def ask_all(
@@ -75,39 +83,52 @@ def ask_all(
 ) -> None:
     """Asks what is due, one start of the engines for all waves; per_block: questions in a block.
 
+    The engines start, and answer, while the first wave's later blocks are still being written.
+
     Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt.
     """
     mark = uuid.uuid4().hex
-    later = list(waves)
-    due = durable = open_blocks = 0
+    written: Future[int] = Future()
 
-    def fill() -> int:
-        """The next wave's blocks become readable; gives back its asks."""
-        nonlocal open_blocks
-        wave = later.pop(0)
-        blocks, asks = wave.fill()
-        run.write(wave.ready, str(blocks).encode())
-        open_blocks = wave.most
-        return asks
+    def write() -> None:
+        written.set_result(waves[0].write(run))
 
-    due = fill()
-    try:
-        with terminal.progress(pool, due) as progress:
+    def follow() -> None:
+        try:
             kept = _plan(run, pool, waves, max(2, placement.in_flight // per_block), worker, placement, mark)
-            for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for counts in block.to_pylist():
-                    durable += counts["answers"]
-                    open_blocks -= 1
-                    progress.advance(counts["answers"], counts["failed"])
-                while not open_blocks and later:
-                    more = fill()
-                    due += more
-                    progress.extend(more)
-    except ray.exceptions.RayError as error:
-        raise cluster.reason(error) from error
+            with terminal.progress(pool, waves[0].due) as progress:
+                due, durable = _follow(run, kept, waves, written, progress)
+        except ray.exceptions.RayError as error:
+            raise cluster.reason(error) from error
+        if durable != due:
+            raise RuntimeError(f"{pool}: {due} asks went in and {durable} answers came out")
+
+    cluster.together([write, follow])
     watchdog.wait_until_closed(mark)
-    if durable != due:
-        raise RuntimeError(f"{pool}: {due} asks went in and {durable} answers came out")
+
+
+def _follow(
+    run: RunDir, kept: ray.data.Dataset, waves: Sequence[Wave], written: Future[int], progress: Live
+) -> tuple[int, int]:
+    """Counts answers as they become durable, and begins each wave when the one before has ended.
+
+    written: the asks of the first wave, once it is. Gives back how many asks there were, and how many answers.
+    """
+    later = list(waves[1:])
+    due = durable = 0
+    open_blocks = waves[0].most
+    for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for counts in block.to_pylist():
+            durable += counts["answers"]
+            open_blocks -= 1
+            progress.advance(counts["answers"], counts["failed"])
+        while not open_blocks and later:
+            wave = later.pop(0)
+            more = wave.write(run)
+            due += more
+            open_blocks = wave.most
+            progress.extend(more - wave.due)
+    return due + written.result(), durable
 
 
 def _plan(
@@ -142,7 +163,7 @@ class BlockWorker:
     killed and re-issued meanwhile is dropped: the new job asks its questions itself.
     """
 
-    POLL = 0.25  # seconds between two looks whether a wave has begun
+    POLL = 0.25  # seconds between two looks whether a block is there
 
     def __init__(self, worker: Worker, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
         """waves: the folder that they are in; folder: where answers go."""
@@ -168,14 +189,17 @@ class BlockWorker:
         return self._suspects.answers(self._answer, f"{place['folder']}/tried/{place['block']:06d}", block)
 
     async def _block(self, folder: str, number: int) -> pa.Table | None:
-        """A pending block, once its wave has begun; None where the wave has fewer blocks, or the job is not alive."""
-        while not await asyncio.to_thread(self._run.exists, f"{folder}/ready"):
+        """A pending block, once it is there; None where its wave has fewer blocks, or the job is not alive."""
+        name = f"{folder}/{number:06d}.parquet"
+        while not await asyncio.to_thread(self._run.exists, name):
+            if await asyncio.to_thread(self._run.exists, f"{folder}/ready"):
+                if number >= int(await asyncio.to_thread(self._run.read, f"{folder}/ready")):
+                    return None
+                continue  # it was written between the two looks
             if await asyncio.to_thread(self._run.read, ISSUE) != self._issue:
                 return None
             await asyncio.sleep(self.POLL)
-        if number >= int(await asyncio.to_thread(self._run.read, f"{folder}/ready")):
-            return None
-        return await asyncio.to_thread(self._run.read_table, f"{folder}/{number:06d}.parquet")
+        return await asyncio.to_thread(self._run.read_table, name)
 
     def _keep(self, answers: pa.Table) -> pa.Table:
         if self._run.read(ISSUE) != self._issue:

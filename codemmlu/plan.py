@@ -12,7 +12,7 @@ from typing import Any
 
 from codemmlu import questions as question_room
 from codemmlu.answering.asks import ask_of
-from codemmlu.answering.pending import known_keys
+from codemmlu.answering.keys import known_keys
 from codemmlu.command import Job, Outcome
 from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from codemmlu.answering.asks import Ask
+from codemmlu.answering.keys import known_keys
 from codemmlu.rows import QUESTION, Question, Split, question_from
 from codemmlu.run_dir import RunDir
 from codemmlu.scoring import Prior, of_size
@@ -17,7 +18,7 @@ PENDING = QUESTION.append(pa.field("split", pa.string())).append(pa.field("asks"
 
 @dataclass(frozen=True)
 class Item:
-    """A question, what it is asked for, and in which ways."""
+    """A question, what it is asked for, and in which ways. No two items of a wave ask the same."""
 
     question: Question
     split: Split
@@ -65,7 +66,6 @@ def survey(run: RunDir, pool: str, items: Iterable[Item]) -> Pending:
     due = questions = kept = retried = 0
     for item in items:
         missing = [key for key in (ask.key(item.question) for ask in item.asks) if key not in answered]
-        answered.update(missing)  # another item may ask the same
         due += len(missing)
         questions += bool(missing)
         kept += len(item.asks) - len(missing)
@@ -98,7 +98,6 @@ def write_blocks(
             if ask.key(question) not in answered
         ]
         if asks:
-            answered.update(ask.key(question) for ask in item.asks)  # another item may ask the same
             # Without its answer: what answers a question, or learns while answering, cannot see what is right.
             waiting.append({**asdict(question), "answer": None, "split": item.split, "asks": asks})
             due += len(asks)
@@ -112,14 +111,3 @@ def write_blocks(
 def _asked(ask: Ask, given: Given, size: int) -> dict[str, object]:
     log_prior = None if given.prior is None else of_size(given.prior, size)
     return {"name": ask.name, "log_prior": log_prior, "threshold": given.threshold}
-
-
-def known_keys(run: RunDir, pool: str) -> tuple[set[str], set[str]]:
-    """The keys with a durable answer, and those that only ever failed."""
-    answered: set[str] = set()
-    failed: set[str] = set()
-    for name in run.files(f"answers/{pool}"):
-        table = run.read_table(name, columns=["key", "status"])
-        for row in table.to_pylist():
-            (failed if row["status"] == "failed" else answered).add(row["key"])
-    return answered, failed - answered

@@ -5,8 +5,8 @@ early waits for its pilot, a cascade for the voters whose doubt it answers. Of a
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import Item, stored_questions
@@ -209,20 +209,36 @@ def _waves(
     return tuple(tuple(wave) for wave in waves)
 
 
-def items(run: RunDir, wave: Wave, unclear: Callable[[WhenSettings], frozenset[str]]) -> Iterator[Item]:
-    """What a wave asks; the same question may come more than once, for different asks.
+def items(run: RunDir, wave: Wave, unclear: Callable[[WhenSettings], Container[str]]) -> Iterator[Item]:
+    """What a wave asks, each ask of a question once; a question may come more than once, for different asks.
 
     unclear: the task_ids that a condition lets through
     """
     let_through = {asking: unclear(asking.when) for asking in wave if asking.when}
+    listed: set[str] = set()  # the keys of pilots and examples: few, where the run's questions may be millions
     for asking in wave:
-        its = [q for q in asking.questions or () if not asking.when or q.task_id in let_through[asking]]
-        yield from (Item(question, asking.split, (asking.ask,)) for question in its)
+        for question in asking.questions or ():
+            key = asking.ask.key(question)
+            if key not in listed and (not asking.when or question.task_id in let_through[asking]):
+                listed.add(key)
+                yield Item(question, asking.split, (asking.ask,))
     everywhere = [asking for asking in wave if asking.questions is None and not asking.swaps]
+    moved = tuple(asking.ask for asking in wave if asking.swaps)
     for question in stored_questions(run):
-        asks = [a.ask for a in everywhere if not a.when or question.task_id in let_through[a]]
-        if asks:
-            yield Item(question, "test", tuple(dict.fromkeys(asks)))
-    if swaps := [asking.ask for asking in wave if asking.swaps]:
-        for question in stored_questions(run):
-            yield from (Item(one, "swap", tuple(swaps)) for to in SWAPPED if (one := swapped(question, to)))
+        its = [a.ask for a in everywhere if not a.when or question.task_id in let_through[a]]
+        yield from _unlisted([Item(question, "test", tuple(its)), *_swaps(question, moved)], listed)
+
+
+def _swaps(question: Question, asks: tuple[Ask, ...]) -> Iterator[Item]:
+    if asks:
+        yield from (Item(one, "swap", asks) for to in SWAPPED if (one := swapped(question, to)))
+
+
+def _unlisted(same: Sequence[Item], listed: Container[str]) -> Iterator[Item]:
+    """The items of one question with each ask once: its right choice may stand at A before it is moved there."""
+    seen: set[str] = set()
+    for item in same:
+        asks = {ask.key(item.question): ask for ask in item.asks}
+        if fresh := tuple(ask for key, ask in asks.items() if key not in seen and key not in listed):
+            yield replace(item, asks=fresh)
+        seen |= asks.keys()

@@ -44,7 +44,7 @@ class Terminal:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Several things go on at once, and may be left in the middle: no bar stays behind."""
+        """Things go on in threads, and may be left in the middle: no bar stays behind."""
         try:
             yield
         finally:

@@ -139,6 +139,16 @@ def test_swaps_put_the_right_choice_at_every_letter(run: RunDir) -> None:
     assert {one.split for one in found} == {"swap"}
 
 
+def test_what_a_wave_asks_twice_is_asked_once(run: RunDir) -> None:
+    """A pilot's question is one of the run's; a question whose right choice is at B already needs no moving there."""
+    other = replace(ASK, weights="other")
+    wave = (Asking(ASK, questions=(MANY[0], MANY[0])), Asking(ASK), Asking(other), Asking(ASK, "swap", swaps=True))
+    found = [(one.question.task_id, one.split, one.asks) for one in items(run, wave, lambda _: frozenset())]
+    moved = [[(f"t{n}", "swap", (ASK,))] * 3 for n in range(3)]
+    assert found[:5] == [("t0", "test", (ASK,)), ("t0", "test", (other,)), *moved[0]], "it is right at B"
+    assert found[5:] == [("t1", "test", (ASK, other)), *moved[1], ("t2", "test", (ASK, other)), *moved[2]]
+
+
 def test_a_swap_moves_two_choices_and_nothing_else() -> None:
     asked_at_d = swapped(question(choices=("one", "two", "three", "four", "five")), "D")
     assert asked_at_d

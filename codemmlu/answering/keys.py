@@ -1,0 +1,59 @@
+"""Keys: which asks of which questions have an answer, in a few bytes each. A run has millions, and its driver all."""
+
+from collections.abc import Iterable
+from functools import partial
+from multiprocessing.pool import ThreadPool
+
+import numpy as np
+import numpy.typing as npt
+
+from codemmlu.run_dir import RunDir
+
+_BYTES = 16  # of a key: 32 hex digits
+_AT_ONCE = 16  # files that are read at a time: an object store takes its time for each, and there are thousands
+
+
+class Keys:
+    """A set of keys, held as one sorted array: 16 bytes each, where a set of strings takes 160."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        """Raises ValueError when a key is not made of hex digits."""
+        self._sorted = np.unique(_packed("".join(keys)))
+
+    @classmethod
+    def union(cls, parts: Iterable[npt.NDArray[np.bytes_]]) -> "Keys":
+        """Of packed keys in any order, repeated ones among them."""
+        made = cls()
+        made._sorted = np.unique(np.concatenate([made._sorted, *parts]))
+        return made
+
+    def __contains__(self, key: str) -> bool:
+        packed = _packed(key)
+        at = np.searchsorted(self._sorted, packed[0])
+        return at < len(self._sorted) and bool(self._sorted[at] == packed[0])
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+
+def known_keys(run: RunDir, pool: str) -> tuple[Keys, Keys]:
+    """The keys with a durable answer, and those with a failed one; a key may be in both."""
+    answered, failed = [], []
+    with ThreadPool(_AT_ONCE) as readers:
+        for good, bad in readers.imap_unordered(partial(_file, run), run.files(f"answers/{pool}")):
+            answered.append(good)
+            failed.append(bad)
+    return Keys.union(answered), Keys.union(failed)
+
+
+def _file(run: RunDir, name: str) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_]]:
+    """A file's keys, packed: of what is answered, and of what failed."""
+    table = run.read_table(name, columns=["key", "status"])
+    keys = _packed("".join(table["key"].to_pylist()))
+    failed = np.asarray(table["status"].to_pylist(), dtype=str) == "failed"
+    return keys[~failed], keys[failed]
+
+
+def _packed(keys: str) -> npt.NDArray[np.bytes_]:
+    # numpy takes zeros at the end of an S for none at all; as all keys are equally long, none is taken for another.
+    return np.frombuffer(bytes.fromhex(keys), dtype=f"S{_BYTES}")
