@@ -94,7 +94,8 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
                 {
                     "out": f"{scratch}/run",
                     "questions": {"source": arguments.questions, "limit": arguments.limit},
-                    "models": {"model": {"source": arguments.model}},
+                    # One engine, as the floor has: on a machine of several GPUs there would be one on each.
+                    "models": {"model": {"source": arguments.model, "replicas": 1}},
                     "voters": {"direct": voter},
                 }
             )

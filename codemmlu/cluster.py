@@ -4,6 +4,7 @@ Import this module, not ray: a cluster of our own listens on loopback only (Ray 
 when it is imported.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -117,9 +118,15 @@ def lock(run: RunDir) -> Iterator[None]:
     Raises UserError when another job of this cluster holds it. Jobs of two clusters do not see each other.
     """
     join()
-    name = f"run {run.address}"
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # A hash: everybody in the cluster sees names of actors, and an address may carry keys. Beside the driver: another
+    # node may go, and the lock with it, while the run goes on.
+    name = f"run {hashlib.sha256(run.address.encode()).hexdigest()}"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     try:
-        holder = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0).remote()
+        kept = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0, scheduling_strategy=here)
+        holder = kept.remote()
     except ValueError:
         raise UserError(
             f"out: another run is writing to {run.shown}; wait for it, stop it, or give another `out`"
@@ -151,6 +158,9 @@ def quiet() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = 0
+    # A pool is full when every actor has as many blocks under way as it takes: none waits within an actor, and so the
+    # share that Ray wants to see before it adds an actor (1.75 of that) would never come.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error also reaches us as one
 
 
@@ -205,6 +215,14 @@ def together(tasks: Sequence[Callable[[], None]]) -> None:
             raise error
 
 
+def unshared(run: RunDir, node: str) -> UserError:
+    """The mistake of a run directory that a node does not see."""
+    return UserError(
+        f"out: {run.shown} is not the same directory on every node ({node} does not see it); "
+        "give a shared path or an s3:// or gs:// address"
+    )
+
+
 def refuse_unshared(run: RunDir) -> None:
     """On several nodes, a probe proves that every one of them sees the run directory."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -221,10 +239,7 @@ def refuse_unshared(run: RunDir) -> None:
     ]
     blind = [node["NodeManagerAddress"] for node, one in zip(nodes, seen, strict=True) if not _true_or_gone(one)]
     if blind:
-        raise UserError(
-            f"out: {run.shown} is not the same directory on every node ({blind[0]} does not see it); "
-            "give a shared path or an s3:// or gs:// address"
-        )
+        raise unshared(run, blind[0])
 
 
 def _true_or_gone(told: Any) -> bool:

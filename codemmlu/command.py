@@ -19,6 +19,7 @@ from codemmlu.engine.hardware import Resources, simulated
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import Recipe, load
 from codemmlu.report.terminal import Terminal, safe
+from codemmlu.run_dir import without_keys
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
     given = parser.parse_intermixed_args(arguments)
-    again = shlex.join(["python", f"jobs/{name}.py", given.recipe, *given.overrides])
+    again = retyped(name, [given.recipe, *given.overrides])
 
     def run(terminal: Terminal) -> Outcome:
         if given.gpus and not given.dry_run:
@@ -77,8 +78,13 @@ def main_of_runs(
     parser = _parser(name, about)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as runs/demo")
     given = parser.parse_args(arguments)
-    again = shlex.join(["python", f"jobs/{name}.py", *given.runs])
+    again = retyped(name, given.runs)
     return _finished(lambda terminal: step(terminal, given.runs), given.json, again)
+
+
+def retyped(name: str, arguments: list[str]) -> str:
+    """The command that goes on, for people: without keys, which they know and logs must not."""
+    return shlex.join(["python", f"jobs/{name}.py", *map(without_keys, arguments)])
 
 
 def _parser(name: str, about: str) -> _Parser:

@@ -22,7 +22,7 @@ from codemmlu.report.sheet import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
 from codemmlu.report.terminal import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.rows import Answer, Rejected, Vote, letters, to_table
-from codemmlu.run_dir import RunDir, without_keys
+from codemmlu.run_dir import RunDir
 from codemmlu.scoring import Prior
 from codemmlu.training.published import read_manifest
 from codemmlu.voting import agreement, fitting
@@ -209,7 +209,7 @@ def _page(run: RunDir, panel: Panel, report: dict[str, Any]) -> str:
     votes = reducing.stored(run, reducing.VOTES)
     listed = details(run, panel, list(report["voters"]), reducing.in_order(run), votes)
     first = next(stored_questions(run))
-    return page(report, listed, prompts(panel, first), without_keys(run.read("recipe.yaml").decode()))
+    return page(report, listed, prompts(panel, first), run.read("recipe.yaml").decode())
 
 
 def _missing(scores: Sheet, reduced: reducing.Reduced) -> int:

@@ -9,6 +9,9 @@ waits takes some of its cores (an idle Ray worker was measured at 0.7 % of one).
 
 import asyncio
 import hashlib
+import logging
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
@@ -25,8 +28,11 @@ from codemmlu.answering.suspects import Suspects
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
+from codemmlu.errors import UserError
 from codemmlu.report.terminal import Live, Terminal
 from codemmlu.run_dir import ISSUE, RunDir
+
+log = logging.getLogger(__name__)
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
@@ -150,8 +156,10 @@ def _plan(
             max_concurrent_calls_per_actor=in_flight,
         ),
         num_cpus=0,  # an engine's own processes take the cores
-        memory=1,  # byte. What asks for nothing Ray puts anywhere: two engines on one node, none on the next
         num_gpus=placement.actor_gpus,
+        # A byte. What asks for nothing Ray puts anywhere: two engines on one node, none on the next. Where GPUs are
+        # asked for it is too much: a node that has not started yet may not be known to have memory.
+        **({} if placement.gpus_each else {"memory": 1}),
         **({"accelerator_type": placement.label} if placement.label else {}),
     )
 
@@ -167,11 +175,26 @@ class BlockWorker:
 
     def __init__(self, worker: Worker, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
         """waves: the folder that they are in; folder: where answers go."""
-        self._run, self._folder, self._issue = RunDir(address), folder, issue
+        self._run, self._folder, self._issue, self._waves = RunDir(address), folder, issue, waves
+        if not self._run.exists(ISSUE):  # a node that came after the others were asked
+            raise cluster.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
         self._suspects = Suspects(self._run, waves, this.get_actor_id()) if again else None
-        self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
+        self._said = False
+        try:
+            self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
+        except UserError as error:
+            if not self._run.exists(self._works):
+                raise
+            # Others of this issue started: no mistake of the person's, but this node's trouble.
+            log.error("%s; this worker ends so that Ray replaces it", error)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @property
+    def _works(self) -> str:
+        """The file that says that an engine of this issue has answered."""
+        return f"{self._waves}/works"
 
     async def __call__(self, places: pa.Table) -> AsyncIterator[pa.Table]:
         """The place of a block in, one row of counts out. Files are waited for beside the engine, not before it."""
@@ -181,7 +204,11 @@ class BlockWorker:
                 yield _NOTHING
                 continue
             async for answers in self._answers(place, block):
-                yield await asyncio.to_thread(self._keep, answers)
+                kept = await asyncio.to_thread(self._keep, answers)
+                if not self._said:
+                    self._said = True
+                    await asyncio.to_thread(self._run.write, self._works, b"")
+                yield kept
 
     def _answers(self, place: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:
         if self._suspects is None:

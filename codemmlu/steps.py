@@ -165,7 +165,7 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
         refuse_learnt(recipe, seats)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
         panel = Panel(seats, find_submissions(job, run), fit, most_choices, recipe.report.order_sensitivity)
-        run.write("recipe.yaml", recipe.as_yaml().encode())
+        run.write("recipe.yaml", without_keys(recipe.as_yaml()).encode())
         if open_engine is not None:
             tools = Toolbox(open_engine, models, cache(partial(_share, shelf)) if shelf else None)
             for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):

@@ -5,7 +5,8 @@
 ASKED.PID, of the process that holds the engine, gets one line per prompt that reaches it: the question's line with a
 `#q`, or `no content`. SCRIPT.json has
 the fields of a `scripted.Script`; with `dies_once: PATH` the engine that is to die does so only where PATH is not there
-yet, and with `at_start: true` its process ends while it is opened.
+yet, with `at_start: true` its process ends while it is opened, and with `unable: [PATH, 2]` the second one to be opened
+cannot be, as if its GPU were broken; PATH counts.
 """
 
 import json
@@ -20,6 +21,7 @@ from codemmlu import steps
 from codemmlu.command import main
 from codemmlu.engine.protocol import Engine, EngineSettings, Generation, Sampling
 from codemmlu.engine.vllm_engine import open_vllm
+from codemmlu.errors import UserError
 from codemmlu.prompts import Prompt
 from codemmlu.rows import Reading
 from tests.scripted import Script, ScriptedEngine
@@ -72,6 +74,11 @@ def open_counted(settings: EngineSettings, asked: str, engine: str) -> Engine:
         Path(once).touch()
     if fields.pop("at_start", False):
         os.kill(os.getpid(), signal.SIGKILL)
+    if unable := fields.pop("unable", None):
+        with open(unable[0], "a+") as opened:
+            opened.write(".")
+            if opened.tell() == unable[1]:
+                raise UserError("scripted: this engine cannot start")
     return Counted(ScriptedEngine(Script(**fields), settings), asked)
 
 

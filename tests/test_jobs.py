@@ -107,6 +107,22 @@ def test_dead_engine_is_replaced(tmp_path: Path, running_ray: None) -> None:
     assert sorted(run.durable()) == sorted(f"q{i}" for i in range(100))
 
 
+def test_an_engine_that_cannot_start_again_is_no_mistake_of_the_persons(tmp_path: Path, running_ray: None) -> None:
+    """The first one answered: it is that machine's trouble, and another is tried."""
+    dying = {"dies_once": str(tmp_path / "died"), "dies": ["#q5 "], "seconds": 0.1}  # short ones are asked last
+    run = CountedRun(tmp_path, 100, {**dying, "unable": [str(tmp_path / "opened"), 2]})
+    done = run.run("models.m.max_num_seqs=8")
+    assert done.code == 0, done.err
+    assert (tmp_path / "opened").read_text() == "...", "the second could not be opened, the third went on"
+    assert sorted(run.durable()) == sorted(f"q{i}" for i in range(100))
+
+
+def test_an_engine_that_never_starts_is_the_persons_mistake(tmp_path: Path, running_ray: None) -> None:
+    run = CountedRun(tmp_path, 20, {"unable": [str(tmp_path / "opened"), 1]})
+    done = run.run()
+    assert (done.code, done.err) == (2, "error: scripted: this engine cannot start\n")
+
+
 def test_what_kills_the_engine_each_time_is_given_up_and_all_else_is_answered(
     tmp_path: Path, running_ray: None
 ) -> None:

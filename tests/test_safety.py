@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.command import retyped
 from codemmlu.run_dir import RunDir
 from tests.runs import ROOT, CountedRun, job
 
@@ -41,6 +42,17 @@ def test_a_token_of_the_environment_is_written_nowhere(
     files = [path for path in run.out.rglob("*") if path.is_file()]
     assert len(files) > 5
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_token_in_a_recipe_is_refused(tmp_path: Path) -> None:
+    done = job("run", "recipes/demo.yaml", "--dry-run", f"out={tmp_path}/x", f"models.smol.engine.hf_token={SECRET}")
+    assert done.code == 2
+    assert "engine.hf_token: recipes are kept and shown; set HF_TOKEN in the environment" in done.err
+
+
+def test_keys_in_an_address_are_not_repeated_in_the_command_that_goes_on() -> None:
+    given = ["recipes/demo.yaml", f"out=s3://AKIAKEY:{SECRET}@bucket/runs/x?region=nowhere", "questions.limit=3"]
+    assert retyped("run", given) == "python jobs/run.py recipes/demo.yaml out=s3://bucket/runs/x questions.limit=3"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "", "answers/../../../x"])

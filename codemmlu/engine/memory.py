@@ -47,16 +47,32 @@ class Shape:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the linear layers are kept. group: numbers that share a scale and a zero; 0: none do."""
+    """How the linear layers are kept.
+
+    group: numbers that share a scale and a zero; 0: none do
+    made: while plain weights are loaded; experts_only: attention stays as it is
+    """
 
     method: str
     bits: int
     group: int = 0
+    made: bool = False
+    experts_only: bool = False
 
     @property
     def bytes_each(self) -> float:
         """Bytes of one number, with its share of scales (16 bit) and zeros (as wide as the number)."""
         return self.bits / 8 + ((2 + self.bits / 8) / self.group if self.group else 0)
+
+
+# What vLLM 0.32 makes of plain weights while it loads them.
+_ONLINE = {
+    **{
+        name: Quantization(name, 8, made=True)
+        for name in ("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block", "int8_per_channel_weight_only")
+    },
+    "experts_int8": Quantization("experts_int8", 8, made=True, experts_only=True),
+}
 
 
 @dataclass(frozen=True)
@@ -163,11 +179,11 @@ def shape_of(config: dict[str, Any]) -> Shape | None:
 def quantization_of(config: dict[str, Any], asked: str | None) -> Quantization | None:
     """How a model's linear layers are kept in an engine's memory; None: as plain numbers.
 
-    asked: what the recipe says; of plain weights only fp8 is made while they are loaded
+    asked: what the recipe says; of plain weights only those of `_ONLINE` are made while they are loaded
     """
     said = config.get("quantization_config")
     if not isinstance(said, dict):
-        return Quantization("fp8", 8) if asked == "fp8" else None
+        return _ONLINE.get(asked or "")
     method = str(said.get("quant_method", asked or "unknown"))
     if method == "compressed-tensors":
         groups = said.get("config_groups") or {}
@@ -184,7 +200,8 @@ def layout_bytes(shape: Shape, quantization: Quantization | None, width: int = 2
     plain = 2 * shape.hidden + (shape.hidden * shape.experts if shape.experts > 1 else 0)
     plain += shape.head_size * (shape.heads + 2 * shape.kv_heads) if shape.biased else 0
     each = quantization.bytes_each if quantization else width
-    layers = shape.layers * ((attention + experts) * each + plain * width) + shape.hidden * width
+    around = width if quantization and quantization.experts_only else each
+    layers = shape.layers * (attention * around + experts * each + plain * width) + shape.hidden * width
     return layers, float(shape.vocabulary * shape.hidden * width)
 
 
@@ -203,8 +220,8 @@ def weights_on_each(
     """
     layers, table = layout_bytes(shape, quantization, width)
     tables = table if shape.tied and layout.pipeline == 1 else 2 * table
-    made = quantization is not None and quantization.method == "fp8" and file_bytes is not None
-    if file_bytes is not None and not (made and file_bytes > 1.5 * layers):
+    made = quantization is not None and quantization.made
+    if file_bytes is not None and not made:
         # Files also hold what the layout leaves out (an image tower); they keep a tied table once.
         in_files = file_bytes * (width / shape.width if quantization is None else 1)
         layers = max(0.0, in_files - (table if shape.tied else 2 * table))

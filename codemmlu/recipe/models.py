@@ -42,6 +42,8 @@ class ModelSettings(Settings):
             **{name: name for name in ("dtype", "quantization", "max_model_len", "max_num_seqs")},
             **{name: name for name in ("gpu_memory_utilization", "trust_remote_code")},
         }
+        if "hf_token" in self.engine:
+            raise ValueError("engine.hf_token: recipes are kept and shown; set HF_TOKEN in the environment instead")
         if repeated := sorted(set(self.engine) & set(ours)):
             raise ValueError(f"engine.{repeated[0]}: say this with `{ours[repeated[0]]}`, one level up")
         if self.experts_per_token and "hf_overrides" in self.engine:

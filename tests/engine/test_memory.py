@@ -86,6 +86,7 @@ def test_an_eight_bit_cache_is_half_as_large() -> None:
     [
         ({}, None, None),
         ({}, "fp8", 1.0),
+        ({}, "int8_per_channel_weight_only", 1.0),
         ({"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}, None, 0.5 + 2.5 / 128),
         ({"quantization_config": {"quant_method": "gptq", "bits": 3, "group_size": -1}}, None, 0.375),
         ({"quantization_config": {"quant_method": "fp8"}}, None, 1.0),
@@ -105,6 +106,12 @@ def test_fp8_made_while_loading_is_half_of_the_files() -> None:
     )
     assert plain == one.weight_bytes
     assert eight == pytest.approx(plain / 2, rel=0.06)
+
+
+def test_experts_in_eight_bits_leave_attention_as_it_is() -> None:
+    plain, eight = (layout_bytes(shape(MIXTRAL), quantization_of({}, asked))[0] for asked in (None, "experts_int8"))
+    experts = 32 * 8 * 3 * 4096 * 14336
+    assert plain - eight == experts
 
 
 def test_stages_share_the_layers_and_the_ends_hold_a_table_each() -> None:
