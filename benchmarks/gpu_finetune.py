@@ -8,28 +8,37 @@ the other, in processes of their own. Tokens a second are those of the loop, loa
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from codemmlu.curriculum import find_curriculum
+from codemmlu.recipe import load
+
 ROOT = Path(__file__).parents[1]
+RECIPE = str(ROOT / "recipes/finetune-0.5b.yaml")
 BACKENDS = ("peft", "unsloth")
+
+
+def fixed(steps: int, overrides: list[str]) -> list[str]:
+    """What makes it so many steps, or as near to it as whole epochs are: few examples come more often."""
+    recipe = load(RECIPE, overrides)
+    assert recipe.finetune
+    sequences = steps * recipe.finetune.batch_size * recipe.finetune.accumulation
+    epochs = math.ceil(sequences / find_curriculum(recipe, recipe.finetune, None).train)
+    return [f"finetune.epochs={epochs}", f"finetune.limit={math.ceil(sequences / epochs)}"]
 
 
 def measure(backend: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """One backend; None where it cannot run here."""
     with tempfile.TemporaryDirectory() as out:
         overrides = [f"examples.source={arguments.examples}", f"models.qwen.source={arguments.model}", f"out={out}"]
-        overrides += ["finetune.epochs=1", "finetune.evaluations=1", "finetune.tune_limit=32", *arguments.overrides]
-        batch = {"batch_size": 8, "accumulation": 4}
-        for override in arguments.overrides:
-            key, _, value = override.partition("=")
-            if key.removeprefix("finetune.") in batch:
-                batch[key.removeprefix("finetune.")] = int(value)
-        overrides.append(f"finetune.limit={arguments.steps * batch['batch_size'] * batch['accumulation']}")
-        command = [sys.executable, str(ROOT / "jobs/finetune.py"), str(ROOT / "recipes/finetune-0.5b.yaml")]
+        overrides += ["finetune.evaluations=1", "finetune.tune_limit=32", *arguments.overrides]
+        overrides += fixed(arguments.steps, [*overrides, "finetune.limit=null"])
+        command = [sys.executable, str(ROOT / "jobs/finetune.py"), RECIPE]
         command += [*overrides, f"finetune.backend={backend}", "--json"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

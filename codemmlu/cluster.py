@@ -107,6 +107,13 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
 
 
+def here() -> Any:
+    """Where this process is, for an actor that has to live as long: of other nodes any may go while the run goes on."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 class _Holder:
     """Held by one run; it ends with that run's driver."""
 
@@ -118,14 +125,10 @@ def lock(run: RunDir) -> Iterator[None]:
     Raises UserError when another job of this cluster holds it. Jobs of two clusters do not see each other.
     """
     join()
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    # A hash: everybody in the cluster sees names of actors, and an address may carry keys. Beside the driver: another
-    # node may go, and the lock with it, while the run goes on.
+    # A hash: everybody in the cluster sees names of actors, and an address may carry keys.
     name = f"run {hashlib.sha256(run.address.encode()).hexdigest()}"
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     try:
-        kept = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0, scheduling_strategy=here)
+        kept = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0, scheduling_strategy=here())
         holder = kept.remote()
     except ValueError:
         raise UserError(

@@ -3,6 +3,7 @@
 examples -> parts -> (those that are asked leave) -> neighbours by leave-one-out | likeliest wrong choices -> lessons
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,8 +46,12 @@ class Curriculum:
     fingerprint: str
 
 
-def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp | None) -> Curriculum:
-    """look_up: the task_ids of the examples nearest to questions, for settings that show some. Raises UserError."""
+def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp | None, start: str = "") -> Curriculum:
+    """What is to be learnt. Raises UserError.
+
+    look_up: the task_ids of the examples nearest to questions, for settings that show some
+    start: the fingerprint of the weights gone on from, or empty
+    """
     examples, _ = question_room.read_examples(recipe.examples, held_out_of(recipe) or frozenset())
     parts: list[str] = [*assign(examples, recipe.seed)]
     asked = asked_of(recipe)
@@ -56,7 +61,7 @@ def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp 
         for example, part, leaves in zip(examples, parts, is_asked, strict=True)
         if part in ("train", "tune") and not leaves
     ]
-    rejected = _likeliest_wrong(settings) if settings.pairs_from else {}
+    rejected = _likeliest_wrong(settings, start) if settings.pairs_from else {}
     if settings.pairs_from:
         kept = [(example, part) for example, part in kept if _content(example) in rejected]
     learnable = [example for example, part in kept if part == "train"]
@@ -115,21 +120,19 @@ def _near(
     return [[known[name] for name in names if name in known][: settings.examples] for names in found]
 
 
-def _likeliest_wrong(settings: FinetuneSettings) -> dict[tuple[str, tuple[str, ...]], int]:
+def _likeliest_wrong(settings: FinetuneSettings, start: str) -> dict[tuple[str, tuple[str, ...]], int]:
     """Of each labelled question that a run asked the model: the wrong choice that it likes best. Raises UserError.
 
     Of several ways in which it was asked directly, the one with the most whole readings counts.
     """
     assert settings.pairs_from is not None
     run = RunDir(settings.pairs_from)
-    files = run.files(f"answers/{settings.model}")
-    if not files:
-        raise UserError(f"finetune.pairs_from: {run.shown} has no answers of a model named {settings.model}")
+    asks = _asks(run, settings, start)
     most: dict[str, tuple[int, str, tuple[Reading, ...]]] = {}
-    for name in files:
+    for name in run.files(f"answers/{settings.model}"):
         for row in run.read_table(name).to_pylist():
             answer = answer_from(row)
-            if answer.split == "test" and answer.ask.startswith("direct-"):
+            if answer.split == "test" and answer.ask in asks:
                 this = (len(answer.readings), answer.ask, answer.readings)
                 most[answer.task_id] = max(this, most.get(answer.task_id, (0, "", ())), key=lambda one: one[:2])
     found = {}
@@ -143,3 +146,21 @@ def _likeliest_wrong(settings: FinetuneSettings) -> dict[tuple[str, tuple[str, .
                     liked[letters(26).index(question.answer)] = -1.0
                     found[_content(question)] = int(np.argmax(liked))
     return found
+
+
+def _asks(run: RunDir, settings: FinetuneSettings, start: str) -> frozenset[str]:
+    """The direct asks in which a finished run asked the model that is to be trained.
+
+    That is the model with the weights gone on from, if any voter of that run had them; else as it came. What other
+    weights like is not what these do. Raises UserError.
+    """
+    report = json.loads(run.read("report.json")) if run.exists("report.json") else {"voters": {}}
+    its = {name: told for name, told in report["voters"].items() if told["model"] == settings.model}
+    direct = {name: told for name, told in its.items() if str(told["ask"]).startswith("direct-")}
+    for weights in (start, ""):
+        if asks := frozenset(told["ask"] for told in direct.values() if (told["adapter"] or "") == weights):
+            return asks
+    raise UserError(
+        f"finetune.pairs_from: {run.shown} has no finished answers of a voter with method direct and "
+        f"model {settings.model}; run one on the examples first"
+    )

@@ -10,7 +10,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
-import math
 import os
 import signal
 import threading
@@ -50,9 +49,12 @@ def train(
     model: sources.Model,
     curriculum: Curriculum,
     name: str,
+    start: str | None = None,
     gpus: str | None = None,
 ) -> Manifest:
-    """Trains, or goes on, and publishes the best weights. name: its curriculum.fingerprint; gpus: as in the recipe.
+    """Trains, or goes on, and publishes the best weights.
+
+    name: its curriculum.fingerprint; start: where the weights are that it goes on from; gpus: as in the recipe
 
     Raises UserError for what the person can change, EngineDied when workers kept dying.
     """
@@ -64,7 +66,9 @@ def train(
     backend, why = backends.choose(settings, on_gpu, _is_installed)
     folder = run.below(f"{FOLDER}/{name[:16]}")
     if not folder.exists(LESSONS):
-        run.clear(FOLDER)  # what an earlier recipe left half done
+        if run.has_folder(FOLDER):
+            terminal.say("finetune: what another recipe left half trained is removed")
+        run.clear(FOLDER)
     folder.clear(FAULT)
     folder.write_table(LESSONS, curriculum.table)
     where = f"{settings.workers} worker{'s' * (settings.workers > 1)} on {'GPU' if on_gpu else 'the CPU'}"
@@ -75,7 +79,7 @@ def train(
             model.source,
             model.revision,
             sources.cache_folder(),
-            settings.start,
+            start,
             backend,
             settings,
             tell,
@@ -89,11 +93,12 @@ def train(
 
 
 def _cores_each(workers: int) -> int:
-    """Of a node that holds its share of the workers. Raises UserError where there are more workers than cores."""
+    """The most that all workers can have. Raises UserError where there are more workers than cores."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    if workers > sum(cores):
-        raise UserError(f"finetune.workers: {workers} need a core each, there are {sum(cores)}; lower it")
-    return max(1, max(cores) // math.ceil(workers / len(cores)))
+    for each in range(max(cores), 0, -1):
+        if sum(its // each for its in cores) >= workers:
+            return each
+    raise UserError(f"finetune.workers: {workers} need a core each, there are {sum(cores)}; lower it")
 
 
 def _is_installed(package: str) -> bool:
@@ -145,7 +150,7 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: 
 @contextmanager
 def _progress(terminal: Terminal, settings: FinetuneSettings) -> Iterator[Any]:
     """A place for the workers to say how it goes; what they say becomes lines."""
-    queue = Queue(actor_options={"num_cpus": 0})
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.here()})
     ended = threading.Event()
 
     def listen() -> None:
@@ -210,6 +215,10 @@ def _published(
     state = json.loads((found / TRAINER / "trainer_state.json").read_text(encoding="utf-8"))
     train, tune = points(state["log_history"])
     best = min(tune[1:], key=lambda point: point.loss)
+    learnt = what_is_learnt(settings)
+    if settings.start:  # whose shape it is, whatever the settings say
+        of = json.loads((found / BEST / adapters.CONFIG).read_text(encoding="utf-8"))
+        learnt |= {"rank": of["r"], "alpha": of["lora_alpha"], "targets": sorted(of["target_modules"])}
     manifest = Manifest(
         name=settings.name,
         fingerprint=name,
@@ -222,7 +231,7 @@ def _published(
         best_step=best.step,
         backend=backend,
         **cost,
-        settings=what_is_learnt(settings),
+        settings=learnt,
         versions={one: importlib.metadata.version(one) for one in _LIBRARIES},
         train=train,
         tune=tune,

@@ -13,6 +13,7 @@ from codemmlu import reducing
 from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
+from codemmlu.engine import adapters
 from codemmlu.questions import Loaded
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
@@ -187,13 +188,14 @@ def _seat(run: RunDir, panel: Panel, name: str, reduced: reducing.Reduced) -> di
     """What stands behind a voter: its ask and model, and what was estimated for it."""
     seat = panel.seats.get(name)
     if seat is None:
-        return {"ask": None, "model": None, "prior": None, "threshold": None, "early_exit": None}
+        return {"ask": None, "model": None, "adapter": None, "prior": None, "threshold": None, "early_exit": None}
     threshold = None
     if seat.calibration and seat.fits_threshold:
         threshold = stored_threshold(run, seat.pool, seat.calibration)
     return {
         "ask": seat.ask.name,
         "model": seat.pool,
+        "adapter": adapters.inspect(seat.ask.adapter, "adapter").fingerprint if seat.ask.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
         "early_exit": reduced.sums["early_exit"].get(name),

@@ -136,6 +136,10 @@ class RunDir:
         """Whether there is a file of this name."""
         return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
+    def has_folder(self, name: str) -> bool:
+        """Whether there is a folder of this name."""
+        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.Directory)
+
     def files(self, folder: str) -> list[str]:
         """The Parquet files in a folder of the run, as names for `read_table`, sorted."""
         found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))

@@ -63,10 +63,15 @@ def adapter_of(recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str
     if trained and read_manifest(run, voter.adapter) is None:
         raise UserError(f"{key}: {voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that")
     place = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
+    return inspect_adapter(place, key, voter.model, models.get(voter.model))
+
+
+def inspect_adapter(place: str, key: str, name: str, model: sources.Model | None) -> Adapter:
+    """An adapter, proved to be there and to be one of the recipe's model `name`. Raises UserError that names `key`."""
     adapter = adapters.inspect(place, key)
     base = adapters.base_of(adapter)
-    if base and voter.model in models and base != models[voter.model].fingerprint:
-        raise UserError(f"{key}: {voter.adapter} was trained on another model than models.{voter.model} now is")
+    if base and model and base != model.fingerprint:
+        raise UserError(f"{key}: {place} was trained on another model than models.{name} now is")
     return adapter
 
 

@@ -1,6 +1,7 @@
 """The shelf: the index of solved examples that a run needs, made where it does not stand."""
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from codemmlu import questions as question_room
 from codemmlu.answering.asks import View
@@ -16,6 +17,9 @@ from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, check_embedder, fingerprint, kind_for, read_manifest
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
+
+if TYPE_CHECKING:
+    from codemmlu import indexing
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,10 @@ def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSet
     now = {"embedder": embedder.fingerprint, "text": settings.text, "kind": kind}
     other = [name for name, value in was.items() if value != now[name]] or ["examples or seed"]
     return f"; the index is made anew, its {' and '.join(other)} changed"
+
+
+def share(shelf: Shelf) -> "indexing.Shared":
+    """The index in Ray's object store, once for all pools."""
+    from codemmlu import indexing
+
+    return indexing.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)

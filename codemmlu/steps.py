@@ -6,36 +6,33 @@ questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from codemmlu import questions as question_room
 from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Panel, Seat, abreast, passes
+from codemmlu.answering.schedule import Panel, abreast, passes
 from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job, Outcome
-from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.engine import sources
-from codemmlu.engine.adapters import inspect as inspect_adapter
-from codemmlu.engine.adapters import learnt_by
 from codemmlu.engine.placement import check_engine_arguments
 from codemmlu.engine.protocol import OpenEngine
 from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
+from codemmlu.learning import refuse_learnt, trained
 from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded
-from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
+from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
 from codemmlu.seats import adapter_of, find_seats
-from codemmlu.shelf import Shelf, asked_of, find_shelf, held_out_of
-from codemmlu.training.published import Manifest, folder_of, read_manifest
+from codemmlu.shelf import find_shelf, held_out_of, share
 
 if TYPE_CHECKING:
-    from codemmlu import indexing
+    pass
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.
@@ -62,54 +59,12 @@ def finetune(job: Job) -> Outcome:
     for name in recipe.asked.keys() - set(users):  # what cannot be answered is better known before hours of training
         adapter_of(recipe, name, recipe.asked[name], {})
     with _run(job) as run:
-        manifest = _trained(job, run, settings)
+        manifest = trained(job, run, settings)
     again = job.again.replace("jobs/finetune.py", "jobs/run.py")
     job.terminal.say(
         f"To answer with it: {again}" if users else f"No voter answers with it yet: voters.NAME.adapter={settings.name}"
     )
     return Outcome(manifest.model_dump(mode="json"), 0)
-
-
-def _trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
-    recipe, say = job.recipe, job.terminal.say
-    base = recipe.models[settings.model]
-    model = sources.inspect(base.source, base.revision, sources.cache_folder())
-    shelf = find_shelf(job, labelled=True) if settings.examples else None
-    curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None)
-    start = inspect_adapter(settings.start, "finetune.start").fingerprint if settings.start else ""
-    wanted = fingerprint(settings, model, curriculum, start)
-    manifest = read_manifest(run, settings.name)
-    merged = run.below(f"merged/{settings.name}")
-    if manifest and manifest.fingerprint == wanted:
-        say(f"finetune: {settings.name} stands and nothing changed: reused")
-    else:
-        if curriculum.asked:
-            say(f"finetune: {curriculum.asked:,} examples are questions that are asked, and are not learnt from")
-        from codemmlu import cluster, finetuning  # in this order: see cluster
-
-        cluster.join()
-        run.clear(f"merged/{settings.name}")
-        manifest = finetuning.train(job.terminal, run, settings, model, curriculum, wanted, recipe.gpus)
-        before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
-        right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
-        say(
-            f"finetune: {settings.name} is at {run.below(folder_of(settings.name)).shown}: on the tune part loss "
-            f"{before.loss:.3f} -> {best.loss:.3f}{right} (step {best.step:,} of {manifest.steps:,})"
-        )
-    if settings.merge and not merged.exists("config.json"):
-        from codemmlu import cluster, finetuning  # in this order: see cluster
-
-        cluster.join()
-        say(f"finetune: merged into the model at {finetuning.merge(run, settings, model)}")
-    return manifest
-
-
-def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
-    """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
-    from codemmlu import cluster, indexing  # in this order: see cluster
-
-    cluster.join()
-    return indexing.nearest(_share(shelf), questions, most)
 
 
 def index(job: Job) -> Outcome:
@@ -162,12 +117,12 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
             refuse_retrieve(recipe)
         fit = question_room.fit_examples(recipe, held_out_of(recipe) or frozenset())
         seats = find_seats(recipe, models, shelf.view if shelf else None, run, fit)
-        refuse_learnt(recipe, seats)
+        refuse_learnt(recipe, seats, fit)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
         panel = Panel(seats, find_submissions(job, run), fit, most_choices, recipe.report.order_sensitivity)
         run.write("recipe.yaml", without_keys(recipe.as_yaml()).encode())
         if open_engine is not None:
-            tools = Toolbox(open_engine, models, cache(partial(_share, shelf)) if shelf else None)
+            tools = Toolbox(open_engine, models, cache(partial(share, shelf)) if shelf else None)
             for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):
                 ask(job, run, group, panel, tools)
         return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})
@@ -276,17 +231,6 @@ def _alone(run: RunDir) -> Iterator[None]:
         yield
 
 
-def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat]) -> None:
-    """Raises UserError where a voter would answer questions that its weights were trained on."""
-    for name, seat in seats.items():
-        learnt = learnt_by(seat.ask.adapter) if seat.ask.adapter else frozenset()
-        if learnt and (both := learnt & asked_of(recipe)):
-            raise UserError(
-                f"voters.{name}.adapter: {len(both):,} of the questions are among those that it was trained on; train "
-                "it again without them (jobs/finetune.py), or ask others"
-            )
-
-
 def refuse_retrieve(recipe: Recipe) -> None:
     """Raises UserError where a voter has nothing to learn from."""
     for name, voter in recipe.voters.items():
@@ -295,13 +239,6 @@ def refuse_retrieve(recipe: Recipe) -> None:
                 f"voters.{name}: every example is a question that is asked, so there is nothing to learn from; "
                 "give other examples, or questions.holdout"
             )
-
-
-def _share(shelf: Shelf) -> "indexing.Shared":
-    """The index in Ray's object store, once for all pools."""
-    from codemmlu import indexing
-
-    return indexing.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
 
 
 def _store_chunk(run: RunDir, number: int, chunk: list[Question]) -> None:

@@ -1,6 +1,8 @@
 """The curriculum: what is learnt from, by parts, and that nothing of what is asked is in it."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
 from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import Recipe
-from codemmlu.rows import question_from
+from codemmlu.rows import Answer, Question, question_from, to_table
+from codemmlu.run_dir import RunDir
+from tests.samples import ASK, answer, reading
 
 MODEL = Model("somewhere", None, "weights", None, {})
 
@@ -46,7 +50,7 @@ def recipe(solved: Path, **finetune: Any) -> Recipe:
 
 def found(given: Recipe, **told: Any) -> Any:
     assert given.finetune is not None
-    return find_curriculum(given, given.finetune, told.get("look_up"))
+    return find_curriculum(given, given.finetune, told.get("look_up"), told.get("start", ""))
 
 
 def test_what_is_asked_is_not_learnt_from_under_any_name(solved: Path) -> None:
@@ -116,3 +120,48 @@ def test_where_nothing_is_left_to_tune_by_it_is_said(tmp_path: Path) -> None:
     few.write_text("task_id,question,choices,answer\n" + "".join(f'q{n},{n}?,"[1, 2]",A\n' for n in range(42)))
     with pytest.raises(UserError, match="there is no example in the tune part to learn from; give more examples"):
         found(recipe(few))
+
+
+@pytest.fixture
+def answered(solved: Path, tmp_path: Path) -> Path:
+    """A run that asked every solved question of the model as it came, which likes C best of what is wrong, and A next;
+    of the model with some weights, which likes B or C; and long ago of another model."""
+    run = RunDir(str(tmp_path / "answered"))
+    rows = list(csv.DictReader(solved.open()))
+    questions = [
+        Question(r["task_id"], None, r["question"], ("a", "b", "c"), r["answer"], "x", n) for n, r in enumerate(rows)
+    ]
+    run.write_table("questions/0.parquet", to_table(questions, Question))
+    tuned, old = replace(ASK, weights="tuned"), replace(ASK, weights="old")
+    likes = {ASK: (-2.0, -3.0, -1.0), tuned: (-3.0, -1.0, -2.0), old: (-1.0, -2.0, -3.0)}
+    for ask, logprobs in likes.items():
+        told = [answer(q, ask, readings=(reading(logprobs),) * (3 if ask is old else 1)) for q in questions]
+        run.write_table(f"answers/m/{ask.weights}.parquet", to_table(told, Answer))
+    voters = {
+        "base": {"model": "m", "ask": ASK.name, "adapter": None},
+        "tuned": {"model": "m", "ask": tuned.name, "adapter": "its fingerprint"},
+    }
+    run.write("report.json", json.dumps({"voters": voters}).encode())
+    return tmp_path / "answered"
+
+
+@pytest.mark.parametrize(
+    ("start", "likes"),
+    [("", {"A": 2, "B": 2, "C": 0}), ("its fingerprint", {"A": 1, "B": 2, "C": 1}), ("new", {"A": 2})],
+)
+def test_the_wrong_choice_is_what_these_weights_like_best(
+    solved: Path, answered: Path, start: str, likes: dict[str, int]
+) -> None:
+    """By right letter. Weights that nobody asked are near to the model that they were made of."""
+    given = recipe(solved, objective="preference", pairs_from=str(answered))
+    pairs = {(row["answer"], row["rejected"]) for row in found(given, start=start).table.to_pylist()}
+    assert pairs >= set(likes.items())
+    assert len(pairs) == 3
+
+
+def test_pairs_are_of_a_run_that_asked_the_model_directly(solved: Path, answered: Path) -> None:
+    Path(answered, "report.json").unlink()
+    with pytest.raises(
+        UserError, match=r"finetune.pairs_from: .* has no finished answers of a voter with method direct"
+    ):
+        found(recipe(solved, objective="preference", pairs_from=str(answered)))

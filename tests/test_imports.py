@@ -39,6 +39,7 @@ ROOMS = (
     "curriculum",
     "finetuning",
     "seats",
+    "learning",
     "asking",
     "steps",
     "plan",

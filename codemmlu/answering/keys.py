@@ -49,7 +49,7 @@ def known_keys(run: RunDir, pool: str) -> tuple[Keys, Keys]:
 def _file(run: RunDir, name: str) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_]]:
     """A file's keys, packed: of what is answered, and of what failed."""
     table = run.read_table(name, columns=["key", "status"])
-    keys = _packed("".join(table["key"].to_pylist()))
+    keys = _packed("".join(map(str, table["key"].to_pylist())))
     failed = np.asarray(table["status"].to_pylist(), dtype=str) == "failed"
     return keys[~failed], keys[failed]
 

@@ -29,6 +29,7 @@ from codemmlu.training.reporter import Reporter
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
+_CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch has no type of its own for that
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def attend(course: Course) -> None:
         _attend(course, folder)
     except UserError as error:
         folder.write(FAULT, str(error).encode())
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and _CPU_OUT_OF_MEMORY not in str(error):
+            raise
         folder.write(FAULT, too_large(settings).encode())
         raise RuntimeError(too_large(settings)) from error
 
@@ -115,7 +118,8 @@ def _answers(loaded: Loaded, parts: Parts, course: Course, arguments: dict[str, 
     sizes = max(len(lesson.question.choices) for lesson in parts.train)
     return LetterTrainer(
         letter_tokens=letter_tokens(loaded.tokenizer, parts.train[0], sizes, settings.template),
-        args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
+        # padding_free is said: where it is not, Unsloth turns it on, and rows come without the mask that is read here.
+        args=SFTConfig(**arguments, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True}),
         **_taught(loaded, parts, course, encoded),
     )
 

@@ -4,6 +4,7 @@ A checkpoint holds the trainer's own (`trainer/`: weights, optimizer, schedule, 
 weights so far (`best/`).
 """
 
+import math
 import resource
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ import ray.train
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from codemmlu.errors import UserError
 from codemmlu.training.course import BEST, TRAINER, Course
 
 _STATE = "trainer_state.json"
@@ -76,7 +78,15 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
     ) -> None:
-        """Keeps the weights that do best on the tune part; stops after so many evaluations without better ones."""
+        """Keeps the weights that do best on the tune part; stops after so many evaluations without better ones.
+
+        Raises UserError where the loss is no number any more: no weights are the best of such.
+        """
+        if not math.isfinite(metrics["eval_loss"]):
+            raise UserError(
+                f"finetune.learning_rate: with {self._course.settings.learning_rate} the loss on the tune part is "
+                f"{metrics['eval_loss']} after step {state.global_step:,}; lower it"
+            )
         if self._first:
             told = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
             self._course.tell(told | {"accuracy": metrics.get("eval_accuracy")})

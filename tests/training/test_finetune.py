@@ -1,10 +1,14 @@
 """jobs/finetune.py with a tiny model, as a process: what it publishes, what it reuses, and what it refuses."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from codemmlu.engine.adapters import CONFIG, LEARNT
+from tests.runs import ROOT
 from tests.training.runs import Finetune
 
 
@@ -54,9 +58,31 @@ def test_training_ends_when_the_tune_part_has_had_enough(tuned: Finetune, tmp_pa
     assert manifest["steps"] == manifest["tune"][-1]["step"] < manifest["train_examples"] * 8 // 8
 
 
+def test_training_goes_on_from_other_weights(tuned: Finetune, tmp_path: Path) -> None:
+    """A relative path: workers run elsewhere. Their shape stays, and so does what they know."""
+    first = tmp_path / "first"
+    shutil.copytree(tuned.out / "adapters" / "tuned", first)
+    start = f"finetune.start={os.path.relpath(first, ROOT)}"
+    fresh = json.loads((first / "manifest.json").read_text())
+    few = ["finetune.epochs=1", "finetune.limit=16", "finetune.seed=5", f"out={tmp_path / 'run'}"]
+    done = tuned.run(start, *few, "finetune.rank=4")
+    assert done.code == 0, done.err
+    second = tmp_path / "run" / "adapters" / "tuned"
+    manifest = json.loads((second / "manifest.json").read_text())
+    assert manifest["tune"][0]["loss"] == pytest.approx(min(point["loss"] for point in fresh["tune"][1:]), rel=0.05)
+    assert manifest["settings"]["rank"] == fresh["settings"]["rank"] == json.loads((second / CONFIG).read_text())["r"]
+    learnt = [set(json.loads((one / LEARNT).read_text())) for one in (first, second)]
+    assert learnt[0] <= learnt[1]
+    asked = tuned.run(start, *few, "questions.holdout.seed=5")
+    assert asked.code == 2
+    assert "finetune.start: " in asked.err
+    assert "of the questions are among those that" in asked.err
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [
+        ("finetune.learning_rate=1e30", "finetune.learning_rate: with 1e+30 the loss on the tune part is nan"),
         ("finetune.targets=[nothing_of_the_kind]", "finetune.targets"),
         ("finetune.backend=unsloth", "finetune.backend: unsloth cannot run here: it needs an NVIDIA GPU"),
         (
@@ -113,7 +139,8 @@ def test_a_run_without_answers_has_no_pairs(tuned: Finetune, tmp_path: Path) -> 
     done = tuned.run(*preference, f"out={tmp_path / 'run'}")
     assert (done.code, done.err) == (
         2,
-        f"error: finetune.pairs_from: {tmp_path} has no answers of a model named m\n",
+        f"error: finetune.pairs_from: {tmp_path} has no finished answers of a voter with method direct and model m; "
+        "run one on the examples first\n",
     )
 
 

@@ -1,0 +1,94 @@
+"""Learning: the weights that a recipe's `finetune` asks for, made where they do not stand.
+
+And that no weights are asked what they were made of.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from codemmlu.answering.schedule import Seat
+from codemmlu.command import Job
+from codemmlu.curriculum import find_curriculum, fingerprint
+from codemmlu.engine import adapters, sources
+from codemmlu.errors import UserError
+from codemmlu.questions.twins import twin_key
+from codemmlu.recipe import FinetuneSettings, Recipe
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir
+from codemmlu.seats import inspect_adapter
+from codemmlu.shelf import Shelf, asked_of, find_shelf, share
+from codemmlu.training.published import Manifest, folder_of, read_manifest
+
+
+def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
+    """Trains what the recipe's `finetune` says, or says that it stands already. Raises UserError."""
+    recipe, say = job.recipe, job.terminal.say
+    base = recipe.models[settings.model]
+    model = sources.inspect(base.source, base.revision, sources.cache_folder())
+    shelf = find_shelf(job, labelled=True) if settings.examples else None
+    start = find_start(recipe, settings, model)
+    goes_on = start.fingerprint if start else ""
+    curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None, goes_on)
+    wanted = fingerprint(settings, model, curriculum, goes_on)
+    if start:
+        curriculum = replace(curriculum, learnt=curriculum.learnt | adapters.learnt_by(start.path))
+    manifest = read_manifest(run, settings.name)
+    merged = run.below(f"merged/{settings.name}")
+    if manifest and manifest.fingerprint == wanted:
+        say(f"finetune: {settings.name} stands and nothing changed: reused")
+    else:
+        if curriculum.asked:
+            say(f"finetune: {curriculum.asked:,} examples are questions that are asked, and are not learnt from")
+        from codemmlu import cluster, finetuning  # in this order: see cluster
+
+        cluster.join()
+        run.clear(f"merged/{settings.name}")
+        place = start.path if start else None
+        manifest = finetuning.train(job.terminal, run, settings, model, curriculum, wanted, place, recipe.gpus)
+        before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
+        right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
+        say(
+            f"finetune: {settings.name} is at {run.below(folder_of(settings.name)).shown}: on the tune part loss "
+            f"{before.loss:.3f} -> {best.loss:.3f}{right} (step {best.step:,} of {manifest.steps:,})"
+        )
+    if settings.merge and not merged.exists("config.json"):
+        from codemmlu import cluster, finetuning  # in this order: see cluster
+
+        cluster.join()
+        say(f"finetune: merged into the model at {finetuning.merge(run, settings, model)}")
+    return manifest
+
+
+def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
+    """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
+    from codemmlu import cluster, indexing  # in this order: see cluster
+
+    cluster.join()
+    return indexing.nearest(share(shelf), questions, most)
+
+
+def find_start(recipe: Recipe, settings: FinetuneSettings, model: sources.Model) -> adapters.Adapter | None:
+    """The weights that training goes on from. Raises UserError where they do not fit it, or know what is asked."""
+    if settings.start is None:
+        return None
+    start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
+    if both := adapters.learnt_by(start.path) & asked_of(recipe):
+        raise UserError(
+            f"finetune.start: {len(both):,} of the questions are among those that {settings.start} was trained on; ask "
+            "others, or start from other weights"
+        )
+    return start
+
+
+def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat], fit: Sequence[Question]) -> None:
+    """Raises UserError where a voter would answer questions that its weights were trained on, or be weighed by such."""
+    parts = {"the questions": asked_of(recipe), "the examples that are fitted on": frozenset(map(twin_key, fit))}
+    for name, seat in seats.items():
+        learnt = adapters.learnt_by(seat.ask.adapter) if seat.ask.adapter else frozenset()
+        for what, asked in parts.items():
+            if both := learnt & asked:
+                raise UserError(
+                    f"voters.{name}.adapter: {len(both):,} of {what} are among those that it was trained on; train "
+                    "it again without them (jobs/finetune.py), or ask others"
+                )
