@@ -106,7 +106,7 @@ def place(name: str, settings: ModelSettings, resources: Resources, known: Known
     if settings.experts_per_token and known and known.shape:
         check_experts(key, settings.experts_per_token, known.shape)
     if not resources.gpus:
-        return _on_cpu(settings)
+        return _on_cpu(key, settings)
     found = [_on_kind(key, settings, resources, kind, known) for kind in resources.kinds]
     placed = [one for one in found if isinstance(one, Placement)]
     if not placed:
@@ -144,7 +144,9 @@ def _arguments(settings: ModelSettings) -> dict[str, Any]:
     return arguments
 
 
-def _on_cpu(settings: ModelSettings) -> Placement:
+def _on_cpu(key: str, settings: ModelSettings) -> Placement:
+    if settings.expert_parallel:  # its process ends without a word at the first prompt
+        raise UserError(f"{key}.expert_parallel: vLLM 0.32 cannot do that on a CPU; leave it out")
     # Eager: compiling takes longer than a few thousand questions save. Prefixes are shared in whole blocks: small.
     arguments = _arguments(settings) | {
         "enforce_eager": True,

@@ -86,6 +86,13 @@ def test_what_the_recipe_says_reaches_vllm(resources: Resources) -> None:
     assert placed.arguments["enable_prefix_caching"] is True
 
 
+def test_whole_experts_on_each_gpu_and_never_on_a_cpu() -> None:
+    settings = model(expert_parallel=True, tensor_parallel=2)
+    assert place("m", settings, T4X2).arguments["enable_expert_parallel"] is True
+    with pytest.raises(UserError, match=r"^models\.m\.expert_parallel: .* cannot do that on a CPU; leave it out$"):
+        place("m", settings, Resources())
+
+
 def test_without_a_length_the_model_gets_its_own() -> None:
     assert place("m", model(), T4).arguments["max_model_len"] == -1
 

@@ -1,6 +1,7 @@
-"""A tiny Mixtral with random weights on the real engine: in one part and in two, and with fewer experts."""
+"""A tiny Mixtral with random weights on the real engine: with one to four experts, and in two parts."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.runs import job
 pytestmark = pytest.mark.soak
 
 SWEEP = "recipes/mixtral-experts.yaml"
+TOPS = ("top1", "top2", "top3", "top4")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def mixtral(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answers(mixtral: Path, out: Path, voters: tuple[str, ...], *overrides: str) -> dict[str, list[dict[str, Any]]]:
     """The answers of some voters of the sweep, by the model that gave them, in the order of the questions."""
-    models = [f"models.{name}.source={mixtral}" for name in ("top1", "top2", "top3", "top4")]
+    models = [f"models.{name}.source={mixtral}" for name in TOPS]
     # In float32 only the order of sums differs; in bfloat16 that alone moves a letter by a quarter.
     models += [f"models.{name}.{said}" for name in voters for said in ("dtype=float32", "cpu_kv_cache_gib=1")]
     done = job(
@@ -69,24 +71,29 @@ def furthest(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> float:
     return float(max(gaps))
 
 
-def test_two_parts_say_what_one_says_and_one_expert_something_else(mixtral: Path, tmp_path: Path) -> None:
-    whole = answers(mixtral, tmp_path / "whole", ("top2",))["top2"]
-    parts = answers(
-        mixtral,
-        tmp_path / "parts",
-        ("top1", "top2"),
-        *(f"models.{name}.tensor_parallel=2" for name in ("top1", "top2")),
-    )
-    split, fewer = furthest(whole, parts["top2"]), furthest(whole, parts["top1"])
-    print(
-        f"largest difference of a letter: tensor_parallel 2 against 1 {split:.4f}, one expert against two {fewer:.4f}"
-    )
-    assert split < 0.005
-    assert fewer > 100 * split
-    report = json.loads((tmp_path / "parts" / "report.json").read_text())
-    for voter in ("top1", "top2"):
-        assert report["voters"][voter]["accuracy"] is not None
-        assert report["voters"][voter]["seconds"] > 0
+@pytest.fixture(scope="module")
+def sweep(mixtral: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The whole sweep, one engine after another: its answers, and what its report says of each voter."""
+    out = tmp_path_factory.mktemp("sweep")
+    found = answers(mixtral, out, TOPS)
+    return {"answers": found, "voters": json.loads((out / "report.json").read_text())["voters"]}
+
+
+def test_the_number_of_experts_is_swept(sweep: dict[str, Any]) -> None:
+    """Each says something else, and the report sets accuracy beside seconds."""
+    gaps = [furthest(sweep["answers"][one], sweep["answers"][other]) for one, other in pairwise(TOPS)]
+    shown = {name: (told["accuracy"], round(told["seconds"], 1)) for name, told in sweep["voters"].items()}
+    print(f"largest difference of a letter from one to the next {[round(gap, 2) for gap in gaps]}; {shown}")
+    assert min(gaps) > 0.05
+    assert set(shown) == set(TOPS)
+    assert all(accuracy is not None and seconds > 0 for accuracy, seconds in shown.values())
+
+
+def test_two_parts_say_what_one_says(mixtral: Path, sweep: dict[str, Any], tmp_path: Path) -> None:
+    parts = answers(mixtral, tmp_path / "parts", ("top2",), "models.top2.tensor_parallel=2")
+    gap = furthest(sweep["answers"]["top2"], parts["top2"])
+    print(f"largest difference of a letter, tensor_parallel 2 against 1: {gap:.4f}")
+    assert gap < 0.005
 
 
 def test_more_experts_than_there_are_is_said_before_anything_starts(mixtral: Path, tmp_path: Path) -> None:
