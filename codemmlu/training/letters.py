@@ -1,15 +1,16 @@
-"""TRL's trainers on our sequences: the model's head applied to the letters alone, and pairs as they stand.
+"""TRL's trainers on our sequences: the model's head applied to the letters alone, and a pair read once.
 
 A sequence has one token that is learnt. TRL's own loss runs a chunk of at least 256 tokens through the head, frozen as
 it is: on Qwen2.5-0.5B's vocabulary of 151,936 that was more than half of a step on a CPU.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional
 from trl import DPOTrainer, SFTTrainer
+from trl.trainer.utils import use_adapter
 
 from codemmlu.training.lessons import IGNORED
 
@@ -35,32 +36,72 @@ class LetterTrainer(SFTTrainer):  # type: ignore[misc]
         labels = inputs.pop("labels")
         row, place = (labels != IGNORED).nonzero(as_tuple=True)
         wanted = labels[row, place]
-        # Rows end at different places, and the model keeps the same ones of all.
-        kept, which = torch.unique(place - 1, return_inverse=True)
-        logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
-        # Unsloth's models keep all places whatever they are told; those asked for are always fewer.
-        at = place - 1 if logits.shape[1] == inputs["input_ids"].shape[1] else which
-        logits = logits[row, at].float()
+        logits = _before(model, inputs, row, place)
         losses = functional.cross_entropy(logits, wanted, reduction="none")
-        mode = "train" if self.model.training else "eval"
-        if mode == "eval":
-            among = self._letter_tokens.to(logits.device)
-            right = among[logits[:, among].argmax(-1)] == wanted
-            self._metrics[mode]["accuracy"] += self.accelerator.gather_for_metrics(right.float()).tolist()
-        else:
-            self._tokens = getattr(self, "_tokens", 0) + int(inputs["attention_mask"].sum())
-            self._metrics[mode]["worker_tokens"] = [self._tokens]
+        _note(self, self._letter_tokens, logits, wanted, inputs["attention_mask"])
         if num_items_in_batch is None:
             return losses.mean()
         return losses.sum() / num_items_in_batch * self.accelerator.num_processes
 
 
 class PairTrainer(DPOTrainer):  # type: ignore[misc]
-    """As DPOTrainer, on pairs that are tokens already: {prompt_ids, chosen_ids, rejected_ids}.
+    """As DPOTrainer, on pairs that are tokens already: {prompt_ids, chosen_ids, rejected_ids}, one letter each.
 
     TRL would put them through the chat template as finished turns, which is not how voters ask, and end each answer
     with tokens that come after a letter and not before it.
+
+    letter_tokens: see LetterTrainer
     """
+
+    def __init__(self, letter_tokens: Sequence[int], **told: Any) -> None:
+        super().__init__(**told)
+        self._letter_tokens = torch.tensor(letter_tokens)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """DPO's loss (Rafailov et al. 2023, arXiv:2305.18290, equation 7), the mean over the pairs.
+
+        Both letters stand at one place after one prompt, so that one pass says how likely each is, where TRL reads the
+        prompt with the one and again with the other; and what all letters share falls out of their difference.
+        """
+        half = len(inputs["input_ids"]) // 2  # the chosen ones, then the rejected
+        row, place = inputs["completion_mask"][:half].nonzero(as_tuple=True)
+        chosen, rejected = (ids[row, place] for ids in inputs["input_ids"].split(half))
+        once = {name: inputs[name][:half] for name in ("input_ids", "attention_mask")}
+        logits = _before(model, once, row, place)
+        at = torch.arange(half, device=logits.device)
+        plain = self.accelerator.unwrap_model(self.model)
+        with torch.no_grad(), use_adapter(plain, adapter_name="ref" if "ref" in plain.peft_config else None):
+            reference = _before(self.model, once, row, place)
+        margin = (logits - reference)[at, chosen] - (logits - reference)[at, rejected]
+        _note(self, self._letter_tokens, logits, chosen, once["attention_mask"])
+        return -functional.logsigmoid(self.beta * margin).mean()
+
+
+def _before(model: Any, inputs: dict[str, Any], row: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """What the model says to every token at given places of given rows: [places, vocabulary], float32."""
+    # Rows end at different places, and the model keeps the same ones of all.
+    kept, which = torch.unique(place - 1, return_inverse=True)
+    logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
+    # Unsloth's models keep all places whatever they are told; those asked for are always fewer.
+    at = place - 1 if logits.shape[1] == inputs["input_ids"].shape[1] else which
+    return cast(torch.Tensor, logits[row, at].float())
+
+
+def _note(trainer: Any, letters: torch.Tensor, logits: torch.Tensor, right: torch.Tensor, seen: torch.Tensor) -> None:
+    """For the log: while training the tokens that this worker has read, in an evaluation how often it is right."""
+    if trainer.model.training:
+        trainer.tokens_read = getattr(trainer, "tokens_read", 0) + int(seen.sum())
+        trainer._metrics["train"]["worker_tokens"] = [trainer.tokens_read]
+        return
+    among = letters.to(logits.device)
+    found = among[logits[:, among].argmax(-1)] == right
+    trainer._metrics["eval"]["accuracy"] += trainer.accelerator.gather_for_metrics(found.float()).tolist()

@@ -114,18 +114,13 @@ def _arguments(settings: FinetuneSettings, loaded: Loaded, scratch: str) -> dict
 
 def _answers(loaded: Loaded, parts: Parts, course: Course, arguments: dict[str, Any]) -> Any:
     """Supervised: the loss is on the right letter."""
-    settings = course.settings
-    sizes = max(len(lesson.question.choices) for lesson in parts.train)
-    return LetterTrainer(
-        letter_tokens=letter_tokens(loaded.tokenizer, parts.train[0], sizes, settings.template),
-        # padding_free is said: where it is not, Unsloth turns it on, and rows come without the mask that is read here.
-        args=SFTConfig(**arguments, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True}),
-        **_taught(loaded, parts, course, encoded),
-    )
+    # padding_free is said: where it is not, Unsloth turns it on, and rows come without the mask that is read here.
+    args = SFTConfig(**arguments, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
+    return LetterTrainer(args=args, **_taught(loaded, parts, course, encoded))
 
 
 def _preferences(loaded: Loaded, parts: Parts, course: Course, arguments: dict[str, Any]) -> Any:
-    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290): the right letter over the wrong one."""
+    """Direct preference optimisation: the right letter over the wrong one."""
     return PairTrainer(args=DPOConfig(**arguments, beta=course.settings.beta), **_taught(loaded, parts, course, pairs))
 
 
@@ -150,7 +145,9 @@ def _taught(loaded: Loaded, parts: Parts, course: Course, encode: Callable[..., 
     if context.get_world_rank() == 0:
         steps = math.ceil(len(rows) / (settings.batch_size * settings.accumulation * context.get_world_size()))
         course.tell({"kind": "begin", "sequences": len(rows), "dropped": dropped, "steps": steps})
+    sizes = max(len(lesson.question.choices) for lesson in parts.train)
     return {
+        "letter_tokens": letter_tokens(loaded.tokenizer, parts.train[0], sizes, settings.template),
         "model": loaded.model,
         "train_dataset": Dataset.from_list(rows),
         "eval_dataset": Dataset.from_list(asked),
