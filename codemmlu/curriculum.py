@@ -158,7 +158,7 @@ def _asks(run: RunDir, settings: FinetuneSettings, start: str) -> frozenset[str]
     its = {name: told for name, told in report["voters"].items() if told["model"] == settings.model}
     direct = {name: told for name, told in its.items() if str(told["ask"]).startswith("direct-")}
     for weights in (start, ""):
-        if asks := frozenset(told["ask"] for told in direct.values() if (told["adapter"] or "") == weights):
+        if asks := frozenset(told["ask"] for told in direct.values() if (told.get("adapter") or "") == weights):
             return asks
     raise UserError(
         f"finetune.pairs_from: {run.shown} has no finished answers of a voter with method direct and "
