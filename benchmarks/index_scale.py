@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from codemmlu import (
     cluster,  # before ray: see there
-    indexing,
+    sharding,
 )
 from codemmlu.retrieval import vectors
 from codemmlu.retrieval.store import EXAMPLE, kind_for
@@ -91,11 +91,11 @@ def main() -> None:
         blocks = write_blocks(index, arguments.vectors)
         kind = kind_for(arguments.kind, arguments.vectors)
         peak, began = Peak(), time.monotonic()
-        shards, recall = indexing.make_shards(index, blocks, kind, arguments.shard)
+        shards, recall = sharding.make_shards(index, blocks, kind, arguments.shard)
         seconds, memory = time.monotonic() - began, peak.stop()
         contents = [np.fromfile(Path(scratch, shard.index), dtype=np.uint8) for shard in shards]
         opened = [vectors.open_index(content) for content in contents]  # over the buffers, which stay alive beside it
-        queries = indexing.sample(index.address, [blocks[0][0]], 500)
+        queries = sharding.sample(index.address, [blocks[0][0]], 500)
         began = time.monotonic()
         for one in opened:
             vectors.search(one, queries, 10)

@@ -25,7 +25,7 @@ from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
 
 if TYPE_CHECKING:
-    from codemmlu import indexing
+    from codemmlu import lending
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Toolbox:
 
     open_engine: OpenEngine
     models: dict[str, sources.Model]
-    shared: Callable[[], "indexing.Shared"] | None
+    shared: Callable[[], "lending.Shared"] | None
 
 
 @dataclass(frozen=True)
@@ -176,10 +176,10 @@ def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> T
         lora = adapters.engine_arguments(adapters.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
         tools = Tools(toolbox.open_engine, _engine_settings(model, start.placement, job.recipe.seed, lora))
     if toolbox.shared and any(ask.neighbours for ask in asks):
-        from codemmlu import indexing
+        from codemmlu import lending
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
-        tools = replace(tools, open_library=partial(indexing.open_shared, toolbox.shared(), threads))
+        tools = replace(tools, open_library=partial(lending.open_shared, toolbox.shared(), threads))
     return tools
 
 

@@ -155,6 +155,21 @@ def reason(error: Exception) -> Exception:
     return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")
 
 
+def call(task: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives back as a task of Ray's, on a core of its own. Raises as `reason` tells."""
+    (result,) = results([ray.remote(task).remote(*arguments)])
+    return result
+
+
+def results(tasks: list[Any]) -> list[Any]:
+    """What tasks give back, in their order. Raises as `reason` tells."""
+    try:
+        found: list[Any] = ray.get(tasks)
+    except ray.exceptions.RayError as error:
+        raise reason(error) from error
+    return found
+
+
 def quiet() -> None:
     """Ray Data's own progress and plan descriptions: ours says the same for people."""
     context = ray.data.DataContext.get_current()

@@ -242,10 +242,7 @@ def _published(
 
 def merge(run: RunDir, settings: FinetuneSettings, model: sources.Model) -> str:
     """In a Ray task: the model with its weights added, as a plain directory. Returns where it is."""
-    try:
-        return str(ray.get(ray.remote(_merge).options(num_cpus=1).remote(run.address, settings.name, model)))
-    except ray.exceptions.RayError as error:
-        raise cluster.reason(error) from error
+    return str(cluster.call(_merge, run.address, settings.name, model))
 
 
 def _merge(address: str, name: str, model: sources.Model) -> str:

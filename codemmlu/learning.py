@@ -62,10 +62,10 @@ def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
 
 def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
     """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
-    from codemmlu import cluster, indexing  # in this order: see cluster
+    from codemmlu import cluster, lending  # in this order: see cluster
 
     cluster.join()
-    return indexing.nearest(share(shelf), questions, most)
+    return lending.nearest(share(shelf), questions, most)
 
 
 def find_start(recipe: Recipe, settings: FinetuneSettings, model: sources.Model) -> adapters.Adapter | None:

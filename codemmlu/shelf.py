@@ -19,7 +19,7 @@ from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
 
 if TYPE_CHECKING:
-    from codemmlu import indexing
+    from codemmlu import lending
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSet
     return f"; the index is made anew, its {' and '.join(other)} changed"
 
 
-def share(shelf: Shelf) -> "indexing.Shared":
+def share(shelf: Shelf) -> "lending.Shared":
     """The index in Ray's object store, once for all pools."""
-    from codemmlu import indexing
+    from codemmlu import lending
 
-    return indexing.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
+    return lending.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)

@@ -33,7 +33,9 @@ ROOMS = (
     "spreading",
     "outcome",
     "comparing",
+    "sharding",
     "indexing",
+    "lending",
     "pipeline",
     "shelf",
     "curriculum",
@@ -53,7 +55,14 @@ ALLOWED = {("codemmlu.steps", "codemmlu.plan"), ("codemmlu.reducing", "codemmlu.
 OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.cpu_worker"},
     "ray": {
-        *("codemmlu.cluster", "codemmlu.indexing", "codemmlu.pipeline", "codemmlu.spreading"),
+        *(
+            "codemmlu.cluster",
+            "codemmlu.indexing",
+            "codemmlu.sharding",
+            "codemmlu.lending",
+            "codemmlu.pipeline",
+            "codemmlu.spreading",
+        ),
         *("codemmlu.finetuning", "codemmlu.training.loop", "codemmlu.engine.spanning"),
         "codemmlu.training.reporter",
     },

@@ -72,10 +72,10 @@ def build(
 
 def opened(folder: Path, manifest: Manifest, rule: Rule = RULE) -> Library:
     """An index as an actor opens it."""
-    from codemmlu import indexing
+    from codemmlu import lending
 
-    shared = indexing.share(RunDir(str(folder)), manifest, HASHED, ExampleSettings(source="x"), rule, opens)
-    return indexing.open_shared(shared, threads=1)
+    shared = lending.share(RunDir(str(folder)), manifest, HASHED, ExampleSettings(source="x"), rule, opens)
+    return lending.open_shared(shared, threads=1)
 
 
 def told(shelf: Library) -> list[list[tuple[str, float]]]:
@@ -177,14 +177,14 @@ def test_an_index_that_the_object_store_does_not_hold_is_mapped_from_its_file(
 ) -> None:
     import ray
 
-    from codemmlu import indexing
+    from codemmlu import lending
 
     small = [{"Alive": True, "Resources": {"object_store_memory": 1000.0}}]
     monkeypatch.setattr(ray, "nodes", lambda: small)
     index = RunDir(str(whole.folder))
-    shared = indexing.share(index, whole.manifest, HASHED, ExampleSettings(source="x"), RULE, opens)
+    shared = lending.share(index, whole.manifest, HASHED, ExampleSettings(source="x"), RULE, opens)
     assert shared.shards[0][0] == str(whole.folder / "00000" / "index.faiss")
-    assert told(indexing.open_shared(shared, threads=1)) == told(opened(whole.folder, whole.manifest))
+    assert told(lending.open_shared(shared, threads=1)) == told(opened(whole.folder, whole.manifest))
 
 
 def test_an_example_teaches_nothing_about_its_own_copies(tmp_path: Path) -> None:

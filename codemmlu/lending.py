@@ -1,0 +1,95 @@
+"""How a finished index reaches the actors: one copy on each node, for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from codemmlu import cluster
+from codemmlu.errors import UserError
+from codemmlu.recipe import ExampleSettings
+from codemmlu.retrieval import store, transfer, vectors
+from codemmlu.retrieval.encoder import Embedder, Encoder, OpenEncoder, open_encoder
+from codemmlu.retrieval.library import Library, OpenShard
+from codemmlu.retrieval.neighbours import Rule
+from codemmlu.retrieval.store import Manifest
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir
+
+_THREADS = 4  # cores of a task that looks up: more do not make a small model faster
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An index on its way to actors. It crosses as it stands: the references lead to one copy on each node.
+
+    shards: the FAISS file and the examples of each; a file that is too large for the object store is a path instead,
+    and mapped into memory from there
+    """
+
+    shards: tuple[tuple[Any, Any], ...]
+    manifest: Manifest
+    embedder: Embedder
+    settings: ExampleSettings
+    rule: Rule
+    opens: OpenEncoder
+
+
+def share(
+    index: RunDir,
+    manifest: Manifest,
+    embedder: Embedder,
+    settings: ExampleSettings,
+    rule: Rule,
+    opens: OpenEncoder = open_encoder,
+) -> Shared:
+    """Puts an index into Ray's object store: once for all pools of a run.
+
+    Raises UserError when a file is not the one the manifest names, or was made by another version of `transfer`.
+    """
+    if manifest.weights and manifest.weights.features != transfer.FEATURES:
+        raise UserError(f"examples.index: {index.shown} was made by another version; delete it and run again")
+    # Half of the smallest node's object store: blocks pass through it, too.
+    room = min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]) / 2
+    size = sum(index.size(name) for shard in manifest.shards for name in (shard.index, shard.examples))
+    mapped = index.is_local and size > room
+    shards = []
+    for shard in manifest.shards:
+        content = store.read_checked(index, shard.index, shard.index_sha256)
+        where = index.path(shard.index) if mapped else ray.put(np.frombuffer(content, dtype=np.uint8))
+        packed = store.read_checked(index, shard.examples, shard.examples_sha256)
+        unused = [] if rule.diversity else ["vector"]
+        examples = pq.read_table(pa.BufferReader(packed)).drop_columns(unused)
+        shards.append((where, ray.put(examples.combine_chunks())))
+    return Shared(tuple(shards), manifest, embedder, settings, rule, opens)
+
+
+def nearest(shared: Shared, questions: Sequence[Question], most: int) -> list[list[str]]:
+    """The task_ids of at most `most` examples nearest to each question, nearest first, as the shared rule allows."""
+    found: list[list[str]] = cluster.call(_nearest, shared, list(questions), most)
+    return found
+
+
+def _nearest(shared: Shared, questions: list[Question], most: int) -> list[list[str]]:
+    """A task."""
+    near = open_shared(shared, _THREADS).look_up(questions, most)
+    return [[solved.example.task_id for solved in one.solved] for one in near]
+
+
+def open_shared(shared: Shared, threads: int) -> Library:
+    """In an actor: the index over the node's one copy, and an embedder of its own.
+
+    threads: cores that embedding and searching may take: one beside an engine
+    """
+    vectors.use_threads(threads)
+    shards = []
+    for where, examples in shared.shards:
+        content = np.memmap(where, dtype=np.uint8, mode="r") if isinstance(where, str) else ray.get(where)
+        shards.append(OpenShard(vectors.open_index(content), ray.get(examples), content))
+    encoder: Encoder = shared.opens(replace(shared.embedder, threads=threads))
+    manifest = shared.manifest
+    return Library(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)
