@@ -18,8 +18,6 @@ from tests.retrieval.encoders import opens
 
 if __name__ == "__main__":
     job, asked, script, *arguments = sys.argv[1:]
-    encoder.open_encoder = (
-        opens  # before indexing and lending, which are imported late, take it from there
-    )
+    encoder.open_encoder = opens  # before indexing and lending, which are imported late, take it from there
     answer = partial(steps.answer, open_engine=partial(open_counted, asked=asked, engine=Path(script).read_text()))
     sys.exit(main(job, "", answer if job == "answer" else steps.index, arguments))
