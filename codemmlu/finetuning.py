@@ -218,7 +218,7 @@ def _published(
     learnt = what_is_learnt(settings)
     if settings.start:  # whose shape it is, whatever the settings say
         of = json.loads((found / BEST / adapters.CONFIG).read_text(encoding="utf-8"))
-        learnt |= {"rank": of["r"], "alpha": of["lora_alpha"], "targets": sorted(of["target_modules"])}
+        learnt |= {"rank": of["r"], "alpha": of["lora_alpha"], "targets": of["target_modules"]}
     manifest = Manifest(
         name=settings.name,
         fingerprint=name,

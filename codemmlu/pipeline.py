@@ -8,10 +8,11 @@ waits takes some of its cores (an idle Ray worker was measured at 0.7 % of one).
 """
 
 import asyncio
+import contextlib
 import hashlib
-import logging
 import os
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
@@ -23,16 +24,14 @@ import ray.data
 import ray.exceptions
 
 from codemmlu import cluster
+from codemmlu.answering import suspects
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.suspects import Suspects
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
 from codemmlu.errors import UserError
 from codemmlu.report.terminal import Live, Terminal
 from codemmlu.run_dir import ISSUE, RunDir
-
-log = logging.getLogger(__name__)
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
@@ -143,7 +142,7 @@ def _plan(
     """The visible list of steps: places of blocks -> read, answer, keep -> counts of what is durable."""
     cluster.quiet()
     places = [{"folder": wave.folder, "block": block} for wave in waves for block in range(wave.most)]
-    # Ray Data starts an actor that died again, and hands it what it had under way, without end: see Suspects.
+    # Ray Data starts an actor that died again, and hands it what it had under way, without end: see suspects.py.
     return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
         BlockWorker,
         fn_constructor_args=(worker, run.address, waves[0].issue, f"answers/{pool}", run.read(ISSUE), mark),
@@ -171,6 +170,7 @@ class BlockWorker:
     killed and re-issued meanwhile is dropped: the new job asks its questions itself.
     """
 
+    PAUSE = 5.0  # seconds before an engine that could not start is replaced
     POLL = 0.25  # seconds between two looks whether a block is there
 
     def __init__(self, worker: Worker, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
@@ -180,15 +180,16 @@ class BlockWorker:
             raise cluster.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
-        self._suspects = Suspects(self._run, waves, this.get_actor_id()) if again else None
+        self._suspects = suspects.Suspects(self._run, waves, this.get_actor_id()) if again else None
         self._said = False
         try:
             self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise
-            # Others of this issue started: no mistake of the person's, but this node's trouble.
-            log.error("%s; this worker ends so that Ray replaces it", error)
+            # Others of this issue started: no mistake of the person's, but this node's trouble. It may pass.
+            suspects.explain(self._run, waves, f"{ray.util.get_node_ip_address()}: {error}")
+            time.sleep(self.PAUSE)
             os.kill(os.getpid(), signal.SIGKILL)
 
     @property
@@ -207,7 +208,8 @@ class BlockWorker:
                 kept = await asyncio.to_thread(self._keep, answers)
                 if not self._said:
                     self._said = True
-                    await asyncio.to_thread(self._run.write, self._works, b"")
+                    with contextlib.suppress(UserError):  # it is a hint; storage that is gone shows with the answers
+                        await asyncio.to_thread(self._run.write, self._works, b"")
                 yield kept
 
     def _answers(self, place: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:

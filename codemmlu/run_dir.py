@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ def _hidden(match: re.Match[str]) -> str:
 def without_keys(text: str) -> str:
     """Text without the keys and options that s3:// addresses in it may carry."""
     plain = re.sub(r"://[^/@\s]*@", "://", text)
-    return re.sub(r"(\w://[^\s?'\"]*)\?[^\s'\"]*", r"\1", plain)
+    return re.sub(r"(\w://[^\s?'\"]*)\?[\w.]+=[^\s'\"]*", r"\1", plain)  # of a glob the ? stays
 
 
 def refuse_deletable(place: str, key: str = "out") -> None:
@@ -116,7 +117,7 @@ class RunDir:
             return
         folder, _, leaf = target.rpartition("/")
         os.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.{leaf}.{os.getpid()}.part"
+        temporary = f"{folder}/.{leaf}.{uuid.uuid4().hex}.part"
         try:
             with self.filesystem.open_output_stream(temporary) as sink:
                 yield sink

@@ -26,6 +26,8 @@ BESIDE_OTHERS = 1
 # questions side by side that kill their engines need four.
 REPLACEMENTS = 4
 
+_WHY = "why"  # the file of the last reason
+
 GIVEN_UP = (
     f"the engine died {BESIDE_OTHERS + 1} times or more while answering this, the last time with nothing else under way"
 )
@@ -45,6 +47,11 @@ class Tried:
     fatal: tuple[int, ...] = ()
 
 
+def explain(run: RunDir, folder: str, why: str) -> None:
+    """Writes down why an engine of this issue ends, for whoever has to be told that all of them did."""
+    run.write(f"{folder}/{_WHY}", why.encode())
+
+
 class Suspects:
     """Asks the blocks of one actor that Ray started again; to be made before its engine."""
 
@@ -53,7 +60,9 @@ class Suspects:
         self._run, self._deaths = run, f"{folder}/deaths/{actor}"
         in_a_row = 1 + (int(run.read(self._deaths)) if run.exists(self._deaths) else 0)
         if in_a_row > REPLACEMENTS:
-            raise EngineDied(f"{in_a_row} engines in a row died without one answer; nothing is tried any more")
+            why = run.read(f"{folder}/{_WHY}").decode() if run.exists(f"{folder}/{_WHY}") else ""
+            last = f" (the last that said why, on {why})" if why else ""
+            raise EngineDied(f"{in_a_row} engines in a row died without one answer{last}; nothing is tried any more")
         run.write(self._deaths, str(in_a_row).encode())
         self._counting = True
         self._turn, self._idle, self._under_way = asyncio.Lock(), asyncio.Event(), 0

@@ -50,7 +50,7 @@ class Quantization:
     """How the linear layers are kept.
 
     group: numbers that share a scale and a zero; 0: none do
-    made: while plain weights are loaded; experts_only: attention stays as it is
+    made: while plain weights are loaded; experts_only: all but the experts of a mixture stays as it is
     """
 
     method: str
@@ -68,10 +68,12 @@ class Quantization:
 # What vLLM 0.32 makes of plain weights while it loads them.
 _ONLINE = {
     **{
-        name: Quantization(name, 8, made=True)
-        for name in ("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block", "int8_per_channel_weight_only")
+        name: Quantization(name, 8, made=True) for name in ("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
     },
-    "experts_int8": Quantization("experts_int8", 8, made=True, experts_only=True),
+    **{
+        name: Quantization(name, 8, made=True, experts_only=True)
+        for name in ("experts_int8", "int8_per_channel_weight_only")
+    },
 }
 
 
@@ -199,8 +201,9 @@ def layout_bytes(shape: Shape, quantization: Quantization | None, width: int = 2
     experts = 3 * shape.hidden * shape.intermediate * shape.experts
     plain = 2 * shape.hidden + (shape.hidden * shape.experts if shape.experts > 1 else 0)
     plain += shape.head_size * (shape.heads + 2 * shape.kv_heads) if shape.biased else 0
-    each = quantization.bytes_each if quantization else width
-    around = width if quantization and quantization.experts_only else each
+    partly = quantization is not None and quantization.experts_only
+    each = quantization.bytes_each if quantization and not (partly and shape.experts == 1) else width
+    around = width if partly else each
     layers = shape.layers * (attention * around + experts * each + plain * width) + shape.hidden * width
     return layers, float(shape.vocabulary * shape.hidden * width)
 

@@ -9,7 +9,10 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
 # The least CUDA capability (75 for 7.5) that vLLM 0.32 asks of a GPU for weights kept so, and PyTorch for bfloat16.
-_NEEDS = {"awq": 75, "gptq": 60, "moe_wna16": 70, "fp8": 75, "fbgemm_fp8": 80, "experts_int8": 80, "mxfp4": 80}
+_NEEDS = {
+    **{"awq": 75, "gptq": 60, "moe_wna16": 70, "fbgemm_fp8": 80, "experts_int8": 80, "mxfp4": 80},
+    **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block", "int8_per_channel_weight_only"), 75),
+}
 BFLOAT16 = 80
 
 

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from codemmlu.run_dir import without_keys
+
 
 def safe(text: str, width: int = 200) -> str:
     """Text that cannot steer a terminal: control, format and surrogate characters are written out; long text is cut."""
@@ -34,8 +36,8 @@ class Terminal:
         self._bars = _Bars(self._console)
 
     def say(self, line: str) -> None:
-        """One line."""
-        self._console.print(Text(safe(line, 2000)), soft_wrap=True)
+        """One line; of addresses in it without the keys that they may carry."""
+        self._console.print(Text(safe(without_keys(line), 2000)), soft_wrap=True)
         self._console.file.flush()
 
     def show(self, table: Table) -> None:

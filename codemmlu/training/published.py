@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from codemmlu.engine.adapters import CONFIG, LEARNT, MANIFEST, WEIGHTS
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.run_dir import RunDir
+from codemmlu.run_dir import RunDir, without_keys
 
 # Settings that say where and when, but not what is learnt. How many sequences are in a step is one of the others.
 _ELSEWHERE = {"name", "merge", "checkpoint_steps", "backend"}
@@ -53,8 +53,9 @@ class Manifest(BaseModel):
 
 
 def what_is_learnt(settings: FinetuneSettings) -> dict[str, JsonValue]:
-    """The settings that determine the weights."""
-    return settings.model_dump(mode="json", exclude=_ELSEWHERE)
+    """The settings that determine the weights; of addresses without the keys that they may carry."""
+    told = settings.model_dump(mode="json", exclude=_ELSEWHERE)
+    return {name: without_keys(value) if isinstance(value, str) else value for name, value in told.items()}
 
 
 def folder_of(name: str) -> str:

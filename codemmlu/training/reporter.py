@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from codemmlu.errors import UserError
+from codemmlu.run_dir import without_keys
 from codemmlu.training.course import BEST, TRAINER, Course
 
 _STATE = "trainer_state.json"
@@ -83,6 +84,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         Raises UserError where the loss is no number any more: no weights are the best of such.
         """
         if not math.isfinite(metrics["eval_loss"]):
+            if state.global_step == 0:
+                what = self._course.start or self._course.source
+                raise UserError(
+                    f"finetune.model: before anything is learnt the loss of {without_keys(what)} on the tune part is "
+                    f"{metrics['eval_loss']}: its numbers overflow in this machine's precision; take another model"
+                )
             raise UserError(
                 f"finetune.learning_rate: with {self._course.settings.learning_rate} the loss on the tune part is "
                 f"{metrics['eval_loss']} after step {state.global_step:,}; lower it"

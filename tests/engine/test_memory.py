@@ -112,6 +112,8 @@ def test_experts_in_eight_bits_leave_attention_as_it_is() -> None:
     plain, eight = (layout_bytes(shape(MIXTRAL), quantization_of({}, asked))[0] for asked in (None, "experts_int8"))
     experts = 32 * 8 * 3 * 4096 * 14336
     assert plain - eight == experts
+    dense = shape("Qwen/Qwen2.5-14B-Instruct")
+    assert layout_bytes(dense, quantization_of({}, "experts_int8")) == layout_bytes(dense, None), "it has none"
 
 
 def test_stages_share_the_layers_and_the_ends_hold_a_table_each() -> None:
