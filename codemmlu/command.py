@@ -104,10 +104,10 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
         with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
             outcome = run(Terminal(to_stderr=as_json))
     except UserError as error:
-        print(f"error: {safe(str(error), 1000)}", file=sys.stderr)
+        print(f"error: {safe(without_keys(str(error)), 1000)}", file=sys.stderr)
         return 2
     except EngineDied as error:
-        print(f"not finished: {safe(str(error), 1000)}", file=sys.stderr)
+        print(f"not finished: {safe(without_keys(str(error)), 1000)}", file=sys.stderr)
         print(f"What was answered is kept; to continue: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -55,6 +55,14 @@ def test_keys_in_an_address_are_not_repeated_in_the_command_that_goes_on() -> No
     assert retyped("run", given) == "python jobs/run.py recipes/demo.yaml out=s3://bucket/runs/x questions.limit=3"
 
 
+def test_nor_are_they_in_the_line_that_says_what_is_wrong(tmp_path: Path) -> None:
+    address = f"s3://AKIAKEY:{SECRET}@bucket/x.csv?endpoint_override=127.0.0.1:9&scheme=http"
+    done = job("run", "recipes/demo.yaml", "--dry-run", f"out={tmp_path}/x", f"questions.source={address}")
+    assert done.code == 2
+    assert "questions.source: s3://bucket/x.csv" in done.err
+    assert SECRET not in done.out + done.err
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "", "answers/../../../x"])
 def test_a_name_does_not_lead_out_of_a_run_directory(name: str, tmp_path: Path) -> None:
     run = RunDir(str(tmp_path))

@@ -15,15 +15,29 @@ from trl.trainer.utils import use_adapter
 from codemmlu.training.lessons import IGNORED
 
 
-class LetterTrainer(SFTTrainer):  # type: ignore[misc]
-    """As SFTTrainer, on sequences {input_ids, labels} whose last token alone is labelled.
+class _Letters:
+    """What both trainers tell: while training the tokens that this worker has read, in an evaluation how often it is
+    right.
 
-    letter_tokens: the tokens of all letters in use; an evaluation's accuracy is told among these
+    letter_tokens: the tokens of all letters in use; accuracy is told among these
     """
 
     def __init__(self, letter_tokens: Sequence[int], **told: Any) -> None:
         super().__init__(**told)
-        self._letter_tokens = torch.tensor(letter_tokens)
+        self._letter_tokens, self._read = torch.tensor(letter_tokens), 0
+
+    def _note(self: Any, logits: torch.Tensor, right: torch.Tensor, seen: torch.Tensor) -> None:
+        if self.model.training:
+            self._read += int(seen.sum())
+            self._metrics["train"]["worker_tokens"] = [self._read]
+            return
+        among = self._letter_tokens.to(logits.device)
+        found = among[logits[:, among].argmax(-1)] == right
+        self._metrics["eval"]["accuracy"] += self.accelerator.gather_for_metrics(found.float()).tolist()
+
+
+class LetterTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
+    """As SFTTrainer, on sequences {input_ids, labels} whose last token alone is labelled."""
 
     def compute_loss(
         self,
@@ -38,24 +52,18 @@ class LetterTrainer(SFTTrainer):  # type: ignore[misc]
         wanted = labels[row, place]
         logits = _before(model, inputs, row, place)
         losses = functional.cross_entropy(logits, wanted, reduction="none")
-        _note(self, self._letter_tokens, logits, wanted, inputs["attention_mask"])
+        self._note(logits, wanted, inputs["attention_mask"])
         if num_items_in_batch is None:
             return losses.mean()
         return losses.sum() / num_items_in_batch * self.accelerator.num_processes
 
 
-class PairTrainer(DPOTrainer):  # type: ignore[misc]
+class PairTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
     """As DPOTrainer, on pairs that are tokens already: {prompt_ids, chosen_ids, rejected_ids}, one letter each.
 
     TRL would put them through the chat template as finished turns, which is not how voters ask, and end each answer
     with tokens that come after a letter and not before it.
-
-    letter_tokens: see LetterTrainer
     """
-
-    def __init__(self, letter_tokens: Sequence[int], **told: Any) -> None:
-        super().__init__(**told)
-        self._letter_tokens = torch.tensor(letter_tokens)
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
@@ -82,7 +90,7 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]
         with torch.no_grad(), use_adapter(plain, adapter_name="ref" if "ref" in plain.peft_config else None):
             reference = _before(self.model, once, row, place)
         margin = (logits - reference)[at, chosen] - (logits - reference)[at, rejected]
-        _note(self, self._letter_tokens, logits, chosen, once["attention_mask"])
+        self._note(logits, chosen, once["attention_mask"])
         return -functional.logsigmoid(self.beta * margin).mean()
 
 
@@ -94,14 +102,3 @@ def _before(model: Any, inputs: dict[str, Any], row: torch.Tensor, place: torch.
     # Unsloth's models keep all places whatever they are told; those asked for are always fewer.
     at = place - 1 if logits.shape[1] == inputs["input_ids"].shape[1] else which
     return cast(torch.Tensor, logits[row, at].float())
-
-
-def _note(trainer: Any, letters: torch.Tensor, logits: torch.Tensor, right: torch.Tensor, seen: torch.Tensor) -> None:
-    """For the log: while training the tokens that this worker has read, in an evaluation how often it is right."""
-    if trainer.model.training:
-        trainer.tokens_read = getattr(trainer, "tokens_read", 0) + int(seen.sum())
-        trainer._metrics["train"]["worker_tokens"] = [trainer.tokens_read]
-        return
-    among = letters.to(logits.device)
-    found = among[logits[:, among].argmax(-1)] == right
-    trainer._metrics["eval"]["accuracy"] += trainer.accelerator.gather_for_metrics(found.float()).tolist()
