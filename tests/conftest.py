@@ -20,6 +20,8 @@ hypothesis.settings.load_profile("house")
 RAY = str(Path(sys.executable).with_name("ray"))
 # As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.
 ACTIVATED = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
+# A node that is told to end waits half a minute for what may still come to it.
+ACTIVATED["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
 LOOPBACK = {**ACTIVATED, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 

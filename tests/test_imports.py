@@ -44,6 +44,7 @@ ROOMS = (
     "learning",
     "asking",
     "steps",
+    "estimates",
     "plan",
 )
 
