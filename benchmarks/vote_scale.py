@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,8 @@ def _answer(job: Job) -> None:
     """What every voter says of every question, as the engines' actors would have left it."""
     run = RunDir(job.recipe.out)
     run.create()
-    steps.store_questions(job.recipe, run, job)
-    seats = find_seats(job.recipe, steps.find_models(job.recipe), None, run, ())
+    steps.begin(job.recipe, run, steps.read_questions(job.recipe, run, job)[1])
+    seats = find_seats(job.recipe, steps.find_models(job.recipe), None, run, partial(stored_questions, run), ())
     random = np.random.default_rng(1)
     for number, block in enumerate(_blocks(stored_questions(run))):
         for place, seat in enumerate(seats.values()):

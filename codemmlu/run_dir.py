@@ -64,11 +64,13 @@ class RunDir:
             self.address = str(Path(out).expanduser().absolute()) if self.is_local else out.rstrip("/")
             self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
             self.shown = self.address if self.is_local else re.sub(r"//[^/@]*@|\?.*", _hidden, self.address)
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
+        except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
             raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
 
     def below(self, name: str) -> "RunDir":
         """A folder of the run as a directory of its own."""
+        if self.is_local:
+            return RunDir(f"{self.address}/{name}")
         place, options, rest = self.address.partition("?")
         return RunDir(f"{place.rstrip('/')}/{name}{options}{rest}")
 
@@ -176,6 +178,17 @@ class RunDir:
             self.filesystem.delete_file(self.path(name))
         elif kind != fs.FileType.NotFound:
             self.filesystem.delete_dir(self.path(name))
+
+    def replace(self, folder: str, new: str) -> None:
+        """The files of the folder `new` stand in `folder` from now on, alone. Raises UserError where they cannot."""
+        self.clear(folder)
+        try:
+            self.filesystem.create_dir(self.path(folder))
+            for name in self.files(new):
+                self.filesystem.move(self.path(name), self.path(f"{folder}/{name.rpartition('/')[2]}"))
+        except OSError as error:
+            raise UserError(f"out: {self.shown}/{folder} cannot be written: {str(error).splitlines()[0]}") from error
+        self.clear(new)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -1,12 +1,11 @@
 """Seats: every voter of a recipe with the ask behind it, and with what its letter prior is estimated from."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 from codemmlu.answering.asks import Ask, View, ask_of
-from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Calibration, Seat, identity, null_questions, pilot_questions
 from codemmlu.engine import adapters, sources
 from codemmlu.engine.adapters import Adapter
@@ -33,7 +32,12 @@ NEVER = 2.0
 
 
 def find_seats(
-    recipe: Recipe, models: dict[str, sources.Model], view: View | None, run: RunDir, fit: tuple[Question, ...]
+    recipe: Recipe,
+    models: dict[str, sources.Model],
+    view: View | None,
+    run: RunDir,
+    questions: Callable[[], Iterator[Question]],
+    fit: tuple[Question, ...],
 ) -> dict[str, Seat]:
     """The voters, each with its ask.
 
@@ -41,10 +45,9 @@ def find_seats(
     """
     weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
     needs = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
-    pilot = _pilot(run) if any(voter.early_exit == "margin" for voter in needs) else ()
-    sizes = (
-        {len(q.choices) for q in stored_questions(run)} if any(v.calibrate == "null-prompt" for v in needs) else set()
-    )
+    pilot = _pilot(run, questions()) if any(voter.early_exit == "margin" for voter in needs) else ()
+    empty = any(voter.calibrate == "null-prompt" for voter in needs)
+    sizes = {len(question.choices) for question in questions()} if empty else set()
     null = null_questions(sizes)
     found = {}
     for name, voter in recipe.asked.items():
@@ -110,10 +113,10 @@ def seat_of(
     return Seat(name, voter, voter.pool, asks(voter), calibration if empty else Calibration(asks(voter)))
 
 
-def _pilot(run: RunDir) -> tuple[Question, ...]:
+def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
     """The pilot's questions, written down so that raising the limit leaves them as they are."""
     written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
-    pilot = pilot_questions(stored_questions(run), written)
+    pilot = pilot_questions(questions, written)
     run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
     return pilot
 

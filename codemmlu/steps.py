@@ -6,10 +6,10 @@ questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codemmlu import questions as question_room
 from codemmlu.answering.pending import stored_questions
@@ -23,7 +23,7 @@ from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
 from codemmlu.learning import refuse_learnt, trained
 from codemmlu.outcome import conclude
-from codemmlu.questions import Loaded
+from codemmlu.questions import Loaded, Submission
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
@@ -31,12 +31,10 @@ from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
 from codemmlu.seats import adapter_of, find_seats
 from codemmlu.shelf import find_shelf, held_out_of, share
 
-if TYPE_CHECKING:
-    pass
-
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.
 _CHUNK = 10_000
+_UNCHECKED = "questions.new"  # they take the place of an earlier issue's once nothing speaks against the recipe
 
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
@@ -105,22 +103,23 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
     recipe = job.recipe
     with _run(job) as run:
         run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
-        for name in ("report.json", "report.html"):  # they tell of an earlier issue
-            run.clear(name)
-        loaded = store_questions(recipe, run, job)
+        models, submissions = find_models(recipe), find_submissions(recipe)
+        loaded, rejected = read_questions(recipe, run, job)
         needed = any(uses_examples(voter) for voter in recipe.voters.values())
         for line in foreign_code(recipe):
             job.terminal.say(line)
-        models = find_models(recipe)
         shelf = find_shelf(job, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
         if shelf and shelf.manifest.weights is None:
             refuse_retrieve(recipe)
         fit = question_room.fit_examples(recipe, held_out_of(recipe) or frozenset())
-        seats = find_seats(recipe, models, shelf.view if shelf else None, run, fit)
+        view = shelf.view if shelf else None
+        seats = find_seats(recipe, models, view, run, partial(stored_questions, run, _UNCHECKED), fit)
         refuse_learnt(recipe, seats, fit)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
-        panel = Panel(seats, find_submissions(job, run), fit, most_choices, recipe.report.order_sensitivity)
-        run.write("recipe.yaml", without_keys(recipe.as_yaml()).encode())
+        letters = {name: told.letters for name, told in submissions.items()}
+        panel = Panel(seats, letters, fit, most_choices, recipe.report.order_sensitivity)
+        begin(recipe, run, rejected)
+        tell_submissions(job, run, submissions)
         if open_engine is not None:
             tools = Toolbox(open_engine, models, cache(partial(share, shelf)) if shelf else None)
             for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):
@@ -145,8 +144,8 @@ def _run(job: Job) -> Iterator[RunDir]:
         yield run
 
 
-def store_questions(recipe: Recipe, run: RunDir, job: Job) -> Loaded:
-    """Reads and cleans the questions into questions/ and rejected.parquet, and says what was found."""
+def read_questions(recipe: Recipe, run: RunDir, job: Job) -> tuple[Loaded, list[Rejected]]:
+    """Reads and cleans the questions, says what was found, and lays them beside those of an earlier issue."""
     held = held_out_of(recipe)
     if recipe.questions.holdout and held is None:
         job.terminal.say(NO_HOLDOUT)
@@ -154,7 +153,7 @@ def store_questions(recipe: Recipe, run: RunDir, job: Job) -> Loaded:
     rejected: list[Rejected] = []
     chunk: list[Question] = []
     files = 0
-    run.clear("questions")
+    run.clear(_UNCHECKED)
     for row in loaded.rows():
         if isinstance(row, Rejected):
             rejected.append(row)
@@ -165,10 +164,18 @@ def store_questions(recipe: Recipe, run: RunDir, job: Job) -> Loaded:
             chunk, files = [], files + 1
     if chunk:
         _store_chunk(run, files, chunk)
-    run.write_table("rejected.parquet", to_table(rejected, Rejected))
     for line in describe(loaded):
         job.terminal.say(line)
-    return loaded
+    return loaded, rejected
+
+
+def begin(recipe: Recipe, run: RunDir, rejected: list[Rejected]) -> None:
+    """The run directory becomes this issue's: from here on the person has made no mistake that would stop it."""
+    for name in ("report.json", "report.html"):  # they tell of an earlier issue
+        run.clear(name)
+    run.replace("questions", _UNCHECKED)
+    run.write_table("rejected.parquet", to_table(rejected, Rejected))
+    run.write("recipe.yaml", without_keys(recipe.as_yaml()).encode())
 
 
 def describe(loaded: Loaded) -> list[str]:
@@ -197,21 +204,26 @@ def foreign_code(recipe: Recipe) -> list[str]:
     ]
 
 
-def find_submissions(job: Job, run: RunDir) -> dict[str, dict[str, str | None]]:
-    """Other systems' answers by task_id, of every voter that is one; says what was odd about them. Raises UserError."""
-    found = {}
-    for name, voter in job.recipe.voters.items():
-        if isinstance(voter, SubmissionVoter):
-            told = question_room.read_submission(voter.source, f"voters.{name}.source")
-            meant = sum(question.task_id in told.letters for question in stored_questions(run))
-            shown = without_keys(voter.source)
-            job.terminal.say(
-                f"{name}: {len(told.letters):,} answers from {shown}, {meant:,} of them to these questions"
-            )
-            for note, count in told.notes.most_common():
-                job.terminal.say(f"  {count:,} x {note}")
-            found[name] = told.letters
-    return found
+def find_submissions(recipe: Recipe) -> dict[str, Submission]:
+    """Other systems' answers, of every voter that is one. Raises UserError."""
+    return {
+        name: question_room.read_submission(voter.source, f"voters.{name}.source")
+        for name, voter in recipe.voters.items()
+        if isinstance(voter, SubmissionVoter)
+    }
+
+
+def tell_submissions(job: Job, run: RunDir, found: Mapping[str, Submission]) -> None:
+    """Says how many answers other systems gave to these questions, and what was odd about them."""
+    for name, told in found.items():
+        voter = job.recipe.voters[name]
+        assert isinstance(voter, SubmissionVoter)
+        meant = sum(question.task_id in told.letters for question in stored_questions(run))
+        job.terminal.say(
+            f"{name}: {len(told.letters):,} answers from {voter.source}, {meant:,} of them to these questions"
+        )
+        for note, count in told.notes.most_common():
+            job.terminal.say(f"  {count:,} x {note}")
 
 
 def _told(model: sources.Model) -> dict[str, Any]:
@@ -243,4 +255,4 @@ def refuse_retrieve(recipe: Recipe) -> None:
 
 def _store_chunk(run: RunDir, number: int, chunk: list[Question]) -> None:
     chunk.sort(key=lambda q: (-len(q.question) - sum(map(len, q.choices)), q.position))
-    run.write_table(f"questions/{number:06d}.parquet", to_table(chunk, Question))
+    run.write_table(f"{_UNCHECKED}/{number:06d}.parquet", to_table(chunk, Question))

@@ -67,6 +67,22 @@ def test_nothing_left_starts_nothing_and_more_asks_only_what_is_new(tmp_path: Pa
     assert sum(run.times_asked().values()) == 90
 
 
+def test_a_mistake_leaves_a_finished_run_as_it_was(tmp_path: Path, running_ray: None) -> None:
+    run = CountedRun(tmp_path, 12, {})
+    assert run.run().code == 0
+
+    def files() -> dict[str, bytes]:
+        seen = (file for file in run.out.rglob("*") if file.is_file() and file.name not in (".issue", ".lock"))
+        return {str(file): file.read_bytes() for file in seen if "questions.new" not in str(file)}
+
+    finished = files()
+    for mistake in ("questions.source=typo.csv", "models.m.source=/no/model", "voters.direct.adapter=/no/adapter"):
+        assert run.run(mistake).code == 2
+        assert files() == finished
+    assert run.run().code == 0
+    assert not (run.out / "questions.new").exists()
+
+
 def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path, running_ray: None) -> None:
     run = CountedRun(tmp_path, 300, {"seconds": 0.4})
     process = run.start()

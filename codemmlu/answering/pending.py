@@ -53,9 +53,9 @@ class Given:
 NOTHING = Pending(0, 0, 0, 0)
 
 
-def stored_questions(run: RunDir) -> Iterator[Question]:
+def stored_questions(run: RunDir, folder: str = "questions") -> Iterator[Question]:
     """The accepted questions of a run, longest first within each file."""
-    for name in run.files("questions"):
+    for name in run.files(folder):
         for row in run.read_table(name).to_pylist():
             yield question_from(row)
 

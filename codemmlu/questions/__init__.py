@@ -4,12 +4,13 @@ from codemmlu.questions.clean import Cleaner
 from codemmlu.questions.examples import fit_examples, held_out, read_examples, splits
 from codemmlu.questions.load import Loaded, load
 from codemmlu.questions.readers import Record
-from codemmlu.questions.submissions import read_submission
+from codemmlu.questions.submissions import Submission, read_submission
 
 __all__ = [
     "Cleaner",
     "Loaded",
     "Record",
+    "Submission",
     "fit_examples",
     "held_out",
     "load",

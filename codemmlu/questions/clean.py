@@ -1,27 +1,30 @@
 """Cleaning: a record becomes a Question, or is rejected with a reason. The rules, in the order they are applied:
 
 - Columns are found by name, upper or lower case: `task_id` (or `id`), `question`, `subject`, `answer`, and either
-  `choices` (a list; in CSV a JSON or Python list in a string, never evaluated) or one column per option (`A`, `B`, ...
-  without a gap; `option_a` or `choice_a`; `option_1` or `choice_1`). `questions.columns` maps other names and goes
-  before a column that has our name; a row that lacks the column it names is counted and said. `problem_description`
-  (the Hub's fill_in_the_middle) goes before the question.
+  `choices` (a list; in CSV a JSON or Python list in a string, never evaluated), or one column per option (`option_a` or
+  `choice_a`, without a gap; `option_1` or `choice_1`), or `options` (a list), or `A`, `B`, ... without a gap.
+  `questions.columns` maps other names and goes before a column that has our name; a row that lacks the column it names
+  is counted and said. `problem_description` (the Hub's fill_in_the_middle) goes before the question.
 - With `questions.subjects`, rows of other subjects are passed over.
-- Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a repeated task_id.
+- Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a repeated task_id; two fields
+  of one name.
 - Empty option columns at the end of a row are choices the question does not have; one in between is rejected.
 - A row without a task_id is named after its place (`FILE:LINE`, with the file's folders where that is taken), and this
   is said. A task_id and a subject lose the blanks around them.
-- Repeated and empty choices inside a list are asked as they stand; null is an empty one. Numbers become text, in JSON
-  as they are written; bytes are UTF-8. Nothing is stripped from a question or a choice.
+- Repeated and empty choices inside a list are asked as they stand; null is an empty one. Numbers become text, in a
+  string as they are written there; bytes are UTF-8. Nothing is stripped from a question or a choice.
 - The answer may be a letter in either case, alone or dressed up (`ANSWER: B`, `(b)`, `C.`, `**D**`), or with
   `questions.answers` an index or the text of a choice. Blank: unlabelled. Out of range or unreadable: unlabelled, said.
 - Lone surrogates (not text in any encoding) become U+FFFD, and this is said.
 """
 
 import ast
+import io
 import itertools
 import json
 import re
 import string
+import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -40,7 +43,8 @@ _DRESSED_LETTER = re.compile(
         [\s*_`"'(\[]*([A-Za-z])[\s*_`"')\].:]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-_OPTION_COLUMN = re.compile(r"(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
+_OPTION_COLUMN = re.compile(r"(?!options|choices)(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
+_STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")  # or one that is empty
 _LONGEST_ANSWER = 100  # characters; what is longer is no letter, and costs the pattern above quadratic time
 _NUMBER = re.compile(r"\s*([0-9]{1,3})(?:\.0)?\s*")  # pandas writes an index beside a missing one as 2.0
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -56,45 +60,56 @@ def dressed_letter(text: str) -> str | None:
     return match[1].upper() if match else None
 
 
-def _plain(value: object) -> str:
-    """A field's value as text."""
+def plain(value: object) -> str:
+    """A field's value as text; true and false as JSON has them."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else str(value)
 
 
-def _as_json(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else _plain(value)
-
-
 def _is_blank(value: object) -> bool:
-    return not _plain(value).strip()
+    return not plain(value).strip()
 
 
 def _read_json(text: str) -> object:
-    value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-    return [_as_json(item) for item in value] if _is_flat(value) else value
-
-
-def _is_flat(value: object) -> bool:
-    return isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
+    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
 
 
 def _read_python(text: str) -> object:
+    """A literal's value; of a list all but strings and None as they are written there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about an escape such as \d in somebody's choice
-        return ast.literal_eval(text)
+        written = ast.parse(text, mode="eval").body
+        value = ast.literal_eval(written)
+    if not isinstance(written, ast.List | ast.Tuple):
+        return value
+    if _STRINGS_SIDE_BY_SIDE.search(text) and _joins_strings(text):
+        raise _FaultyError("choices lack a comma between two strings")
+    read = zip(written.elts, value, strict=True)
+    return [ast.get_source_segment(text, node) if isinstance(item, _NUMBERS) else item for node, item in read]
+
+
+_NUMBERS = (bool, int, float, complex)
+
+
+def _joins_strings(text: str) -> bool:
+    """Whether two strings stand side by side, which Python takes for one: numpy prints its arrays so."""
+    kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
+    kinds = [kind for kind in kinds if kind != tokenize.NL]
+    return any(pair == (tokenize.STRING, tokenize.STRING) for pair in itertools.pairwise(kinds))
 
 
 def _choices(value: object) -> list[str]:
     """The choices of a list, or of a string that writes one; read as a literal, never evaluated."""
     if isinstance(value, str | bytes):
-        value = _parsed(_plain(value).strip())
+        value = _parsed(plain(value).strip())
     if not isinstance(value, list | tuple):
         raise _FaultyError("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
     if any(isinstance(item, list | tuple | dict | set) for item in value):
         raise _FaultyError("choices hold a list inside the list")
-    return [_plain(item) for item in value]
+    return [plain(item) for item in value]
 
 
 def _parsed(text: str) -> object:
@@ -105,31 +120,44 @@ def _parsed(text: str) -> object:
     for parse in (_read_json, _read_python):
         try:
             return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
             continue
     raise _FaultyError("choices cannot be read as a list")
 
 
-def _option_columns(fields: Mapping[str, Any]) -> list[str]:
-    """The choices of a row with one column per option, in the order of their letters or numbers.
-
-    Columns that say so (`option_a`, `choice_1`) count before single letters, and of those the run from A on: a letter
-    after a gap may well mean something else.
-    """
-    named = {match[1]: name for name in fields if (match := _OPTION_COLUMN.fullmatch(name))}
-    if len({key.isdigit() for key in named}) > 1:
-        raise _FaultyError("option columns with letters and with numbers")
-    in_order = sorted(named, key=lambda key: (len(key), key)) or list(
-        itertools.takewhile(fields.__contains__, string.ascii_lowercase)
-    )
-    if not in_order:
+def _listed(fields: Mapping[str, Any]) -> list[str]:
+    """A row's choices, wherever they stand."""
+    if "choices" in fields:
+        return _choices(fields["choices"])
+    columns = _option_columns(fields)
+    if not columns and "options" in fields:
+        return _choices(fields["options"])
+    columns = columns or list(itertools.takewhile(fields.__contains__, string.ascii_lowercase))
+    if not columns:
         raise _FaultyError("no choices")
-    texts = [_plain(fields[named.get(key, key)]) for key in in_order]
+    texts = [plain(fields[name]) for name in columns]
     while texts and not texts[-1]:
         texts.pop()
     if "" in texts:
         raise _FaultyError("an empty option column before a filled one")
     return texts
+
+
+def _option_columns(fields: Mapping[str, Any]) -> list[str]:
+    """The columns that say that they are options (`option_a`, `choice_1`), in the order of their letters or numbers.
+
+    They count before single letters, and of those the run from A on: a letter after a gap may well mean something else.
+    """
+    named = [(match[1], name) for name in fields if (match := _OPTION_COLUMN.fullmatch(name))]
+    if len({key.isdigit() for key, _ in named}) > 1:
+        raise _FaultyError("option columns with letters and with numbers")
+    at = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)
+    places, columns = [place for place, _ in at], [name for _, name in at]
+    if len(set(places)) < len(places):
+        raise _FaultyError(f"two columns for one option: {', '.join(columns)}")
+    if at and not named[0][0].isdigit() and places[-1] >= len(places):  # is an answer D the third or the fourth?
+        raise _FaultyError(f"option columns with a letter left out: {', '.join(columns)}")
+    return columns
 
 
 class Cleaner:
@@ -162,6 +190,8 @@ class Cleaner:
         try:
             if record.fault:
                 raise _FaultyError(record.fault)
+            if record.note:
+                self._note(record.note, place)
             fields = self._fields(record, place)
             subject = None if _is_blank(fields.get("subject")) else self._text(fields["subject"], place).strip()
             self.subjects |= {subject} if subject is not None else set()
@@ -183,7 +213,7 @@ class Cleaner:
         self.first.setdefault(text, place)
 
     def _text(self, value: object, place: str) -> str:
-        text = _plain(value)
+        text = plain(value)
         if _SURROGATES.search(text):
             self._note("lone surrogates became U+FFFD", place)
             text = _SURROGATES.sub("\ufffd", text)
@@ -192,6 +222,9 @@ class Cleaner:
     def _fields(self, record: Record, place: str) -> dict[str, Any]:
         """The record's fields under our names."""
         fields = {name.lower(): value for name, value in record.fields.items()}
+        if len(fields) < len(record.fields):
+            twice = next(name for name, times in Counter(map(str.lower, record.fields)).items() if times > 1)
+            raise _FaultyError(f"two fields of one name: {twice!r}, in upper and in lower case")
         mapped = {ours: fields[theirs] for ours, theirs in self._columns.items() if theirs in fields}
         for ours, theirs in self._columns.items():
             if ours not in mapped:
@@ -216,8 +249,7 @@ class Cleaner:
         question = "\n\n".join(self._text(part, place) for part in parts if not _is_blank(part))
         if not question:
             raise _FaultyError("no question text")
-        listed = _choices(fields["choices"]) if "choices" in fields else _option_columns(fields)
-        choices = tuple(self._text(choice, place) for choice in listed)
+        choices = tuple(self._text(choice, place) for choice in _listed(fields))
         if not 2 <= len(choices) <= MAX_CHOICES:
             raise _FaultyError(
                 f"{len(choices)} choice{'s' * (len(choices) != 1)}, where 2 to {MAX_CHOICES} can be asked"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from codemmlu.errors import UserError
 from codemmlu.questions.load import load
+from codemmlu.questions.source import as_examples
 from codemmlu.questions.split import assign
 from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, Recipe, digest
@@ -63,10 +64,10 @@ def read_examples(settings: ExampleSettings, held: frozenset[str]) -> tuple[list
     try:
         rows = [row for row in loaded.rows() if isinstance(row, Question) and row.answer and row.task_id not in held]
     except UserError as error:  # the readers know these settings by the questions' name
-        raise UserError(str(error).replace("questions.", "examples.", 1)) from None
+        raise UserError(as_examples(str(error))) from None
     if not rows:
         raise UserError(f"examples.source: {settings.source} has no question with an answer to learn from")
-    return rows, loaded.notes()
+    return rows, [as_examples(note) for note in loaded.notes()]
 
 
 def fit_examples(recipe: Recipe, held: frozenset[str]) -> tuple[Question, ...]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from codemmlu.errors import UserError
 from codemmlu.questions import hub, source
 from codemmlu.questions.clean import Cleaner
-from codemmlu.questions.readers import READERS, Record, first_line
+from codemmlu.questions.readers import READERS, Record, WrongBytesError, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, Rejected
 
@@ -80,5 +80,14 @@ def _records(settings: QuestionSettings) -> Iterator[Record]:
         with file.open() as stream:
             try:
                 yield from READERS[file.ending](stream, file.name, settings.encoding)
-            except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # a cut archive, a broken Parquet page
+            except (
+                OSError,
+                pa.ArrowException,
+                UnicodeDecodeError,
+                OverflowError,
+            ) as error:  # a cut archive, a broken Parquet page
                 raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
+            except WrongBytesError as error:
+                raise UserError(
+                    f"{error}; set questions.encoding to what the file is written in (for example cp1252)"
+                ) from None

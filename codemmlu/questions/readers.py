@@ -20,13 +20,19 @@ from codemmlu.errors import UserError
 class Record:
     """One row of a source. `line` counts from 1: the first physical line in text files, the row in Parquet.
 
-    A row that could not even be read has no fields and a `fault`, written `kind` or `kind: details`.
+    A row that could not even be read has no fields and a `fault`, written `kind` or `kind: details`. `note`: what is
+    odd about it, and does not keep it from being read.
     """
 
     file: str
     line: int
     fields: dict[str, Any]
     fault: str | None = None
+    note: str | None = None
+
+
+class WrongBytesError(UserError):
+    """A file is not written in the encoding that it is read in."""
 
 
 def first_line(error: BaseException) -> str:
@@ -49,10 +55,7 @@ def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         wrong = error.object[error.start : error.start + 1]
         before = error.object[: error.start].decode(encoding, "ignore").count("\n") if whole else 0
-        raise UserError(
-            f"{name}:{number + before + 1}: byte {wrong!r} is not {encoding}; "
-            "set questions.encoding to what the file is written in (for example cp1252)"
-        ) from None
+        raise WrongBytesError(f"{name}:{number + before + 1}: byte {wrong!r} is not {encoding}") from None
 
 
 def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
@@ -76,8 +79,10 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
                 continue
             if len(values) > len(header):
                 yield Record(name, line, {}, f"more fields than the header: {len(values)} under {len(header)}")
-            else:
-                yield Record(name, line, dict(zip(header, values, strict=False)))
+                continue
+            short = len(header) - len(values)
+            note = "rows with fewer fields than the header: what is missing counts as empty" if short else None
+            yield Record(name, line, dict(zip(header, values + [""] * short, strict=True)), note=note)
     except csv.Error as error:
         raise UserError(
             f"{name}:{line}: broken CSV quoting in the row that begins here ({error} in line {reader.line_num}); "
@@ -85,18 +90,39 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
         ) from None
 
 
+class _Missing(str):
+    """NaN, as pandas writes what is missing; in a list it may be a choice, as a field it is none."""
+
+
+def _constant(text: str) -> str:
+    return _Missing(text) if text == "NaN" else text
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError where a name stands twice: which of them is meant, nobody knows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise ValueError(f"{twice!r} stands there twice")
+    return found
+
+
 def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
-    """One JSON object a line. Numbers stay as they are written: 1.50 is not 1.5 where it is a choice."""
+    """One JSON object a line. Numbers stay as they are written: 1.50 is not 1.5 where it is a choice. A field that is
+    NaN is missing."""
     for line, text in enumerate(_lines(stream, name, encoding), start=1):
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+            value = json.loads(
+                text, parse_float=str, parse_int=str, parse_constant=_constant, object_pairs_hook=_object
+            )
         except (ValueError, RecursionError) as error:
             yield Record(name, line, {}, f"not JSON: {first_line(error)}")
             continue
         if isinstance(value, dict):
-            yield Record(name, line, value)
+            there = {field: None if isinstance(what, _Missing) else what for field, what in value.items()}
+            yield Record(name, line, there)
         else:
             yield Record(name, line, {}, f"a JSON {type(value).__name__} where an object should be")
 
@@ -107,6 +133,8 @@ def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]
         file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
         raise UserError(f"{name}: not a Parquet file ({first_line(error)})") from None
+    if twice := [column for column, times in Counter(file.schema_arrow.names).items() if times > 1]:
+        raise UserError(f"{name}: the column {twice[0]!r} appears twice; rename one of them")
     line = 0
     for batch in file.iter_batches(batch_size=1024):
         for fields in batch.to_pylist():

@@ -1,6 +1,7 @@
 """Where questions lie: the embedded sample set, local paths, directories and globs, s3:// and gs:// URIs, the Hub."""
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,54 +30,65 @@ class SourceFile:
     ending: str
     path: str
     filesystem: fs.FileSystem
+    key: str  # of the recipe, that names it
 
     def open(self) -> BinaryIO:
-        """The file's bytes, decompressed by its ending. Parquet needs to seek, so it is opened for that."""
+        """The file's bytes, decompressed by its ending. Parquet needs to seek, so it is opened for that, and it is
+        compressed inside."""
         try:
             if self.ending == ".parquet":
                 return cast(BinaryIO, self.filesystem.open_input_file(self.path))
             return io.BufferedReader(cast(io.RawIOBase, self.filesystem.open_input_stream(self.path)))
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"questions.source: {self.name} cannot be opened: {first_line(error)}") from None
+            raise UserError(f"{self.key}: {self.name} cannot be opened: {first_line(error)}") from None
 
 
 def is_hub(source: str) -> bool:
     """Whether a source names a Hub dataset: OWNER/NAME with no such file here and no ending that we read."""
     looks_like = HUB_ID.fullmatch(source) is not None and _ending(source) not in READERS
-    return looks_like and not Path(source).exists()
+    return looks_like and not os.path.exists(source)
 
 
-def files(source: str) -> Iterator[SourceFile]:
-    """The files of a source, in the order of their names. Raises UserError when there is none of a known kind."""
+_OURS = re.compile(r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|split|revision)\b")
+
+
+def as_examples(text: str) -> str:
+    """A message of this room that is about examples: they are read as `questions` are, and named so."""
+    return _OURS.sub(r"examples.\1", text)
+
+
+def files(source: str, key: str = "questions.source") -> Iterator[SourceFile]:
+    """The files of a source, in the order of their names; key: the recipe's, named in errors.
+
+    Raises UserError when there is none of a known kind.
+    """
     if source == "sample":
-        yield SourceFile("sample", ".jsonl", str(SAMPLE), fs.LocalFileSystem())
+        yield SourceFile("sample", ".jsonl", str(SAMPLE), fs.LocalFileSystem(), key)
         return
-    filesystem, path = _locate(source)
+    filesystem, path = _locate(source, key)
     prefix = f"{source.split('://')[0]}://" if "://" in source else ""
-    for found in _expand(filesystem, path, source):
+    for found in _expand(filesystem, path, source, key):
         ending = _ending(found)
         if ending not in READERS:
-            raise UserError(
-                f"questions.source: {prefix}{found} is not one of {', '.join(READERS)} (each also as .gz, .bz2, .zst)"
-            )
-        yield SourceFile(f"{prefix}{found}", ending, found, filesystem)
+            raise UserError(f"{key}: {prefix}{found} is not one of {', '.join(READERS)} (text also as .gz, .bz2, .zst)")
+        yield SourceFile(f"{prefix}{found}", ending, found, filesystem, key)
 
 
-def _locate(source: str) -> tuple[fs.FileSystem, str]:
+def _locate(source: str, key: str) -> tuple[fs.FileSystem, str]:
     if "://" not in source:
-        return fs.LocalFileSystem(), str(Path(source).expanduser())
+        return fs.LocalFileSystem(), str(Path(os.path.expanduser(source)))
     # A glob's * and ? are not part of a URI's path: the filesystem is made from what stands before them.
     stem = re.split(r"[*?\[]", source.split("?")[0])[0] if source.startswith(("s3://", "gs://")) else source
     query = re.search(r"\?[\w.]+=.*$", source)
     try:
         filesystem, base = fs.FileSystem.from_uri(stem + (query[0] if query else ""))
     except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise UserError(f"questions.source: {source} is no readable address: {first_line(error)}") from None
+        raise UserError(f"{key}: {source} is no readable address: {first_line(error)}") from None
     rest = source[len(stem) :].removesuffix(query[0] if query else "")
     return filesystem, base + ("/" if stem.endswith("/") and not base.endswith("/") else "") + rest
 
 
-def _expand(filesystem: fs.FileSystem, path: str, source: str) -> list[str]:
+def _expand(filesystem: fs.FileSystem, path: str, source: str, key: str) -> list[str]:
     try:
         info = filesystem.get_file_info(path)
         if info.type == fs.FileType.File:
@@ -91,11 +103,11 @@ def _expand(filesystem: fs.FileSystem, path: str, source: str) -> list[str]:
         else:
             found = []
     except (OSError, pa.ArrowInvalid, re.error) as error:
-        raise UserError(f"questions.source: {source} cannot be read: {first_line(error)}") from None
+        raise UserError(f"{key}: {source} cannot be read: {first_line(error)}") from None
     if not found:
+        more = ", `sample` or a Hub dataset (OWNER/NAME)" if key == "questions.source" else ""
         raise UserError(
-            f"questions.source: no file at {source}; give `sample`, a .csv, .jsonl or .parquet path, a glob, "
-            "an s3:// or gs:// address, or a Hub dataset (OWNER/NAME)"
+            f"{key}: no file at {source}; give a .csv, .jsonl or .parquet path, a glob, an s3:// or gs:// address{more}"
         )
     return sorted(found)
 
@@ -120,4 +132,5 @@ def _ending(path: str) -> str:
     stem = path
     for suffix in _COMPRESSED:
         stem = stem.removesuffix(suffix)
-    return PurePosixPath(stem).suffix.lower()
+    suffix = PurePosixPath(stem).suffix.lower()
+    return "" if suffix == ".parquet" and stem != path else suffix

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from codemmlu.errors import UserError
 from codemmlu.questions import source
-from codemmlu.questions.clean import dressed_letter
-from codemmlu.questions.readers import READERS, Record, first_line
+from codemmlu.questions.clean import dressed_letter, plain
+from codemmlu.questions.readers import READERS, Record, WrongBytesError, first_line
 
 _SILENT = ("", "none", "null", "nan", "n/a", "-")
 
@@ -27,30 +27,32 @@ def read_submission(place: str, key: str) -> Submission:
     Raises UserError where there is none, where it lacks a column, or where one id has two different answers.
     """
     found = Submission()
-    try:
-        for file in source.files(place):
-            with file.open() as stream:
-                try:
-                    for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
-                        _take(
-                            found, {name.strip().lower(): value for name, value in record.fields.items()}, record, key
-                        )
-                except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # a cut archive, a broken page
-                    raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
-    except UserError as error:  # the readers know these settings by the questions' name
-        raise UserError(str(error).replace("questions.source", key, 1)) from None
+    for file in source.files(place, key):
+        with file.open() as stream:
+            try:
+                for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
+                    _take(found, record, key)
+            except WrongBytesError as error:
+                raise UserError(f"{key}: {error}; save it as UTF-8") from None
+            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # a cut archive, ...
+                raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
     if not found.letters:
         raise UserError(f"{key}: {place} has no rows")
     return found
 
 
-def _take(found: Submission, fields: dict[str, object], record: Record, key: str) -> None:
-    where = f"{record.file}:{record.line}"
+def _take(found: Submission, record: Record, key: str) -> None:
+    where, fields = f"{record.file}:{record.line}", {name.strip().lower(): said for name, said in record.fields.items()}
     if record.fault:
         raise UserError(f"{key}: {where}: {record.fault}")
     if missing := [name for name in ("task_id", "answer") if name not in fields]:
-        raise UserError(f"{key}: {record.file} has no column {missing[0]!r}; a submission has task_id and answer")
-    name, letter = str(fields["task_id"]).strip(), _letter(fields["answer"], found)
+        raise UserError(f"{key}: {where}: there is no column {missing[0]!r}; a submission has task_id and answer")
+    if record.note:
+        found.notes[record.note] += 1
+    name, letter = plain(fields["task_id"]).strip(), _letter(plain(fields["answer"]).strip(), found)
+    if not name:
+        found.notes["rows without a task_id: passed over"] += 1
+        return
     if name in found.letters:
         if found.letters[name] != letter:
             said = f"{found.letters[name] or 'no answer'} and {letter or 'no answer'}"
@@ -59,8 +61,7 @@ def _take(found: Submission, fields: dict[str, object], record: Record, key: str
     found.letters[name] = letter
 
 
-def _letter(value: object, found: Submission) -> str | None:
-    said = "" if value is None else str(value).strip()
+def _letter(said: str, found: Submission) -> str | None:
     if said.lower() in _SILENT:
         return None
     letter = dressed_letter(said)

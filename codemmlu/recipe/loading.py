@@ -29,7 +29,7 @@ def load(path: str, overrides: list[str]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {'; '.join(_fault(e) for e in error.errors())}") from None
+        raise UserError(f"{path}: {'; '.join(_faults(error))}") from None
 
 
 def digest(*parts: object) -> str:
@@ -38,12 +38,16 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+_QUOTE = "put it in quotes, on the command line in two pairs: key='\"value\"'"
+_MERGE = "tag:yaml.org,2002:merge"  # of `<<: *other`, which is flattened later
+
+
 class _Loader(yaml.SafeLoader):
     """As the safe loader, but a key that stands there twice is a mistake and not the last one's victory."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """See yaml.SafeLoader."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
         for key in keys:
             if isinstance(key, str) and keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
@@ -67,9 +71,13 @@ def _parse(override: str) -> tuple[list[str], Any]:
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", path):
         raise UserError(f"{override!r}: an override is written key.path=value, for example questions.limit=100")
     try:
-        return path.split("."), yaml.safe_load(text) if text.strip() else text
-    except (yaml.YAMLError, ValueError):
-        raise UserError(f"{override!r}: the value is not YAML; quote it") from None
+        value = yaml.load(text, _Loader) if text.strip() else text
+    except (yaml.YAMLError, ValueError) as error:
+        twice = error.problem if isinstance(error, yaml.constructor.ConstructorError) else None
+        raise UserError(f"{override!r}: {twice or 'the value is not YAML; quote it'}") from None
+    if isinstance(value, str) and re.search(r"\s#", text) and text.lstrip()[0] not in "'\"":
+        raise UserError(f"{override!r}: to YAML a comment begins at ` #`; {_QUOTE}")
+    return path.split("."), value
 
 
 def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
@@ -103,17 +111,37 @@ def _choose(voters: Any, chosen: list[Any]) -> Any:
     return {name: voters[name] for name in names}
 
 
-def _fault(error: Any) -> str:
-    location = list(error["loc"])
+# What pydantic puts into a place for each of the types that a value may have: no key of the recipe.
+_BRANCH = re.compile(r"constrained-.+|literal\[.+|(?:tuple|list|dict)\[.+|int|float|str|bool")
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """All that is wrong, one line for each place. What a value of several types might have been is one fault."""
+    told: dict[str, list[Any]] = {}
+    for one in error.errors():
+        told.setdefault(_place(list(one["loc"])), []).append(one)
+    return [_fault(place, errors) for place, errors in told.items()]
+
+
+def _place(location: list[Any]) -> str:
     if location[:1] == ["voters"] and location[2:3] and location[2] in METHODS:
         del location[2]  # which of the voters' kinds it is: no key of the recipe
-    place = ".".join(str(part) for part in location if part != "[key]")
-    message = error["msg"].removeprefix("Value error, ")
+    branch = next((at for at, part in enumerate(location) if at > 1 and _BRANCH.fullmatch(str(part))), len(location))
+    return ".".join(str(part) for part in location[:branch] if part != "[key]")
+
+
+def _fault(place: str, errors: list[Any]) -> str:
+    error = errors[0]
+    messages = [one["msg"].removeprefix("Value error, ").partition(", unable to parse")[0] for one in errors]
+    messages = list(dict.fromkeys(message.replace("a valid tuple", "a list") for message in messages))
+    message = ", or ".join([messages[0], *(more.removeprefix("Input should be ") for more in messages[1:])])
     if error["type"] == "extra_forbidden":
         return f"{place}: there is no such key"
     if error["type"] == "missing":
         return f"{place}: is missing"
     if error["type"] == "union_tag_invalid":
         return f"{place}.method: there is no {error['ctx']['tag']!r}; methods: {', '.join(METHODS)}"
+    if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
+        return f"{place}: YAML reads {error['input']} there, which is no text; {_QUOTE}"
     shown = "" if error["type"] == "value_error" else f" (it is {str(error['input'])[:80]!r})"
     return f"{place}: {message}{shown}" if place else message

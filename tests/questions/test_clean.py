@@ -27,6 +27,9 @@ from tests.questions.asking import FOUR, asked, clean, refused
         ("[1, 2.50, 1e3]", ["1", "2.50", "1e3"]),
         ("[true, null]", ["true", ""]),
         ("[True, None, 'x']", ["True", "", "x"]),
+        ("[0x1F, 1_000, 1.50, -2, 'x']", ["0x1F", "1_000", "1.50", "-2", "x"]),
+        ("['', 'b']", ["", "b"]),
+        (["a", True, False], ["a", "true", "false"]),
         ("[NaN, Infinity]", ["NaN", "Infinity"]),
         ("['', ' ']", ["", " "]),
         (["a", None, 3], ["a", "", "3"]),
@@ -53,6 +56,8 @@ def test_choices_as_they_may_be_written(written: object, choices: list[str]) -> 
         ("", "no choices"),
         ("None", "no choices"),
         ("a, b, c", "choices cannot be read as a list"),
+        ("['a' 'b', 'c', 'd']", "choices lack a comma between two strings"),
+        ("['a'\n 'b']", "choices lack a comma between two strings"),
         ("['a', 'b'", "choices cannot be read as a list"),
         ("[" * 100_000, "choices cannot be read as a list"),
         ("'ab'", "choices are not a list but str"),
@@ -86,6 +91,10 @@ def test_choices_are_never_evaluated(tmp_path: Path) -> None:
         ({"A": "w", "B": "x", "C": "", "D": None}, ["w", "x"]),
         ({"A": 1, "B": 2.5, "C": " "}, ["1", "2.5", " "]),
         ({name: name for name in letters(26)}, list(letters(26))),
+        ({"options": FOUR}, FOUR),
+        ({"options": "['w', 'x']", "A": "other"}, ["w", "x"]),
+        ({"option_a": "w", "option_b": "x", "options": "see above"}, ["w", "x"]),
+        ({f"option_{name}": name for name in letters(26)}, list(letters(26))),
     ],
 )
 def test_one_column_per_option(columns: dict[str, Any], choices: list[str]) -> None:
@@ -101,6 +110,16 @@ def test_one_column_per_option(columns: dict[str, Any], choices: list[str]) -> N
         ({"A": "", "B": ""}, "0 choices, where 2 to 26 can be asked"),
         ({"topic": "x"}, "no choices"),
         ({f"choice_{n}": "x" for n in range(27)}, "27 choices, where 2 to 26 can be asked"),
+        (
+            {"option_a": "w", "option_b": "x", "option_d": "z"},
+            "option columns with a letter left out: option_a, option_b, option_d",
+        ),
+        ({"option_a": "w", "optiona": "x"}, "two columns for one option: option_a, optiona"),
+        ({"option_1": "w", "option_a": "x"}, "option columns with letters and with numbers"),
+        (
+            {"A": "w", "B": "x", "Answer": "A", "answer": "B"},
+            "two fields of one name: 'answer', in upper and in lower case",
+        ),
     ],
 )
 def test_option_columns_that_cannot_be_asked(columns: dict[str, Any], reason: str) -> None:

@@ -185,3 +185,36 @@ def test_parquet_rows_are_counted_over_row_groups_and_batches(tmp_path: Path) ->
     assert [(row.task_id, row.line, row.position) for row in read] == [(k, n + 1, n) for n, k in enumerate(ids)]
     assert {row.question for row in read} == {"café"}
     assert [row.answer for row in read[:4]] == ["B", None, "B", None]
+
+
+def test_a_short_row_is_read_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.csv", "task_id,question,A,B,C,answer\nk1,q,x,y,z,B\nk2,q,x,y\n")
+    read, rows = loaded(path)
+    assert [(row.choices, row.answer) for row in rows if isinstance(row, Question)] == [
+        (("x", "y", "z"), "B"),
+        (("x", "y"), None),
+    ]
+    what = "rows with fewer fields than the header: what is missing counts as empty"
+    assert read.notes() == [f"1 x {what} (first at {path}:3)"]
+
+
+def test_what_pandas_writes_for_nothing_is_nothing(tmp_path: Path) -> None:
+    row = '{"task_id": NaN, "question": "Which?", "A": "x", "B": "y", "C": NaN, "subject": NaN, "answer": "A"}'
+    path = write(tmp_path / "q.jsonl", row + "\n" + '{"question": NaN, "choices": [NaN, 1]}\n')
+    first, second = rows(path)
+    assert isinstance(first, Question)
+    assert isinstance(second, Rejected)
+    assert (first.choices, first.subject, first.task_id) == (("x", "y"), None, "q.jsonl:1")
+    assert second.reason == "no question text"
+    (listed,) = questions(write(tmp_path / "l.jsonl", '{"question": "Which?", "choices": [NaN, 1.50]}\n'))
+    assert listed.choices == ("NaN", "1.50")
+
+
+def test_a_name_that_stands_twice_is_not_guessed(tmp_path: Path) -> None:
+    whole = '{"question": "q", "choices": ["a", "b"]}\n'
+    double = '{"question": "q", "choices": ["a", "b"], "answer": "A", "answer": "B"}\n'
+    (row,) = [row for row in rows(write(tmp_path / "q.jsonl", double + whole)) if isinstance(row, Rejected)]
+    assert row.reason == "not JSON: 'answer' stands there twice"
+    table = pa.table([["q"], ["A"], ["B"]], names=["question", "answer", "answer"])
+    pq.write_table(table, tmp_path / "q.parquet")
+    assert mistake(tmp_path / "q.parquet").endswith("the column 'answer' appears twice; rename one of them")

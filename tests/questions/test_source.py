@@ -70,7 +70,7 @@ def test_nothing_there(here: Path, source: str) -> None:
 
 def test_a_file_of_an_unknown_kind(here: Path) -> None:
     write(here / "data" / "q.xlsx", b"PK")
-    expected = "is not one of .csv, .jsonl, .parquet (each also as .gz, .bz2, .zst)"
+    expected = "is not one of .csv, .jsonl, .parquet (text also as .gz, .bz2, .zst)"
     assert mistake("data/q.xlsx") == f"questions.source: data/q.xlsx {expected}"
 
 

@@ -49,3 +49,18 @@ def test_what_is_no_submission_is_refused_in_one_line(tmp_path: Path, text: str,
 def test_a_file_that_is_not_there_is_named_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^voters.theirs.source: "):
         read_submission(str(tmp_path / "none.csv"), "voters.theirs.source")
+
+
+def test_rows_without_an_id_or_an_answer_are_said(tmp_path: Path) -> None:
+    told = read_submission(written(tmp_path, "task_id,answer\nq1,A\n,B\n,C\nq2\n"), "k")
+    assert told.letters == {"q1": "A", "q2": None}
+    assert sorted(told.notes.items()) == [
+        ("rows with fewer fields than the header: what is missing counts as empty", 1),
+        ("rows without a task_id: passed over", 2),
+    ]
+
+
+def test_another_encoding_is_named_with_what_helps_here(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_bytes("task_id,answer\né,A\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"^k: .*theirs.csv:2: byte b'\\xe9' is not utf-8-sig; save it as UTF-8$"):
+        read_submission(str(tmp_path / "theirs.csv"), "k")
