@@ -25,7 +25,7 @@ from codemmlu.scoring import Prior, prior
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.fitted import Fitted
-from codemmlu.voting.tally import Part, merged, needs_own_prior, own_prior_sums, tally
+from codemmlu.voting.tally import Part, merged, needs_own_prior, own_prior_sums, tally, waits_for
 from codemmlu.voting.views import letter_prior
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
@@ -47,14 +47,12 @@ def votes(run: RunDir, panel: Panel, questions: int, most: int) -> Reduced:
     count = parts(questions, most)
     run.clear(VOTES)
     tell = _teller(run, sorted({seat.pool for seat in panel.seats.values()}), count)
-    own: dict[str, Prior] = {}
-    if any(needs_own_prior(seat) for seat in panel.seats.values()):
-        told = [sums for _, sums in tell(partial(_own_priors, panel))]
-        own = {name: prior.of_sums([sums[name] for sums in told]) for name in told[0]}
-    priors = {
-        name: own[seat.ask.name] if needs_own_prior(seat) else letter_prior(run, seat)
-        for name, seat in panel.seats.items()
-    }
+    priors = {name: letter_prior(run, seat) for name, seat in panel.seats.items() if not needs_own_prior(seat)}
+    while left := [name for name in panel.seats if name not in priors]:
+        # In turn: which answers are a cascade's own, the voters that it waits for say.
+        now = [name for name in left if waits_for(panel, name) <= priors.keys()]
+        told = [sums for _, sums in tell(partial(_own_priors, panel, now, dict(priors)))]
+        priors |= {name: prior.of_sums([sums[name] for sums in told]) for name in now}
     told = tell(partial(_tally, run.address, count, panel, priors))
     columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
     return Reduced(columns.sort_by("position"), merged([sums for _, sums in told]), priors)
@@ -115,8 +113,8 @@ def _whole(run: RunDir, pools: Sequence[str]) -> Part:
     return Part.of(pa.concat_tables(questions), answers)
 
 
-def _own_priors(panel: Panel, number: int, part: Part) -> Told:
-    return pa.table({}), own_prior_sums(part, panel)
+def _own_priors(panel: Panel, names: list[str], priors: dict[str, Prior | None], number: int, part: Part) -> Told:
+    return pa.table({}), own_prior_sums(part, panel, names, priors)
 
 
 def _tally(address: str, count: int, panel: Panel, priors: dict[str, Prior | None], number: int, part: Part) -> Told:

@@ -153,16 +153,16 @@ def _reliability(report: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[st
 
 
 def _letters(report: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, str] | None:
-    said = {name: voter["letters_said"] for name, voter in shown.items() if voter["letters_said"]}
+    said = [(name, voter["letters_said"]) for name, voter in shown.items() if voter["letters_said"]]
     if report["letters_right"]:
-        said = {"right": report["letters_right"], **said}
-    names = sorted({letter for counts in said.values() for letter in counts})[:10]
+        said = [("right", report["letters_right"]), *said]
+    names = sorted({letter for _, counts in said for letter in counts})[:10]
     if not names:
         return None
 
     def draw(axes: "Axes") -> None:
         width = 0.8 / len(said)
-        for place, (name, counts) in enumerate(said.items()):
+        for place, (name, counts) in enumerate(said):
             total = sum(counts.values())
             xs = [n + (place - (len(said) - 1) / 2) * width for n in range(len(names))]
             colour = _style(report, name)["color"]

@@ -85,7 +85,7 @@
 
   const FILTERS = {
     all: () => true,
-    wrong: (q) => q.a !== null && q.l !== q.a,
+    wrong: (q) => q.a !== null && q.l !== null && q.l !== q.a,
     right: (q) => q.a !== null && q.l === q.a,
     split: (q) => new Set(q.v.map((v) => v.l).filter((l) => l !== null)).size > 1,
     none: (q) => q.l === null,

@@ -184,16 +184,18 @@ def hindsight(sheet: Sheet) -> dict[str, Any] | None:
     oracle: the share of questions on which any voter is right; best_subset: of all sets of voters the one whose
     majority, ties broken by how sure its voters are, is right most often
     """
-    if not sheet.labelled.any():
-        return None
     columns = sheet.voters
-    right = np.array([sheet.correct(column)[sheet.labelled] for column in columns.values()])
+    # As in every accuracy: where all have failed, nothing could have been.
+    among = np.logical_or.reduce([sheet.counted(column) for column in columns.values()])
+    if not among.any():
+        return None
+    right = np.array([sheet.correct(column)[among] for column in columns.values()])
     oracle = float(right.any(axis=0).mean())
     best = None
-    if 1 < len(columns) <= _SUBSETS_OF and sheet.labelled.sum() <= _SUBSETS_ON:
-        said = np.array([column.letters[sheet.labelled] for column in columns.values()])
-        sure = np.array([np.nan_to_num(column.sure[sheet.labelled], nan=0.5) for column in columns.values()])
-        gold = sheet.right[sheet.labelled]
+    if 1 < len(columns) <= _SUBSETS_OF and among.sum() <= _SUBSETS_ON:
+        said = np.array([column.letters[among] for column in columns.values()])
+        sure = np.array([np.nan_to_num(column.sure[among], nan=0.5) for column in columns.values()])
+        gold = sheet.right[among]
         size = int(said.max(initial=0)) + 1
         ballots = (np.arange(size)[:, None] == said[:, None, :]) * (1 + 1e-3 * np.clip(sure, 0, 1))[:, None, :]
         sets = [s for n in range(1, len(columns) + 1) for s in itertools.combinations(range(len(columns)), n)]
@@ -232,11 +234,26 @@ def _majority_right(counts: Numbers, gold: np.ndarray[Any, Any]) -> Bits:
 
 
 def _paired(only_first: int, only_second: int, asked: int) -> list[float] | None:
+    """The difference of two accuracies on the same questions: from bootstrap draws, and never narrower than what the
+    exact test beside it leaves open (Clopper and Pearson 1934, of the questions on which one alone is right)."""
     if not asked:
         return None
-    shares = np.array([only_first, only_second, asked - only_first - only_second]) / asked
+    differing = only_first + only_second
+    if not differing:
+        most = _exact(0, asked)[1]
+        return [-most, most]
+    shares = np.array([only_first, only_second, asked - differing]) / asked
     draws = np.random.default_rng(0).multinomial(asked, shares, _DRAWS)
-    return _middle((draws[:, 1] - draws[:, 0]) / asked)
+    low, high = _middle((draws[:, 1] - draws[:, 0]) / asked)
+    least, most = (differing / asked * (2 * share - 1) for share in _exact(only_second, differing))
+    return [min(low, least), max(high, most)]
+
+
+def _exact(count: int, of: int) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(count, of, method="beta")
+    return float(low), float(high)
 
 
 def _middle(draws: Numbers) -> list[float]:

@@ -25,14 +25,15 @@ class VoterFit(_Values):
 class Fitted(_Values):
     """All that rules may know besides the votes.
 
-    strength: what the mean of log-probabilities is multiplied with; agreed: each voter's skill by agreement alone
+    strength: what the mean of all voters' log-probabilities is multiplied with, None: their weights were not fitted
+    agreed: each voter's skill by agreement alone
     stacked: the weights of `stacked` by feature; subjects: those with features of their own
     margin, order: of `cascade`; similarity: the mean of the fit split's, from which others are told
     fitted_on: questions; cross_validated: each rule's accuracy on the fit split, by weights that had not seen a row
     """
 
     voters: dict[str, VoterFit] = {}
-    strength: float = 1.0
+    strength: float | None = None
     agreed: dict[str, float] = {}
     stacked: dict[str, float] | None = None
     subjects: tuple[str, ...] = ()

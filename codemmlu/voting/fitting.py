@@ -12,7 +12,7 @@ import numpy as np
 
 from codemmlu.scoring import choice_model
 from codemmlu.voting import rules
-from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
+from codemmlu.voting.ballots import FAILED, Array, Ballots, Bits, Whole
 from codemmlu.voting.fitted import Fitted, VoterFit
 
 _FOLDS = 5
@@ -41,6 +41,8 @@ def fit(
     order, margin: of the cascade, None: the margin is fitted; agreed: skills by agreement
     """
     told = np.flatnonzero(some.voting.any(axis=1))
+    # On which somebody was asked and nobody answered: nothing to learn from, and not right, as in every accuracy.
+    silent = int((~some.voting.any(axis=1) & ~(some.status == FAILED).all(axis=1)).sum())
     some, gold = some.rows(told), np.asarray(right, dtype=np.int64)[told]
     learn = partial(_fit, looks=looks, order=tuple(order), agreed=dict(agreed), margin=margin)
     fold = _folds(some.task_ids)
@@ -54,7 +56,7 @@ def fit(
         known = learn(some.rows(seen), gold[seen])
         for rule in rules.RULES:
             hits[rule] += int((rules.decide(rule, some.rows(unseen), known).letters == gold[unseen]).sum())
-    share = {rule: hit / scored for rule, hit in hits.items()} if scored else {}
+    share = {rule: hit / (scored + silent) for rule, hit in hits.items()} if scored else {}
     return learn(some, gold).model_copy(update={"cross_validated": share})
 
 

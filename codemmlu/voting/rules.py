@@ -47,14 +47,23 @@ def calibrated(some: Ballots, fitted: Fitted) -> Array:
 
 
 def log_pool(some: Ballots, fitted: Fitted) -> Array:
-    """The weighted mean of calibrated log-probabilities (Genest and Zidek 1986), as sharp as the fit split had it."""
-    weights = np.array([fitted.of(name).weight for name in some.voters])[None, :] * some.voting
+    """The weighted mean of calibrated log-probabilities (Genest and Zidek 1986), as sharp as the fit split had it.
+
+    Weights that were fitted were so on a sum to which a voter that does not vote adds nothing: where few of them vote,
+    the pool is less sure.
+    """
+    own = np.array([fitted.of(name).weight for name in some.voters])[None, :]
+    weights = own * some.voting
+    mattering = weights.sum(axis=1, keepdims=True) > 0
     # Where only voters without weight have voted, they are all there is.
-    weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, some.voting)
-    total = weights.sum(axis=1)
+    weights = np.where(mattering, weights, some.voting)
     logs = np.where(some.choices[:, None, :], calibrated(some, fitted), 0.0)
-    mean = np.einsum("qv,qvc->qc", weights, logs) / np.where(total > 0, total, 1.0)[:, None]
-    return np.where(some.choices, mean * fitted.strength, -np.inf)
+    told = np.einsum("qv,qvc->qc", weights, logs)
+    voted = np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    if fitted.strength is None:
+        return np.where(some.choices, told / voted, -np.inf)
+    pooled = np.where(mattering, told * fitted.strength / max(float(own.sum()), np.finfo(float).tiny), told / voted)
+    return np.where(some.choices, pooled, -np.inf)
 
 
 def majority(some: Ballots, fitted: Fitted) -> Array:
@@ -84,7 +93,8 @@ def borda(some: Ballots, fitted: Fitted) -> Array:
 
 def instant_runoff(some: Ballots, fitted: Fitted) -> Array:
     """Round after round the choice that fewest voters have on top is struck out, of equals the one with the lower Borda
-    count, then the later one. Score: the share of votes in a choice's last round, plus the number of that round."""
+    count, then the later one. Score: the share of votes in the last round in which a choice had a rival, plus that
+    round's number: how many rounds other questions take changes nothing."""
     said, points = _preferences(some), borda(some, fitted)
     alive, scores = some.choices.copy(), np.where(some.choices, 0.0, -np.inf)
     rows = np.arange(len(scores))
@@ -94,7 +104,8 @@ def instant_runoff(some: Ballots, fitted: Fitted) -> Array:
         # A letter alone has nothing to say once it is struck out.
         counts = some.voting & (left.max(axis=2) > 0)
         votes = ((np.arange(alive.shape[1]) == top[:, :, None]) & counts[:, :, None]).sum(axis=1)
-        scores = np.where(alive, number + votes / (counts.sum(axis=1) + 1.0)[:, None], scores)
+        rivals = alive & ((alive.sum(axis=1) > 1) | (number == 0))[:, None]
+        scores = np.where(rivals, number + votes / (counts.sum(axis=1) + 1.0)[:, None], scores)
         standing = votes + points / (points.max(axis=1, where=some.choices, initial=0.0) + 1.0)[:, None]
         standing = np.where(alive, standing - _ROUNDING * np.arange(alive.shape[1]), np.inf)
         several = alive.sum(axis=1) > 1
@@ -192,8 +203,10 @@ def decide(rule: str, some: Ballots, fitted: Fitted) -> Decided:
     alone = np.asarray(some.voting.sum(axis=1) == 1)
     column = some.voting.argmax(axis=1)
     rows = np.arange(len(column))
+    # As it stands, zeros and all, where nothing was learnt of it.
+    cooled = np.array([fitted.of(name).temperature != 1 for name in some.voters])[column]
     own = np.where(
-        some.sharp[rows, column][:, None],
+        (some.sharp[rows, column] | cooled)[:, None],
         np.exp(calibrated(some, fitted)[rows, column]),
         some.probabilities[rows, column],
     )

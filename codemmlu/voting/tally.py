@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from codemmlu.answering.schedule import Panel, Seat
 from codemmlu.questions.swaps import SWAPPED, swapped
-from codemmlu.recipe import DirectVoter
+from codemmlu.recipe import DirectVoter, when_of
 from codemmlu.rows import Answer, Question, Vote, letters, question_from, to_table
-from codemmlu.scoring import Prior, orders, prior
+from codemmlu.scoring import Prior, is_finite, orders, prior
 from codemmlu.voting.ballots import STATUSES
-from codemmlu.voting.views import Seen, first_standing, see, submitted, view
+from codemmlu.voting.views import Seen, first_standing, see, submitted, unclear, view
 
 # As many failures are told one by one.
 MOST_FAILURES = 1000
@@ -53,20 +53,35 @@ class Tally:
     sums: dict[str, Any]
 
 
-def own_prior_sums(part: Part, panel: Panel) -> dict[str, Any]:
-    """For voters that divide out what all their own answers say: the sums that a prior is made of, by ask."""
+def own_prior_sums(
+    part: Part, panel: Panel, names: Sequence[str], priors: Mapping[str, Prior | None]
+) -> dict[str, Any]:
+    """For voters that divide out what all their own answers say: the sums that a prior is made of, by voter.
+
+    names: of which; priors: of those that they wait for. What is stored besides, of an issue in which a voter was asked
+    more, is not its own.
+    """
     found = {}
-    for seat in panel.seats.values():
-        if needs_own_prior(seat) and seat.ask.name not in found:
-            answers = part.find(seat.pool, {seat.ask.key(question) for question in part.questions})
-            told = (answer.readings for answer in answers.values() if answer.status == "answered")
-            found[seat.ask.name] = prior.sums(told)
+    for name in names:
+        seat = panel.seats[name]
+        when = when_of(seat.settings)
+        before = see(part.find, lambda seat, _: priors[seat.name], panel.seats, when.of if when else (), part.questions)
+        asked = unclear(when, {other: before[other].votes for other in when.of}) if when else None
+        its = {seat.ask.key(q) for q in part.questions if asked is None or q.task_id in asked}
+        told = (answer.readings for answer in part.find(seat.pool, its).values() if answer.status == "answered")
+        found[name] = prior.sums(told)
     return found
 
 
 def needs_own_prior(seat: Seat) -> bool:
     """Whether a voter's prior is estimated from all of its own answers."""
     return seat.calibration is not None and seat.calibration.questions is None
+
+
+def waits_for(panel: Panel, name: str) -> set[str]:
+    """The voters whose votes say what a voter is asked, and those who say what these are."""
+    when = when_of(panel.seats[name].settings)
+    return {*when.of}.union(*(waits_for(panel, other) for other in when.of)) if when else set()
 
 
 def tally(part: Part, panel: Panel, priors: Mapping[str, Prior | None]) -> Tally:
@@ -124,7 +139,10 @@ def _columns(
 def _reading_alone(seat: Seat, seen: Seen, questions: Sequence[Question]) -> list[str | None]:
     """What the one reading beside `sample`'s replies says by itself."""
     as_read = DirectVoter(model=seat.pool)
-    answers = {key: replace(a, status="answered") if a.readings else a for key, a in seen.answers.items()}
+    answers = {
+        key: replace(answer, status="answered") if answer.readings and is_finite(answer.readings[0]) else answer
+        for key, answer in seen.answers.items()
+    }
     return [vote.letter for vote in view(seat.name, as_read, seat.ask, questions, answers)]
 
 

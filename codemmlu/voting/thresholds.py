@@ -1,7 +1,10 @@
 """Thresholds: from which P(TRUE) on an answer is accepted, fitted on examples that were asked to the end."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from codemmlu.answering.asks import Ask
 from codemmlu.rows import Answer, Question
@@ -27,9 +30,19 @@ def fit_threshold(questions: Iterable[Question], ask: Ask, answers: Mapping[str,
     between = [(low + high) / 2 for low, high in itertools.pairwise(checks)]
     # Between checks, not at one: stored as float32, it may not compare as it did while asking.
     candidates = [DEFAULT, 0.0, 1.0, *between]
-    return max(candidates, key=lambda t: (sum(_letter(a, t) == right for right, a in said), -abs(t - DEFAULT)))
+    spans = [span for right, answer in said for span in _right(answer, right)]
+    begins, ends = np.sort([low for low, _ in spans]), np.sort([high for _, high in spans])
+    hits = np.searchsorted(begins, candidates, "left") - np.searchsorted(ends, candidates, "left")
+    best = max(zip(hits, candidates, strict=True), key=lambda one: (one[0], -abs(one[1] - DEFAULT)))
+    return best[1]
 
 
-def _letter(answer: Answer, threshold: float) -> str | None:
-    accepted = (turn.letter for turn in answer.turns if turn.p_true is not None and turn.p_true >= threshold)
-    return next(accepted, answer.turns[-1].letter)
+def _right(answer: Answer, right: str) -> list[tuple[float, float]]:
+    """The thresholds, from above the first to the second, under which a conversation ends with the right letter."""
+    found, reached = [], -math.inf
+    for turn in answer.turns:
+        if turn.p_true is not None and turn.p_true > reached:
+            if turn.letter == right:
+                found.append((reached, turn.p_true))
+            reached = turn.p_true
+    return [*found, (reached, math.inf)] if answer.turns[-1].letter == right else found
