@@ -51,6 +51,29 @@ def test_pairs_are_counted_on_what_both_were_asked() -> None:
     assert (pair["difference"], pair["p"]) == (0.0, 1.0)
 
 
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 400))
+def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, more: int) -> None:
+    asked = first + second + more
+    gold: list[str | None] = ["A"] * asked
+    one: list[Said] = ["A"] * first + ["B"] * (second + more)
+    two: list[Said] = ["B"] * first + ["A"] * second + ["B"] * more
+    (pair,) = statistics.compare(*_both(gold, one, two))
+    low, high = pair["interval"]
+    assert low <= pair["difference"] <= high
+    assert low < high
+    assert -1 <= low <= high <= 1
+    if pair["p"] > 0.05:
+        assert low <= 0 <= high
+
+
+def test_what_could_have_been_is_of_the_questions_that_an_accuracy_is_of() -> None:
+    gold: list[str | None] = ["A"] * 10
+    one: list[Said] = ["A"] * 5 + ["failed"] * 5
+    found = statistics.hindsight(sheet(gold, {"one": one, "two": one}))
+    assert found is not None
+    assert (found["oracle"], found["best_subset"]["accuracy"]) == (1.0, 1.0)
+
+
 def _both(right: list[str | None], one: list[Said], two: list[Said]) -> tuple[Any, Any]:
     whole = sheet(right, {"one": one, "two": two})
     return whole, whole.voters

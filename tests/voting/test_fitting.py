@@ -126,3 +126,38 @@ def test_voters_that_agree_beyond_chance_are_taken_for_skilled() -> None:
 def test_agreement_of_nothing_is_nothing() -> None:
     nothing = np.zeros((0, 2), dtype=np.int64)
     assert agreement.skills(("a", "b"), nothing, nothing[:, 0]) == {}
+
+
+def _silenced(some: Ballots, share: float) -> Ballots:
+    """The same, each vote with this chance an abstention."""
+    quiet = np.random.default_rng(5).random(some.status.shape) < share
+    return replace(some, status=np.where(quiet, 1, some.status).astype(np.int8))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_pool_of_few_voters_is_as_sure_as_it_is_right(share: float) -> None:
+    skills = {f"v{n}": 0.6 for n in range(5)}
+    known = fitted(*panel(600, skills))
+    some, right = panel(2000, skills, seed=1)
+    some = _silenced(some, share)
+    several = some.rows(np.flatnonzero(some.voting.sum(axis=1) > 1))
+    gold = np.array(right)[some.voting.sum(axis=1) > 1]
+    said = decide("log_pool", several, known)
+    assert said.probabilities.max(axis=1).mean() == pytest.approx((said.letters == gold).mean(), abs=0.04)
+
+
+def test_who_votes_alone_is_as_sure_as_the_fit_split_has_it() -> None:
+    known = fitted(*panel(600, {"loud": 0.3, "other": 0.3}, sharpness=4.0))
+    some, right = panel(1000, {"loud": 0.3}, sharpness=4.0, seed=1)
+    said = decide("cascade", some, known.model_copy(update={"order": ("loud",)}))
+    assert said.probabilities.max(axis=1).mean() == pytest.approx((said.letters == np.array(right)).mean(), abs=0.04)
+
+
+def test_on_the_fit_split_too_an_abstention_is_not_right() -> None:
+    some, right = panel(400, {"a": 0.9, "b": 0.9})
+    quiet = np.arange(400) % 2 == 0
+    halved = replace(some, status=np.where(quiet[:, None], 1, some.status).astype(np.int8))
+    broken = replace(some, status=np.where(quiet[:, None], 2, some.status).astype(np.int8))
+    whole, half, without = (fitted(one, right).cross_validated["log_pool"] for one in (some, halved, broken))
+    assert half == pytest.approx(whole / 2, abs=0.03)
+    assert without == pytest.approx(whole, abs=0.03)

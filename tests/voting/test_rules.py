@@ -78,6 +78,18 @@ def test_the_order_of_rows_does_not_matter_among_several_questions(
 
 
 @pytest.mark.parametrize("rule", RULES)
+@given(votes=THREE, wide=st.integers(5, 9))
+def test_wider_questions_beside_it_change_nothing(rule: str, votes: list[Vote], wide: int) -> None:
+    beside = [replace(vote("A", [1 / wide] * wide, f"v{i}"), task_id="wide", position=99) for i in range(3)]
+    some = ballots(table(*votes, *beside))
+    known = Fitted(order=("v2",)).model_copy(update={"stacked": dict.fromkeys(feature_names(some, Fitted()), 1.0)})
+    found = decide(rule, some, known)
+    letter, probabilities = verdict(rule, votes, known)
+    assert letters(26)[found.letters[0]] == letter
+    np.testing.assert_allclose(found.probabilities[0, :4], probabilities, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
 @given(votes=VOTES, silence=st.lists(STATUSES, max_size=3))
 def test_abstentions_and_failures_never_vote(rule: str, votes: list[Vote], silence: list[str]) -> None:
     more = [*votes, *(silent(f"s{i}", status) for i, status in enumerate(silence))]

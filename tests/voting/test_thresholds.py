@@ -1,5 +1,10 @@
 """Thresholds: what every one of them would have made of conversations that went on to the end."""
 
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from codemmlu.rows import Answer, Question, Turn
 from codemmlu.voting.thresholds import DEFAULT, fit_threshold
 from tests.samples import ASK, answer, failed, question
@@ -48,3 +53,19 @@ def test_the_order_of_the_conversations_does_not_matter() -> None:
     questions = asked("A", "B", "A", "B", "C")
     talks = [talk(q, 0.1 * n + 0.3, 0.5) for n, q in enumerate(questions)]
     assert fitted(questions, *talks) == fitted(questions[::-1], *talks[::-1])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABCD"), st.lists(st.floats(0, 1), min_size=1, max_size=3)), min_size=1))
+def test_no_other_threshold_would_have_been_right_more_often(said: list[tuple[str, list[float]]]) -> None:
+    questions = asked(*(letter for letter, _ in said))
+    talks = [talk(of, *checks) for of, (_, checks) in zip(questions, said, strict=True)]
+
+    def right(threshold: float) -> int:
+        ends = (
+            next((t.letter for t in one.turns if (t.p_true or -1) >= threshold), one.turns[-1].letter) for one in talks
+        )
+        return sum(end == of.answer for end, of in zip(ends, questions, strict=True))
+
+    checks = sorted({p for _, these in said for p in these})
+    tried = [DEFAULT, 0.0, 1.0, *((low + high) / 2 for low, high in itertools.pairwise(checks))]
+    assert right(fitted(questions, *talks)) == max(map(right, tried))
