@@ -15,6 +15,7 @@ from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,
     ModelSettings,
+    ReasonVoter,
     Recipe,
     RetrieveVoter,
     SampleVoter,
@@ -52,7 +53,8 @@ def find_seats(
     found = {}
     for name, voter in recipe.asked.items():
         adapter = adapter_of(recipe, name, voter, models)
-        asks = partial(_ask, weights.get(voter.pool, ""), view, adapter, recipe.seed)
+        length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
+        asks = partial(_ask, weights.get(voter.pool, ""), view, adapter, recipe.seed, length)
         found[name] = seat_of(name, voter, asks, pilot, null, fit)
     return found
 
@@ -79,9 +81,18 @@ def inspect_adapter(place: str, key: str, name: str, model: sources.Model | None
 
 
 def _ask(
-    weights: str, view: View | None, adapter: Adapter | None, seed: int, voter: AskedVoter, pilot: str = ""
+    weights: str,
+    view: View | None,
+    adapter: Adapter | None,
+    seed: int,
+    length: int | None,
+    voter: AskedVoter,
+    pilot: str = "",
 ) -> Ask:
     ask = ask_of(voter, weights, view, adapter, pilot)
+    if length and (ask.examples or isinstance(voter, ReasonVoter | SampleVoter)):
+        # How many examples, and how much of what a model writes, there is room for.
+        ask = replace(ask, length=length)
     # What is drawn by chance depends on the run's seed.
     return replace(ask, settings=(*ask.settings, ("seed", seed))) if isinstance(voter, SampleVoter) else ask
 

@@ -41,6 +41,7 @@ class Ask:
     settings: what the method is told, by name
     examples: how many solved examples the prompt shows, within `tokens` tokens; neighbours: how many are looked up
     index: the fingerprint of the view on them; empty for an ask that looks at none
+    length: the most tokens that the recipe gives a prompt and what is written, where that decides what is shown; or 0
     """
 
     pool: str
@@ -53,6 +54,7 @@ class Ask:
     tokens: int = 0
     index: str = ""
     adapter: str = ""
+    length: int = 0
 
     def setting(self, name: str) -> Any:
         """What the method is told under a name."""
@@ -66,8 +68,8 @@ class Ask:
     @property
     def _digest(self) -> str:
         words = [template_digest(self.template) if self.template else "", words_digest(self.method)]
-        shown = (self.examples, self.neighbours, self.tokens, self.index)
-        return digest("ask", 2, self.weights, self.method, words, self.settings, shown)
+        shown = (self.examples, self.neighbours, self.tokens, self.index, self.length)
+        return digest("ask", 3, self.weights, self.method, words, self.settings, shown)
 
     def key(self, question: Question) -> str:
         """32 hex digits for this ask of this question. The task_id is part of it: real files repeat whole questions."""

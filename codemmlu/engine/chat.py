@@ -1,27 +1,123 @@
-"""A Prompt through a model's own chat template and tokenizer: the text and tokens the model is given."""
+"""A Prompt through a model's own chat template and tokenizer: the text and tokens the model is given.
 
+What a question has in it is text, whatever it looks like: `<|im_end|>` in somebody's code does not end a turn.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from codemmlu.prompts import Prompt
+from codemmlu.prompts import Message, Prompt
+
+THINK, THOUGHT = "<think>", "</think>"
+# Characters of no script, one for each word of a question that the tokenizer would take for a control token.
+_PLACEHOLDERS = range(0xF0000, 0xF1000)
 
 
-def encode(tokenizer: Any, prompt: Prompt) -> tuple[str, list[int]]:
-    """Text and tokens. A base model, whose tokenizer has no chat template, gets the words as plain text."""
-    if tokenizer.chat_template:
-        chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) + prompt.prefill
-        return text, list(tokenizer.encode(text, add_special_tokens=False))
-    text = "\n\n".join(part for part in (*(m.content for m in prompt.messages), prompt.prefill) if part)
-    return text, list(tokenizer.encode(text))
+def encode(tokenizer: Any, prompt: Prompt, free: bool = False) -> tuple[str, list[int]]:
+    """Text and tokens. A base model, whose tokenizer has no chat template, gets the words as plain text.
+
+    free: the model goes on as it likes. Else a letter or a word of it is read, and where its template opens a thought
+    for it (R1, QwQ) that is closed before, empty.
+    """
+    said = "".join(message.content for message in prompt.messages)
+    odd = [word for word in _control_words(tokenizer) if word in said]
+    if not odd:
+        text = _text(tokenizer, prompt.messages, prompt.prefill, free)
+        return text, list(tokenizer.encode(text, **_special(tokenizer)))
+    stands = {chr(place): word for place, word in zip(_PLACEHOLDERS, sorted(odd, key=len, reverse=True), strict=False)}
+    text = _text(tokenizer, [_replaced(message, stands) for message in prompt.messages], prompt.prefill, free)
+    tokens: list[int] = []
+    special = _special(tokenizer)
+    for piece in _pieces(text, stands):
+        if piece in stands:
+            tokens += tokenizer.encode(stands[piece], add_special_tokens=False, split_special_tokens=True)
+        else:
+            tokens += tokenizer.encode(piece, **special)
+            special = {"add_special_tokens": False}
+    for placeholder, word in stands.items():
+        text = text.replace(placeholder, word)
+    return text, tokens
+
+
+def opens_thought(tokenizer: Any, prompt: Prompt) -> bool:
+    """Whether a model's free text goes on inside a thought that its template has opened."""
+    return _text(tokenizer, prompt.messages, "", free=True).rstrip().endswith(THINK)
 
 
 def letter_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> int | None:
     """The one token that `written` (a letter, perhaps after a space) is right after a prompt; None if it is not one."""
-    longer = list(tokenizer.encode(text + written, add_special_tokens=not tokenizer.chat_template))
-    return longer[-1] if longer[:-1] == tokens else None
+    more = _more(tokenizer, text, tokens, written)
+    return more[0] if more and len(more) == 1 else None
 
 
 def first_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> int | None:
     """The first token of a word after a prompt; None if the word changes the prompt's own last token."""
-    longer = list(tokenizer.encode(text + written, add_special_tokens=not tokenizer.chat_template))
-    return longer[len(tokens)] if longer[: len(tokens)] == tokens and len(longer) > len(tokens) else None
+    more = _more(tokenizer, text, tokens, written)
+    return more[0] if more else None
+
+
+def complete(tokenizer: Any, model: str) -> None:
+    """Gives a tokenizer the chat template of a model directory that keeps it in a file of its own, as models that also
+    see images do (`chat_template.json`)."""
+    file = Path(model) / "chat_template.json"
+    if not tokenizer.chat_template and file.is_file():
+        tokenizer.chat_template = json.loads(file.read_text(encoding="utf-8"))["chat_template"]
+
+
+def _text(tokenizer: Any, messages: Sequence[Message], prefill: str, free: bool) -> str:
+    if not tokenizer.chat_template:
+        return "\n\n".join(part for part in (*(message.content for message in messages), prefill) if part)
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    text: str = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    if not free and text.rstrip().endswith(THINK):
+        text = f"{text.rstrip()}\n\n{THOUGHT}\n\n"
+    return text + prefill
+
+
+def _special(tokenizer: Any) -> dict[str, bool]:
+    # A chat template writes them itself.
+    return {"add_special_tokens": not tokenizer.chat_template}
+
+
+def _more(tokenizer: Any, text: str, tokens: list[int], written: str) -> list[int] | None:
+    """The tokens that `written` adds to a prompt; None where it changes those before."""
+    longer = list(tokenizer.encode(text + written, **_special(tokenizer)))
+    if longer[: len(tokens)] == tokens:
+        return longer[len(tokens) :]
+    # Control words of the question are tokens in the whole text, and none in the prompt: only what follows them counts.
+    ends = [text.rfind(word) + len(word) for word in _control_words(tokenizer) if word in text]
+    tail = text[max(ends, default=0) :]
+    own = tokenizer.encode(tail, add_special_tokens=False)
+    longer = list(tokenizer.encode(tail + written, add_special_tokens=False))
+    fits = tokens[len(tokens) - len(own) :] == own and longer[: len(own)] == own
+    return longer[len(own) :] if fits else None
+
+
+def _control_words(tokenizer: Any) -> tuple[str, ...]:
+    """What a tokenizer takes for one token wherever it stands."""
+    known: tuple[str, ...] | None = getattr(tokenizer, "codemmlu_control_words", None)
+    if known is None:
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        known = tuple(str(token) for token in added.values() if len(str(token)) > 1 and str(token).strip())
+        tokenizer.codemmlu_control_words = known
+    return known
+
+
+def _replaced(message: Message, stands: dict[str, str]) -> Message:
+    content = message.content
+    for placeholder, word in stands.items():  # the longest first: one may stand in another
+        content = content.replace(word, placeholder)
+    return Message(message.role, content)
+
+
+def _pieces(text: str, stands: dict[str, str]) -> list[str]:
+    """A text cut at its placeholders, which are pieces of their own."""
+    pieces = [""]
+    for character in text:
+        if character in stands:
+            pieces += [character, ""]
+        else:
+            pieces[-1] += character
+    return [piece for piece in pieces if piece]

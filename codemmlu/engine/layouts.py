@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from codemmlu.engine.hardware import Gpu, Node
-from codemmlu.engine.memory import Known, Layout, Memory, Shape, Shortfall, fit
+from codemmlu.engine.memory import Known, Layout, Memory, Shape, Shortfall, fit, weights_alone
 from codemmlu.recipe import ModelSettings
 
 
@@ -14,7 +14,7 @@ def fits(
     """The layouts that hold the model, with how many engines there are room for; and the last one that does not."""
     found: list[tuple[int, Layout, Memory | None]] = []
     short: tuple[Layout, Shortfall] | None = None
-    for layout in layouts(settings, nodes, known.shape if known else None):
+    for layout in layouts(settings, nodes, known):
         memory = memory_of(settings, known, layout, gpu)
         if isinstance(memory, Shortfall):
             short = layout, memory
@@ -29,13 +29,17 @@ def engines(nodes: Sequence[Node], layout: Layout) -> int:
     return whole or sum(node.gpus // layout.tensor for node in nodes) // layout.pipeline
 
 
-def layouts(settings: ModelSettings, nodes: Sequence[Node], shape: Shape | None) -> list[Layout]:
+def layouts(settings: ModelSettings, nodes: Sequence[Node], known: Known | None) -> list[Layout]:
     """What may be tried, the smallest first: one node's GPUs before several nodes'."""
     widest = max(node.gpus for node in nodes)
     stages = [settings.pipeline_parallel] if settings.pipeline_parallel else [1]
-    if settings.tensor_parallel or shape is None:
-        return [Layout(settings.tensor_parallel or 1, stage) for stage in stages]
-    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and _divides(t, shape)]
+    if settings.tensor_parallel:
+        return [Layout(settings.tensor_parallel, stage) for stage in stages]
+    shape = known.shape if known else None
+    heads = known.heads if known else None
+    tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and (_divides(t, shape) if shape else not (heads or t) % t)]
+    if shape is None:
+        return [Layout(tensor, stage) for stage in stages for tensor in tensors]
     one_node = [Layout(tensor, stage) for stage in stages for tensor in tensors]
     if settings.pipeline_parallel or len(nodes) == 1:
         return one_node
@@ -52,8 +56,12 @@ def memory_of(
     settings: ModelSettings, known: Known | None, layout: Layout, gpu: Gpu | None
 ) -> Memory | Shortfall | None:
     """The memory of each GPU; None where it cannot be known."""
-    if known is None or known.shape is None or gpu is None:
+    if known is None or gpu is None:
         return None
+    if known.shape is None:
+        as_stored = known.weight_bytes and not settings.quantization
+        usable = gpu.memory_gib * settings.gpu_memory_utilization
+        return weights_alone(known.weight_bytes or 0, layout, usable) if as_stored else None
     extra = settings.engine
     width = 4 if settings.dtype == "float32" else 2
     batched, eager = extra.get("max_num_batched_tokens"), bool(extra.get("enforce_eager"))

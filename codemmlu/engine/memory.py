@@ -142,6 +142,12 @@ class Known:
         """See shape_of."""
         return shape_of(self.config)
 
+    @property
+    def heads(self) -> int | None:
+        """How many attention heads there are to share."""
+        found = {**self.config, **(self.config.get("text_config") or {})}.get("num_attention_heads")
+        return int(found) if found else None
+
     def quantization(self, asked: str | None) -> Quantization | None:
         """See quantization_of."""
         return quantization_of(self.config, asked)
@@ -149,7 +155,7 @@ class Known:
 
 def shape_of(config: dict[str, Any]) -> Shape | None:
     """The decoder that a config.json describes; None where it is not one of the known kind."""
-    text: dict[str, Any] = {**config, **config.get("text_config", {})}
+    text: dict[str, Any] = {**config, **(config.get("text_config") or {})}
     try:
         heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
         kind = str(text.get("model_type", ""))
@@ -295,3 +301,13 @@ def fit(
     if found:
         return found
     return Shortfall(weights + activations + context + least * each, weights, usable, least)
+
+
+_LEAST_BESIDE = 1.0  # GiB: activations and a KV cache of some thousand tokens
+
+
+def weights_alone(file_bytes: int, layout: Layout, usable: float) -> Shortfall | None:
+    """Of a decoder that is not of a known kind: whether its files find room on each GPU, with a little beside them."""
+    weights = file_bytes / GIB / layout.gpus
+    needed = weights + _CONTEXT_GIB + _LEAST_BESIDE
+    return Shortfall(needed, weights, usable, LEAST_LENGTH) if needed > usable else None

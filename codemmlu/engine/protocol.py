@@ -27,7 +27,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Generation:
-    """n texts of one request, in the engine's order; tokens are the whole request's."""
+    """n texts of one request, in the engine's order; tokens are the whole request's.
+
+    A thought that the model's template opened for it is opened in the text: one that is cut off can be told.
+    """
 
     texts: tuple[str, ...]
     prompt_tokens: int

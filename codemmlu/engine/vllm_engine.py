@@ -77,6 +77,7 @@ class VllmEngine:
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
+        chat.complete(self._tokenizer, model)
         self._source, self._cache = settings.source, settings.cache
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()
@@ -120,7 +121,8 @@ class VllmEngine:
 
     async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
         """See Engine."""
-        _, tokens = chat.encode(self._tokenizer, prompt)
+        _, tokens = chat.encode(self._tokenizer, prompt, free=True)
+        thinks = chat.THINK if chat.opens_thought(self._tokenizer, prompt) else ""
         if not self.fits(len(tokens)):
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
         given = {**asdict(sampling), "max_tokens": min(sampling.max_tokens, self._room + 1 - len(tokens))}
@@ -128,7 +130,7 @@ class VllmEngine:
         given["seed"] = seed_of(tokens, sampling.seed)
         output = await self._ask(tokens, adapter, **given, output_kind=_final_only())
         return Generation(
-            texts=tuple(one.text for one in output.outputs),
+            texts=tuple(thinks + one.text for one in output.outputs),
             prompt_tokens=len(tokens) * sampling.n,
             cached_tokens=(output.num_cached_tokens or 0) * sampling.n,  # vLLM says it of one of the n alone
             generated_tokens=sum(len(one.token_ids) for one in output.outputs),

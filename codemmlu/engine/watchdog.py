@@ -62,16 +62,22 @@ def _wait_for_end_of(pid: int) -> None:
 
 
 def main(pid: int, mark: str, tries: int = 20) -> None:
-    """Waits for `pid` to end, then kills what carries the mark until nothing does."""
+    """Waits for `pid` to end, then kills what carries the mark until nothing does.
+
+    Python's resource trackers end once those have that they track things for, and remove what shared memory they left:
+    they are killed last.
+    """
     _wait_for_end_of(pid)
-    for _ in range(tries):
+    for left in reversed(range(tries)):
         processes = marked(mark)
         if not processes:
             return
         for process in processes:
             try:
+                if left and b"resource_tracker" in Path(f"/proc/{process}/cmdline").read_bytes():
+                    continue
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
+            except (ProcessLookupError, FileNotFoundError):
                 continue
         time.sleep(0.1)
 

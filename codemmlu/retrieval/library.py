@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from codemmlu.questions.examples import FIT
 from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import transfer
@@ -70,11 +71,16 @@ class Library:
 
     def near(self, questions: Sequence[Question], queries: Vectors, most: int) -> list[Neighbours]:
         """As `look_up`, where the questions' vectors (n_questions, dimensions) are known."""
-        fetched = self._candidates(queries, 2 * most + _SPARE)
-        return [
-            self._neighbours(question, query, candidates, most)
-            for question, query, candidates in zip(questions, queries, fetched, strict=True)
-        ]
+        found: dict[int, Neighbours] = {}
+        waiting, fetched, there = list(range(len(questions))), 2 * most + _SPARE, int(self._starts[-1])
+        while waiting:
+            candidates = self._candidates(queries[waiting], fetched)
+            for place, near in zip(waiting, candidates, strict=True):
+                found[place] = self._neighbours(questions[place], queries[place], near, most)
+            # Of one with hundreds of copies that it may not see all that came may be such.
+            waiting = [place for place in waiting if len(found[place].solved) < most and fetched < there]
+            fetched = min(4 * fetched, there)
+        return [found[place] for place in range(len(questions))]
 
     def transferred(self, neighbours: Sequence[Neighbours]) -> list[npt.NDArray[np.float64]]:
         """Log-probabilities over the choices of each question, by what its neighbours say."""
@@ -117,9 +123,12 @@ class Library:
         return [ranked(candidates)[:most] for candidates in found]
 
     def _neighbours(self, question: Question, query: Vectors, candidates: list[Candidate], most: int) -> Neighbours:
-        others = [candidate for candidate in candidates if candidate.task_id != question.task_id]
         twin = twin_key(question)
-        seen = allowed(self._rule, question.task_id, twin, others)
+        # What is asked to fit on is an example itself, and sees what it would if it were none: not its twins either.
+        fit = question.task_id.startswith(FIT)
+        own = question.task_id.removeprefix(FIT) if fit else question.task_id
+        others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]
+        seen = allowed(self._rule, own, twin, others)
         if self._rule.diversity and seen:
             stored = np.concatenate([unpack(self._value(c.row, "vector"), self._dimensions) for c in seen])
             seen = diverse(seen, stored, self._rule.diversity, most)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from codemmlu.engine import chat
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 
@@ -62,6 +63,7 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    chat.complete(tokenizer, source)
     if start:
         model = PeftModel.from_pretrained(base, start, is_trainable=True)
     else:
@@ -104,7 +106,9 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
         random_state=settings.seed,
     )
-    return Loaded(model, AutoTokenizer.from_pretrained(source, revision=revision), precision())
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    chat.complete(tokenizer, source)
+    return Loaded(model, tokenizer, precision())
 
 
 BACKENDS: dict[str, Backend] = {"unsloth": load_with_unsloth, "peft": load_with_peft}

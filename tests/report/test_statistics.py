@@ -55,8 +55,8 @@ def test_pairs_are_counted_on_what_both_were_asked() -> None:
 def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, more: int) -> None:
     asked = first + second + more
     gold: list[str | None] = ["A"] * asked
-    one: list[Said] = ["A"] * first + ["B"] * (second + more)
-    two: list[Said] = ["B"] * first + ["A"] * second + ["B"] * more
+    one: list[Said] = [*"A" * first, *"B" * (second + more)]
+    two: list[Said] = [*"B" * first, *"A" * second, *"B" * more]
     (pair,) = statistics.compare(*_both(gold, one, two))
     low, high = pair["interval"]
     assert low <= pair["difference"] <= high
@@ -68,7 +68,7 @@ def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, 
 
 def test_what_could_have_been_is_of_the_questions_that_an_accuracy_is_of() -> None:
     gold: list[str | None] = ["A"] * 10
-    one: list[Said] = ["A"] * 5 + ["failed"] * 5
+    one: list[Said] = [*"AAAAA", *["failed"] * 5]
     found = statistics.hindsight(sheet(gold, {"one": one, "two": one}))
     assert found is not None
     assert (found["oracle"], found["best_subset"]["accuracy"]) == (1.0, 1.0)
