@@ -204,3 +204,25 @@ def test_workers_that_embed_on_gpus_begin_with_one() -> None:
     assert place_without_engine(Resources(cpus=8), "cpu").actor_gpus == 0
     with pytest.raises(UserError, match=r"examples\.embedder\.device: cuda"):
         place_without_engine(Resources(cpus=8), "cuda")
+
+
+MIXTURE = Known({"model_type": "qwen3_moe", "num_attention_heads": 32, "num_experts": 128}, int(61e9))
+
+
+@pytest.mark.parametrize(
+    ("node", "engines"),
+    [
+        (Node(4, "L4"), "1 engine of 4 GPU"),
+        (Node(8, "L4"), "2 engines of 4 GPU"),
+        (Node(2, "H100"), "2 engines of 1 GPU"),
+        (Node(2, None), "2 engines of 1 GPU"),
+    ],
+)
+def test_of_an_unknown_decoder_the_weights_find_room_at_least(known: None, node: Node, engines: str) -> None:
+    assert MIXTURE.shape is None
+    assert str(place("m", model(), Resources((node,)), MIXTURE)) == engines
+
+
+def test_an_unknown_decoder_whose_weights_find_no_room_is_refused(known: None) -> None:
+    with pytest.raises(UserError, match=r"weights 28\.4, .* and may take 13\.1; 8 x T4 would hold it"):
+        place("m", model(), T4X2, MIXTURE)

@@ -129,3 +129,28 @@ def test_a_worker_that_is_gone_already_is_no_trouble() -> None:
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
     watchdog.main(gone.pid, mark)
     assert orphan.wait(10) == -signal.SIGKILL
+
+
+SHARING = """
+import multiprocessing.shared_memory, sys, time
+from codemmlu.engine import watchdog
+
+watchdog.start(sys.argv[1])
+print(multiprocessing.shared_memory.SharedMemory(create=True, size=4096).name, flush=True)
+time.sleep(60)
+"""
+
+
+def test_shared_memory_of_a_killed_worker_does_not_stay() -> None:
+    mark = uuid.uuid4().hex
+    worker = subprocess.Popen([sys.executable, "-c", SHARING, mark], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    file = f"/dev/shm/{worker.stdout.readline().strip()}"
+    assert os.path.exists(file)
+    worker.kill()
+    worker.wait()
+    end = time.monotonic() + 20
+    while (os.path.exists(file) or watchdog.marked(mark)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not os.path.exists(file)
+    assert not watchdog.marked(mark)

@@ -268,3 +268,32 @@ def test_what_the_neighbours_say_is_a_distribution_over_the_questions_own_choice
     assert (first.shape, second.shape) == ((3,), (2,))
     assert np.exp(first).sum() == pytest.approx(1)
     assert (int(first.argmax()), int(second.argmax())) == (1, 0)
+
+
+# --- questions that something is fitted on, which are examples themselves
+
+
+def test_an_example_that_is_fitted_on_is_not_its_own_nearest() -> None:
+    shelf = library([solved("asked", "asked"), solved("e35", "e35"), solved("e60", "e60")], Placed(AROUND))
+    (as_question,) = shelf.look_up([ASKED], 2)
+    (as_fit,) = shelf.look_up([question("fit/asked", question="asked")], 2)
+    assert as_fit.nearest == as_question.nearest == pytest.approx(0.8192, abs=1e-3)
+    assert not as_fit.verbatim
+    assert [one.example.task_id for one in as_fit.solved] == ["e35", "e60"]
+
+
+def test_its_twins_are_not_its_nearest_either_and_other_questions_see_them() -> None:
+    twin = solved("twin", "asked", ASKED.choices)
+    shelf = library([solved("asked", "asked", ASKED.choices), twin, solved("e35", "e35")], Placed(AROUND))
+    (as_fit,) = shelf.look_up([question("fit/asked", question="asked")], 2)
+    assert (as_fit.nearest, as_fit.verbatim) == (pytest.approx(0.8192, abs=1e-3), False)
+    (other,) = shelf.look_up([question("q", question="asked")], 2)
+    assert (other.nearest, other.verbatim) == (pytest.approx(1.0, abs=1e-3), True)
+
+
+def test_hundreds_of_copies_do_not_hide_what_is_behind_them() -> None:
+    copies = [solved(f"c{n}", "asked", (f"one {n}", f"two {n}")) for n in range(200)]
+    shelf = library(
+        [*copies, *(solved(name, name) for name in ("e35", "e60", "e80"))], Placed(AROUND), near_duplicates="drop"
+    )
+    assert told(shelf, ASKED, 3) == ["e35", "e60", "e80"]
