@@ -182,10 +182,9 @@ def _report(run: RunDir) -> dict[str, Any]:
     try:
         report = json.loads(run.read("report.json"))
     except (OSError, ValueError, pa.ArrowInvalid):
-        raise UserError(
-            f"{run.shown}: no report.json there; it is no run directory, or its run has not ended"
-        ) from None
-    assert isinstance(report, dict)
+        report = None
+    if not isinstance(report, dict) or "voters" not in report or not run.files("questions"):
+        raise UserError(f"{run.shown}: no report.json there; it is no run directory, or its run has not ended")
     return report
 
 

@@ -256,5 +256,7 @@ def _merge(address: str, name: str, model: sources.Model) -> str:
         merged(sources.materialise(model.source, sources.cache_folder()), model.revision, str(adapter), scratch)
         # What says that the model is there comes last.
         for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
+            if file.name == "config.json":
+                run.write(f"{folder}/{adapters.LEARNT}", (adapter / adapters.LEARNT).read_bytes())
             run.write(f"{folder}/{file.name}", file.read_bytes())
     return run.below(folder).shown

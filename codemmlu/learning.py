@@ -31,8 +31,8 @@ def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
     goes_on = start.fingerprint if start else ""
     curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None, goes_on)
     wanted = fingerprint(settings, model, curriculum, goes_on)
-    if start:
-        curriculum = replace(curriculum, learnt=curriculum.learnt | adapters.learnt_by(start.path))
+    known = adapters.learnt_by(base.source) | (adapters.learnt_by(start.path) if start else frozenset())
+    curriculum = replace(curriculum, learnt=curriculum.learnt | known)
     manifest = read_manifest(run, settings.name)
     merged = run.below(f"merged/{settings.name}")
     if manifest and manifest.fingerprint == wanted:
@@ -85,10 +85,12 @@ def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat], fit: Sequence[Quest
     """Raises UserError where a voter would answer questions that its weights were trained on, or be weighed by such."""
     parts = {"the questions": asked_of(recipe), "the examples that are fitted on": frozenset(map(twin_key, fit))}
     for name, seat in seats.items():
-        learnt = adapters.learnt_by(seat.ask.adapter) if seat.ask.adapter else frozenset()
-        for what, asked in parts.items():
-            if both := learnt & asked:
-                raise UserError(
-                    f"voters.{name}.adapter: {len(both):,} of {what} are among those that it was trained on; train "
-                    "it again without them (jobs/finetune.py), or ask others"
-                )
+        # Weights that were merged into a model keep what they were made of beside it.
+        made = {f"models.{seat.pool}.source": recipe.models[seat.pool].source} if seat.pool in recipe.models else {}
+        for key, place in (made | ({f"voters.{name}.adapter": seat.ask.adapter} if seat.ask.adapter else {})).items():
+            for what, asked in parts.items():
+                if both := adapters.learnt_by(place) & asked:
+                    raise UserError(
+                        f"{key}: {len(both):,} of {what} are among those that it was trained on; train it again "
+                        "without them (jobs/finetune.py), or ask others"
+                    )

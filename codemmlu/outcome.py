@@ -171,7 +171,7 @@ def _report(
         "submission": {"rows": lines, "blank": blanks},
         "failures": [*sums["failures"], *broken.values()][:MOST_FAILURES],
         "out": run.shown,
-    }, sums["failed"] + len(broken)
+    }, sums["failed"] + sums["swaps_failed"] + len(broken)
 
 
 def _training(job: Job, run: RunDir) -> dict[str, Any] | None:

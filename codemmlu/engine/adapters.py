@@ -46,7 +46,8 @@ def base_of(adapter: Adapter) -> str | None:
 
 
 def learnt_by(path: str) -> frozenset[str]:
-    """The twin keys of the questions that this project trained an adapter on; none of one from elsewhere."""
+    """The twin keys of the questions that this project trained an adapter on, or a model that one was merged into; none
+    of one from elsewhere."""
     learnt = local(path, cache_folder()) / LEARNT
     return frozenset(json.loads(learnt.read_text(encoding="utf-8"))) if learnt.is_file() else frozenset()
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from codemmlu.run_dir import without_keys
@@ -41,8 +42,11 @@ class Terminal:
         self._console.file.flush()
 
     def show(self, table: Table) -> None:
-        """A table."""
-        self._console.print(table)
+        """A table. Names and numbers are never cut: where it is too wide columns are left out, and that is said."""
+        narrowed, left_out = _narrowed(table, self._console.width)
+        self._console.print(narrowed)
+        if left_out:
+            self.say(f"({', '.join(left_out)}: no room in {self._console.width} columns, see report.json)")
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -156,11 +160,15 @@ def _span(seconds: float) -> str:
     )
 
 
+_LETTERS_SAID, _LETTERS = "letters said", 11  # characters of a line of them at least
+_SAY_LEAST = ("q/s", "tokens", _LETTERS_SAID, "rank")
+
+
 def voters_table(report: Mapping[str, Any]) -> Table:
     """One line per voter, and the vote's where there are several."""
     several = len(report["voters"]) > 1
     ranked = several and report["labelled"]
-    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", "letters said", "tokens", "q/s")
+    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", _LETTERS_SAID, "tokens", "q/s")
     table = _table(*(("rank",) if ranked else ()), *titles)
     for name, voter in report["voters"].items():
         told = voter["answered"] + voter["abstained"] + voter["failed"]
@@ -168,7 +176,7 @@ def voters_table(report: Mapping[str, Any]) -> Table:
         counts = [f"{voter[status]:,}" for status in ("answered", "abstained", "failed")]
         tokens = f"{voter['prompt_tokens'] + voter['generated_tokens']:,}"
         rank = [str(voter["rank"])] if ranked else []
-        table.add_row(safe(name, 40), *rank, *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
+        table.add_row(_name(name), *rank, *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
     if several:
         vote = report["vote"]
         rank = [str(vote["rank"])] if ranked else []
@@ -188,7 +196,7 @@ def weights_table(report: Mapping[str, Any]) -> Table:
         share = f"{one['right'] / one['asked']:.3f} of {one['asked']:,}" if one["asked"] else "-"
         agreed = "-" if one["agreed"] is None else f"{one['agreed']:.2f}"
         table.add_row(
-            safe(name, 40), share, f"{one['temperature']:.2f}", f"{one['weight']:.2f}", f"{one['skill']:.2f}", agreed
+            _name(name), share, f"{one['temperature']:.2f}", f"{one['weight']:.2f}", f"{one['skill']:.2f}", agreed
         )
     return table
 
@@ -209,7 +217,7 @@ def comparison_table(told: Mapping[str, Any]) -> Table:
     table = _table(*titles, "wrong to right", "p, corrected", "same letter")
     for pair in told["comparisons"]:
         same = "-" if pair["same_letter"] is None else f"{pair['same_letter']:.3f}"
-        names = (safe(pair["voter"], 40), safe(pair["first"], 40), safe(pair["second"], 40))
+        names = (_name(pair["voter"]), _name(pair["first"]), _name(pair["second"]))
         if not pair["asked"]:
             table.add_row(*names, "0", "-", "-", "-", "-", "-", "-", "-", same)
             continue
@@ -233,8 +241,33 @@ def _table(*titles: str, first: str = "voter") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first)
     for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right")
     return table
+
+
+def _narrowed(table: Table, width: int) -> tuple[Table, list[str]]:
+    """A table that fits into a width, where rich would cut names and numbers: titles and letters may take several
+    lines, and then columns go, those first that say least. And the titles of those."""
+    left, left_out = list(table.columns), []
+    while (room := width - sum(2 + _least(column) for column in left) + 2) < 0 and len(left) > 2:
+        titles = [str(column.header) for column in left]
+        goes = next((titles.index(title) for title in _SAY_LEAST if title in titles), len(titles) - 1)
+        left_out.append(str(left.pop(goes).header))
+    made = _table(*(str(column.header) for column in left[1:]), first=str(left[0].header))
+    for row, cells in zip(table.rows, zip(*(column.cells for column in left), strict=True), strict=True):
+        made.add_row(*cells, style=row.style)
+    for column in made.columns:
+        wanted = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        column.width = min(wanted, _least(column) + max(0, room))
+        room -= column.width - _least(column)
+    return made, left_out
+
+
+def _least(column: Column) -> int:
+    """The characters that a column needs."""
+    title = str(column.header)
+    cells = [_LETTERS] if title == _LETTERS_SAID else [cell_len(str(cell)) for cell in column.cells]
+    return max([*map(len, title.split()), *cells])
 
 
 def cost_table(report: Mapping[str, Any]) -> Table:
@@ -245,7 +278,7 @@ def cost_table(report: Mapping[str, Any]) -> Table:
         counts = ("computed_tokens", "cached_tokens", "generated_tokens", "readings", "turns")
         worth = voter["above_chance_per_million_computed"]
         numbers = [f"{voter[count]:,}" for count in counts]
-        table.add_row(safe(name, 40), *numbers, f"{voter['seconds']:,.0f}", "-" if worth is None else f"{worth:.2f}")
+        table.add_row(_name(name), *numbers, f"{voter['seconds']:,.0f}", "-" if worth is None else f"{worth:.2f}")
     return table
 
 
@@ -287,6 +320,11 @@ def leakage_lines(report: Mapping[str, Any]) -> list[str]:
                 f"{parts['rest']['accuracy']:.3f} on the other {parts['rest']['asked']:,}"
             )
     return lines
+
+
+def _name(name: str) -> Text:
+    """A name as it is: what looks like rich's markup in it is none."""
+    return Text(safe(name, 40))
 
 
 def _accuracy(numbers: Mapping[str, Any]) -> tuple[str, str]:

@@ -89,10 +89,14 @@ def tally(part: Part, panel: Panel, priors: Mapping[str, Prior | None]) -> Tally
     seen = see(part.find, lambda seat, _: priors[seat.name], panel.seats, panel.seats, part.questions)
     votes = {name: seen[name].votes for name in panel.seats}
     votes |= {name: submitted(name, part.questions, said) for name, said in panel.submissions.items()}
+    sums = _sums(panel, seen)
+    swaps, broken = _swaps(part, panel, priors)
+    sums |= {"swaps": swaps, "swaps_failed": len(broken)}
+    sums["failures"] = [*sums["failures"], *broken][:MOST_FAILURES]
     return Tally(
         to_table((vote for its in votes.values() for vote in its), Vote),
         _columns(part.questions, panel, votes, seen),
-        _sums(panel, seen) | {"swaps": _swaps(part, panel, priors)},
+        sums,
     )
 
 
@@ -152,8 +156,7 @@ def _sums(panel: Panel, seen: Mapping[str, Seen]) -> dict[str, Any]:
     failures = []
     for name, seat in panel.seats.items():
         asks.setdefault(seat.ask.name, {}).update(seen[name].answers)
-        failed = (a for a in seen[name].answers.values() if a.status == "failed")
-        failures += [{"task_id": a.task_id, "voter": name, "error": a.error or ""} for a in failed]
+        failures += _failures(name, seen[name].answers.values())
     return {
         "voters": {name: cost_sums(seen[name].answers.values()) for name in panel.seats},
         "asks": {name: cost_sums(its.values()) for name, its in asks.items()},
@@ -167,20 +170,29 @@ def _sums(panel: Panel, seen: Mapping[str, Seen]) -> dict[str, Any]:
     }
 
 
-def _swaps(part: Part, panel: Panel, priors: Mapping[str, Prior | None]) -> dict[str, dict[str, list[int]]]:
+def _failures(voter: str, answers: Iterable[Answer]) -> list[dict[str, str]]:
+    failed = (answer for answer in answers if answer.status == "failed")
+    return [{"task_id": answer.task_id, "voter": voter, "error": answer.error or ""} for answer in failed]
+
+
+def _swaps(
+    part: Part, panel: Panel, priors: Mapping[str, Prior | None]
+) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, str]]]:
     """By voter and letter: how many questions with the right choice moved there it has right, and of how many that it
-    was asked."""
+    was asked. And which of these failed."""
     found: dict[str, dict[str, list[int]]] = {}
+    failures: list[dict[str, str]] = []
     for name in panel.swapped:
         seat = panel.seats[name]
         found[name] = {}
         for to in SWAPPED:
             moved = [one for question in part.questions if (one := swapped(question, to))]
             answers = part.find(seat.pool, {seat.ask.key(question) for question in moved})
+            failures += _failures(name, answers.values())
             its = view(name, seat.settings, seat.ask, moved, answers, priors[name])
             asked = [vote for vote in its if vote.status != "failed"]
             found[name][to] = [sum(vote.letter == to for vote in asked), len(asked)]
-    return found
+    return found, failures
 
 
 def cost_sums(answers: Iterable[Answer]) -> dict[str, Any]:
@@ -239,6 +251,7 @@ def merged(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "early_exit": exits,
         "swaps": swaps,
         "failed": sum(one["failed"] for one in several),
+        "swaps_failed": sum(one["swaps_failed"] for one in several),
         "failures": failures[:MOST_FAILURES],
     }
 

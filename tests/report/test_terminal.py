@@ -159,3 +159,26 @@ def test_time_left_is_said_in_minutes_where_there_are_some(
         clock[0] += 10
         progress.advance(10, 0)
     assert capsys.readouterr().out.splitlines()[-1] == "qwen: 20 of 1,000, 1.0 questions/s, 16 min 20 s left"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("voters", [1, 3])
+def test_names_and_numbers_are_whole_in_every_width(
+    width: int, voters: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rich.console.Console.width", width)
+    said = dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1234)
+    one: dict[str, Any] = {"answered": 12_345, "abstained": 0, "failed": 7, "seconds": 20.0, "prompt_tokens": 9_876_543}
+    one |= {"generated_tokens": 0, "accuracy": 0.25, "interval": [0.2, 0.3], "letters_said": said, "rank": 1}
+    names = [f"cyclic[{n}]" for n in range(voters)]
+    vote = {**one, "rule": "log_pool"}
+    report = {"voters": dict.fromkeys(names, one), "vote": vote, "labelled": 9, "chance": 0.25, "letters_right": said}
+    Terminal().show(voters_table(report))
+    shown = capsys.readouterr().out
+    assert all(len(line) <= width for line in shown.splitlines() if "no room" not in line)
+    for name in names:
+        (line,) = [line for line in shown.splitlines() if line.startswith(name)]
+        assert "0.250  0.200 to 0.300" in line
+    assert "\u2026" not in shown
+    assert "12,345" in shown or "answered" in shown.splitlines()[-1]
+    assert ("9,876,543" in shown) != ("tokens" in shown.splitlines()[-1])

@@ -104,6 +104,10 @@ def test_weights_are_trained_and_served_beside_the_model(tmp_path: Path) -> None
     assert done.out.count("starting 1 engine") == 1, "the plain model and the weights are served by one engine"
     assert "Loss while training" in (out / "report.html").read_text()
     assert (out / "merged" / "tuned" / "model.safetensors").is_file()
+    merged = ("voters=[base]", f"models.smol.source={out}/merged/tuned", "questions.holdout.seed=5")
+    asked = job("answer", "recipes/finetune-smol.yaml", f"out={tmp_path / 'again'}", "questions.holdout.n=40", *merged)
+    assert asked.code == 2, "what a merged model was made of is not asked of it"
+    assert asked.err.startswith("error: models.smol.source: "), asked.err
     served = readings(out, "tuned")
     unquantised = furthest(served, computed(out / "adapters" / "tuned", served, four_bits=False))
     four_bits = furthest(served, computed(out / "adapters" / "tuned", served, four_bits=True))
