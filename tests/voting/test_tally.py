@@ -1,0 +1,55 @@
+"""The tally of a part: what a voter's own answers are, whatever else is stored, and what failed besides."""
+
+from codemmlu.answering.asks import Ask, ask_of
+from codemmlu.answering.schedule import Calibration, Panel, Seat
+from codemmlu.questions.swaps import swapped
+from codemmlu.recipe import DirectVoter
+from codemmlu.rows import Answer, Question, to_table
+from codemmlu.scoring import prior
+from codemmlu.voting.tally import Part, own_prior_sums, tally
+from tests.samples import answer, failed, question, reading
+
+SURE, FLAT = reading((-9.0, -0.01, -9.0, -9.0)), reading((-1.4, -1.3, -1.4, -1.4))
+QUESTIONS = tuple(question(f"t{n}") for n in range(6))
+CLOSE = QUESTIONS[:2]  # on which the first voter is unsure
+
+FIRST = DirectVoter(model="m")
+LATER = DirectVoter.model_validate(
+    {"model": "m", "template": "reference", "calibrate": "prior", "when": {"margin_below": 0.2, "of": ["first"]}}
+)
+ONE, OTHER = ask_of(FIRST, "w", None), ask_of(LATER, "w", None)
+
+
+def seat(name: str, voter: DirectVoter, ask: Ask, calibration: Calibration | None = None) -> Seat:
+    return Seat(name, voter, "m", ask, calibration)
+
+
+SEATS = {"first": seat("first", FIRST, ONE), "later": seat("later", LATER, OTHER, Calibration(OTHER))}
+
+
+def part(*answers: Answer) -> Part:
+    return Part(QUESTIONS, {"m": [to_table(answers, Answer)]})
+
+
+def asked(of: Question, ask: Ask, likes: float) -> Answer:
+    return answer(of, ask, readings=(reading((likes, -1.0, -2.0, -2.0)),))
+
+
+def test_what_an_earlier_issue_asked_besides_is_no_part_of_a_cascades_prior() -> None:
+    first = [answer(q, ONE, readings=(FLAT if q in CLOSE else SURE,)) for q in QUESTIONS]
+    own = [asked(q, OTHER, -0.5) for q in CLOSE]
+    left_over = [asked(q, OTHER, -9.0) for q in QUESTIONS if q not in CLOSE]
+    panel = Panel(SEATS, {}, (), 4)
+    found = own_prior_sums(part(*first, *own, *left_over), panel, ["later"], {"first": None})
+    assert found == {"later": prior.sums(one.readings for one in own)}
+
+
+def test_failures_with_the_right_choice_moved_are_told_by_themselves() -> None:
+    panel = Panel({"first": SEATS["first"]}, {}, (), 4, ("first",))
+    moved = [one for to in "ABCD" if (one := swapped(QUESTIONS[0], to))]
+    answers = [*(answer(q, ONE) for q in QUESTIONS), *(failed(q, ONE) for q in moved)]
+    told = tally(part(*answers), panel, {"first": None}).sums
+    # Where the right choice stands already nothing is moved, and the answer is the question's own.
+    assert told["swaps_failed"] == len(told["failures"]) - told["failed"]
+    assert told["swaps_failed"] >= 3
+    assert {failure["error"] for failure in told["failures"]} == {"why"}
