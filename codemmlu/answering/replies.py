@@ -52,9 +52,16 @@ _BUT = re.compile(
     rf"\s*,?\s*(?:but|it(?:'s| is)|rather|instead)(?:\s+rather)?{_LETTER}"
     rf"|\b(?:wait|actually)\b[\s,.:;]*(?:no\b[\s,.]*)?(?:it(?:'s| is)){_LETTER}"
 )
+_SO = re.compile(
+    rf"\b(?i:therefore|thus|hence|so)\b,?\s*{_DRESS}(?:(?i:option|choice|answer)\s+)?{_DRESS}([A-Z]){_UNDRESS}\s*$"
+)
+# What follows takes it back, or makes another word of it: `is B false?`, `the answer is B-tree`.
+_TAKEN_BACK = re.compile(r"\s*\?|-\w|\s+is\s+(?:not\b|false|wrong|incorrect|invalid)")
+_DENIED_AFTER = re.compile(r"\s*(?:is|are|was|would be|isn['\u2019]t|cannot|can['\u2019]t)\b[^.,;:!?\n]*")
 _TWO = re.compile(rf"{_UNDRESS}\s*(?:,|/|&|\bor\b|\band\b)\s*{_DRESS}(?:option\s+)?([A-Z])(?![\w'])")
 _NEXT = re.compile(r"\n\s*(?:#+\s*|\*\*)?(?:next |new )?question\b[^\n]*:", re.IGNORECASE)
 _LISTED = re.compile(rf"^{_DRESS}[A-Z][.):]", re.MULTILINE)
+_IN_A_LINE = re.compile(r"(?:^|[.;!]\s+)[(*]*([A-Z])[.)]\s")
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:so|but|therefore|thus|hence|because)\b", re.IGNORECASE)
 # `Let's look at each option: A. ...` goes through the choices and names none.
 _LISTS = re.compile(
@@ -116,13 +123,15 @@ def _marked(said: str, names: str) -> str | None:
     """The last letter that words name as the answer."""
     best: tuple[int, str] | None = None
     goes_through = len(_LISTED.findall(said)) > 1
-    for pattern in (_SAYS, _IS_RIGHT, _CHOOSE, _BUT):
+    for pattern in (_SAYS, _IS_RIGHT, _CHOOSE, _BUT, _SO):
         for match in pattern.finditer(said):
             letter = next(group for group in reversed(match.groups()) if group and len(group) == 1 and group.isalpha())
             place = match.end()
             if goes_through and _LISTED.match(said[said.rfind("\n", 0, match.start() + 1) + 1 :]):
                 continue  # `A) The correct answer is A. B) The correct answer is B.` answers nothing
             if letter.upper() not in names or _is_article(letter, said, place) or _TWO.match(said, place):
+                continue
+            if _TAKEN_BACK.match(said, place):
                 continue
             if pattern is not _BUT and (_denied(said, match.start(), place) or _LISTS.search(said[: match.start()])):
                 continue
@@ -165,10 +174,19 @@ def _by_text(said: str, choices: Sequence[str], names: str) -> Reply:
 
 def _goes_on(said: str, place: int) -> bool:
     """Whether what opens with a letter is no answer: it goes through the letters, or denies the one it opens with."""
-    return len(_LISTED.findall(said)) > 1 or _GOES_ON.match(said, place) is not None
+    listed = max(len(_LISTED.findall(said)), len(set(_IN_A_LINE.findall(said))))
+    return listed > 1 or _GOES_ON.match(said, place) is not None
 
 
 def _affirmed(text: str, heard: str) -> bool:
     """Whether a text stands in another as words of its own, and is not denied there."""
     places = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", heard))
-    return bool(places) and not any(_denied(heard, place.start(), place.start()) for place in places)
+    return bool(places) and not any(
+        _denied(heard, place.start(), place.start()) or _denied_after(heard[place.end() :]) for place in places
+    )
+
+
+def _denied_after(rest: str) -> bool:
+    """Whether what is said of something denies it: `is incorrect`."""
+    clause = _DENIED_AFTER.match(rest)
+    return clause is not None and _DENIAL.search(clause[0]) is not None
