@@ -46,7 +46,7 @@ def compare(sheet: Sheet, columns: Mapping[str, Column]) -> list[dict[str, Any]]
     """Every pair of voters on the labelled questions that both were asked: who is right where the other is wrong.
 
     p: exact McNemar (1947), two-sided; p_holm: corrected for the number of pairs (Holm 1979)
-    interval: of the difference in accuracy, by the paired bootstrap; only_first: right to wrong, going to the second
+    interval: of the difference in accuracy, see `_paired`; only_first: right to wrong, going to the second
     """
     found: list[dict[str, Any]] = []
     for first, second in itertools.combinations(columns, 2):
