@@ -179,7 +179,8 @@ def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> T
         from codemmlu import lending
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
-        tools = replace(tools, open_library=partial(lending.open_shared, toolbox.shared(), threads))
+        device = "cpu" if model else job.recipe.examples.embedder.device
+        tools = replace(tools, open_library=partial(lending.open_shared, toolbox.shared(), threads, device))
     return tools
 
 

@@ -80,16 +80,17 @@ def _nearest(shared: Shared, questions: list[Question], most: int) -> list[list[
     return [[solved.example.task_id for solved in one.solved] for one in near]
 
 
-def open_shared(shared: Shared, threads: int) -> Library:
+def open_shared(shared: Shared, threads: int, device: str = "cpu") -> Library:
     """In an actor: the index over the node's one copy, and an embedder of its own.
 
     threads: cores that embedding and searching may take: one beside an engine
+    device: of the embedder; beside an engine the CPU, as the engine takes its GPU's memory for itself
     """
     vectors.use_threads(threads)
     shards = []
     for where, examples in shared.shards:
         content = np.memmap(where, dtype=np.uint8, mode="r") if isinstance(where, str) else ray.get(where)
         shards.append(OpenShard(vectors.open_index(content), ray.get(examples), content))
-    encoder: Encoder = shared.opens(replace(shared.embedder, threads=threads))
+    encoder: Encoder = shared.opens(replace(shared.embedder, threads=threads, device=device))
     manifest = shared.manifest
     return Library(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)

@@ -49,6 +49,7 @@ class EmbedderSettings(Settings):
     source: str = "embedded"  # embedded | OWNER/NAME on the Hub | directory
     revision: str | None = None  # Hub only
     batch_size: Annotated[int, Field(ge=1)] = 32  # texts in one forward pass
+    # Of what makes the index, and of workers without an engine; beside an engine questions are embedded on the CPU.
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda)$")] = "cpu"
 
 
