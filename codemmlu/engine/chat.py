@@ -3,11 +3,10 @@
 What a question has in it is text, whatever it looks like: `<|im_end|>` in somebody's code does not end a turn.
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from codemmlu.engine import sources
 from codemmlu.prompts import Message, Prompt
 
 THINK, THOUGHT = "<think>", "</think>"
@@ -58,12 +57,11 @@ def first_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> i
     return more[0] if more else None
 
 
-def complete(tokenizer: Any, model: str) -> None:
-    """Gives a tokenizer the chat template of a model directory that keeps it in a file of its own, as models that also
-    see images do (`chat_template.json`)."""
-    file = Path(model) / "chat_template.json"
-    if not tokenizer.chat_template and file.is_file():
-        tokenizer.chat_template = json.loads(file.read_text(encoding="utf-8"))["chat_template"]
+def complete(tokenizer: Any, model: str, revision: str | None) -> None:
+    """Gives a tokenizer the chat template that a model keeps in a file of its own, as those that also see images do:
+    transformers reads that for their processors alone."""
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = sources.chat_template(model, revision)
 
 
 def _text(tokenizer: Any, messages: Sequence[Message], prefill: str, free: bool) -> str:

@@ -21,6 +21,7 @@ from codemmlu.errors import UserError
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are paths
 EMBEDDED = "embedded"
+_TEMPLATE = "chat_template.json"
 # Configuration, tokenizers (merges.txt among them), chat templates, and the code of models that bring their own.
 _SMALL = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 
@@ -105,6 +106,21 @@ def parameters(model: Model) -> float | None:
     if model.weight_bytes is None or width is None or model.config.get("quantization_config"):
         return None
     return model.weight_bytes / width
+
+
+def chat_template(source: str, revision: str | None) -> str | None:
+    """The chat template of a model that keeps it in `chat_template.json`; None where there is no such file."""
+    file = Path(source).expanduser() / _TEMPLATE
+    if is_on_hub(source):
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
+        try:
+            file = Path(hf_hub_download(source, _TEMPLATE, revision=revision))
+        except failures:
+            return None
+    return str(json.loads(file.read_text(encoding="utf-8"))["chat_template"]) if file.is_file() else None
 
 
 def is_on_hub(source: str) -> bool:

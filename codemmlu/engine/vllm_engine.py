@@ -77,7 +77,7 @@ class VllmEngine:
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
-        chat.complete(self._tokenizer, model)
+        chat.complete(self._tokenizer, model, settings.arguments.get("revision"))
         self._source, self._cache = settings.source, settings.cache
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()

@@ -71,9 +71,8 @@ def test_a_plain_template_opens_no_thought(tokenizer: Any) -> None:
 
 def test_a_template_in_a_file_of_its_own_is_found(tokenizer: Any, tmp_path: Path) -> None:
     own, tokenizer.chat_template = tokenizer.chat_template, None
-    chat.complete(tokenizer, str(tmp_path))
+    chat.complete(tokenizer, str(tmp_path), None)
     assert tokenizer.chat_template is None
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": own}))
-    chat.complete(tokenizer, str(tmp_path))
+    chat.complete(tokenizer, str(tmp_path), None)
     assert tokenizer.chat_template == own
-    chat.complete(tokenizer, "owner/on-the-hub")

@@ -8,7 +8,7 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 
-from codemmlu.engine.sources import inspect
+from codemmlu.engine.sources import chat_template, inspect
 from codemmlu.errors import UserError
 from tests.engine.hub_server import ModelHub, serving
 
@@ -125,3 +125,11 @@ def test_without_the_hub_a_model_that_was_fetched_before_is_used(cache: Path) ->
     assert (found.revision, found.fingerprint, found.weight_bytes) == (SHA, f"a/b@{SHA}", None)
     assert found.config == {"model_type": "tiny"}
     assert "cannot be reached" in fault("a/b", "next")
+
+
+def test_a_chat_template_in_a_file_of_its_own_is_found(cache: Path, nobody: None) -> None:
+    assert chat_template("a/b", SHA) is None
+    snapshot = cache / "models--a--b" / "snapshots" / SHA
+    snapshot.mkdir(parents=True)
+    (snapshot / "chat_template.json").write_text('{"chat_template": "{{ messages }}"}')
+    assert chat_template("a/b", SHA) == "{{ messages }}"
