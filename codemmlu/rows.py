@@ -250,12 +250,16 @@ SCHEMAS: dict[type[Row], pa.Schema] = {
 
 def to_table(rows: Iterable[Row], kind: type[Row]) -> pa.Table:
     """Rows of one kind as an arrow table with that kind's schema."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMAS[kind])
+    told = asdict if kind is Answer else vars  # only an answer has rows in it, and runs have millions of the others
+    return pa.Table.from_pylist([told(row) for row in rows], schema=SCHEMAS[kind])
+
+
+_QUESTION_FIELDS = tuple(field.name for field in fields(Question))
 
 
 def question_from(row: Mapping[str, Any]) -> Question:
     """A Question out of a row of a table with (at least) the QUESTION columns."""
-    known = {f.name: row[f.name] for f in fields(Question)}
+    known = {name: row[name] for name in _QUESTION_FIELDS}
     return Question(**{**known, "choices": tuple(known["choices"])})
 
 

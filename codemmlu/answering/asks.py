@@ -5,6 +5,7 @@ that determines it, so that a changed recipe never shows a stale answer and an u
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pydantic import JsonValue
@@ -65,7 +66,7 @@ class Ask:
         """A short stable name: the same in every run that asks the same thing."""
         return f"{self.method}-{self._digest[:12]}"
 
-    @property
+    @cached_property  # a run makes the keys of millions of questions
     def _digest(self) -> str:
         words = [template_digest(self.template) if self.template else "", words_digest(self.method)]
         shown = (self.examples, self.neighbours, self.tokens, self.index, self.length)

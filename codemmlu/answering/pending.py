@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -23,6 +24,11 @@ class Item:
     question: Question
     split: Split
     asks: tuple[Ask, ...]
+
+    @cached_property  # asked for more than once, and a run has millions
+    def keys(self) -> tuple[str, ...]:
+        """Of its asks, in their order."""
+        return tuple(ask.key(self.question) for ask in self.asks)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def survey(run: RunDir, pool: str, items: Iterable[Item]) -> Pending:
     answered, failed = known_keys(run, pool)
     due = questions = kept = retried = 0
     for item in items:
-        missing = [key for key in (ask.key(item.question) for ask in item.asks) if key not in answered]
+        missing = [key for key in item.keys if key not in answered]
         due += len(missing)
         questions += bool(missing)
         kept += len(item.asks) - len(missing)
@@ -94,12 +100,12 @@ def write_blocks(
         question = item.question
         asks = [
             _asked(ask, given.get(ask.name, Given()), len(question.choices))
-            for ask in item.asks
-            if ask.key(question) not in answered
+            for ask, key in zip(item.asks, item.keys, strict=True)
+            if key not in answered
         ]
         if asks:
             # Without its answer: what answers a question, or learns while answering, cannot see what is right.
-            waiting.append({**asdict(question), "answer": None, "split": item.split, "asks": asks})
+            waiting.append({**vars(question), "answer": None, "split": item.split, "asks": asks})
             due += len(asks)
         if len(waiting) == block:
             write()

@@ -238,7 +238,7 @@ def _unlisted(same: Sequence[Item], listed: Container[str]) -> Iterator[Item]:
     """The items of one question with each ask once: its right choice may stand at A before it is moved there."""
     seen: set[str] = set()
     for item in same:
-        asks = {ask.key(item.question): ask for ask in item.asks}
+        asks = dict(zip(item.keys, item.asks, strict=True))
         if fresh := tuple(ask for key, ask in asks.items() if key not in seen and key not in listed):
-            yield replace(item, asks=fresh)
+            yield item if fresh == item.asks else replace(item, asks=fresh)
         seen |= asks.keys()

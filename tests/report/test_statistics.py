@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -51,6 +51,7 @@ def test_pairs_are_counted_on_what_both_were_asked() -> None:
     assert (pair["difference"], pair["p"]) == (0.0, 1.0)
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 400))
 def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, more: int) -> None:
     asked = first + second + more
