@@ -35,6 +35,12 @@ def serving(hub: ModelHub) -> Iterator[ModelHub]:
             self.end_headers()
             self.wfile.write(content)
 
+        def do_HEAD(self) -> None:
+            """A file is asked for so: there is none. What is said of no method at all a client would ask again."""
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+
         def log_message(self, format: str, *args: object) -> None:
             """Nothing on stderr."""
 

@@ -43,6 +43,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
     }
     with serving(ModelHub(models)) as served:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", served.endpoint)
+        files = served.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
         yield served
 
 
@@ -127,7 +129,8 @@ def test_without_the_hub_a_model_that_was_fetched_before_is_used(cache: Path) ->
     assert "cannot be reached" in fault("a/b", "next")
 
 
-def test_a_chat_template_in_a_file_of_its_own_is_found(cache: Path, nobody: None) -> None:
+def test_a_chat_template_in_a_file_of_its_own_is_found(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert chat_template("a/b", SHA) is None
     snapshot = cache / "models--a--b" / "snapshots" / SHA
     snapshot.mkdir(parents=True)

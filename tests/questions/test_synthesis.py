@@ -79,7 +79,7 @@ def test_programs_are_bounded() -> None:
 
 
 def test_a_program_that_kills_its_process_takes_no_other_with_it() -> None:
-    deep = "import sys\nsys.setrecursionlimit(10**8)\ndef f(): f()\nf()"
+    deep = "import sys\nsys.setrecursionlimit(10**8)\nx = []\nfor _ in range(10**6):\n    x = [x]\nrepr(x)"
     told = run(["print(1)", deep, "print(2)"])
     assert [one.printed for one in told] == ["1\n", "", "2\n"]
     assert told[1].error
