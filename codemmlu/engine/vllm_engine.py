@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import adapters, chat
+from codemmlu.engine.hardware import multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import EngineDied, UserError
@@ -50,6 +51,22 @@ def cpu_binding(cores: list[int], ranks: int) -> str:
     return "|".join(",".join(map(str, group)) for group in groups)
 
 
+def cpu_dtype(model: str, arguments: Mapping[str, Any]) -> str:
+    """The dtype of an engine on this machine's CPU: `auto` is float32 where bfloat16 is slow, and there is room."""
+    asked, folder = str(arguments.get("dtype", "auto")), Path(model)
+    config = folder / "config.json"
+    quantised = arguments.get("quantization") or (
+        config.is_file() and "quantization_config" in config.read_text("utf-8")
+    )
+    if asked != "auto" or quantised or multiplies_bfloat16(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+        return asked
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    free = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
+    # Twice the bytes of what is stored, and once those while they are read.
+    there = free is None or 3 * stored + int(arguments.get("kv_cache_memory_bytes") or 0) < 1024 * int(free[1])
+    return "float32" if there else asked
+
+
 class VllmEngine:
     """One AsyncLLM and its tokenizer. Methods may be awaited concurrently; the engine batches them."""
 
@@ -61,6 +78,7 @@ class VllmEngine:
         arguments = {**settings.arguments, "model": model, "disable_log_stats": True, "use_tqdm_on_load": False}
         self._on_cpu = "gpu_memory_utilization" not in arguments
         if self._on_cpu:
+            arguments["dtype"] = cpu_dtype(model, arguments)
             arguments["worker_extension_cls"] = "codemmlu.engine.cpu_worker.CpuWorker"
         self._group: Any = None
         given = AsyncEngineArgs(**arguments)

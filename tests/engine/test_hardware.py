@@ -2,7 +2,7 @@
 
 import pytest
 
-from codemmlu.engine.hardware import GPUS, Node, Resources, kind_of, simulated
+from codemmlu.engine.hardware import GPUS, Node, Resources, kind_of, multiplies_bfloat16, simulated
 from codemmlu.errors import UserError
 
 
@@ -61,3 +61,17 @@ def test_what_a_cluster_has_is_said_in_words() -> None:
     assert str(Resources((Node(2), Node(1)))) == "2 x GPU + 1 x GPU"
     assert str(Resources((Node(2, "L4"),), elastic=True)) == "up to 2 x L4"
     assert Resources((Node(2, "T4"), Node(3, "L4"))).gpus == 5
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "good"),
+    [
+        ("processor: 0\nflags\t\t: fpu sse2 avx2 fma\n", False),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("Features\t: fp asimd\n", False),
+        ("nothing of the kind", True),
+    ],
+)
+def test_whether_a_processor_is_good_at_bfloat16(cpuinfo: str, good: bool) -> None:
+    assert multiplies_bfloat16(cpuinfo) == good
