@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, replace
 
 from codemmlu import questions as question_room
-from codemmlu.answering.asks import ask_of
 from codemmlu.answering.keys import known_keys
 from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources
@@ -30,7 +29,7 @@ from codemmlu.retrieval.encoder import find as find_embedder
 from codemmlu.retrieval.store import check_embedder, kind_for, read_manifest
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
-from codemmlu.seats import weights_digest
+from codemmlu.seats import ask_for, weights_digest
 from codemmlu.shelf import place_of
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
@@ -147,7 +146,8 @@ def model_of(
         model = sources.inspect(settings.source, settings.revision, cache_folder())
         # What an ask with examples has answered is known once their index is checked.
         plain = [voter for voter in voters if not voter.examples and not voter.adapter]
-        asks = {ask_of(voter, weights_digest(model, settings), None) for voter in plain}
+        weights = weights_digest(model, settings)
+        asks = {ask_for(weights, None, None, recipe.seed, settings.max_model_len, voter) for voter in plain}
         answered, _ = known_keys(RunDir(recipe.out), name)
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))

@@ -54,7 +54,7 @@ def find_seats(
     for name, voter in recipe.asked.items():
         adapter = adapter_of(recipe, name, voter, models)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
-        asks = partial(_ask, weights.get(voter.pool, ""), view, adapter, recipe.seed, length)
+        asks = partial(ask_for, weights.get(voter.pool, ""), view, adapter, recipe.seed, length)
         found[name] = seat_of(name, voter, asks, pilot, null, fit)
     return found
 
@@ -80,7 +80,7 @@ def inspect_adapter(place: str, key: str, name: str, model: sources.Model | None
     return adapter
 
 
-def _ask(
+def ask_for(
     weights: str,
     view: View | None,
     adapter: Adapter | None,
@@ -89,6 +89,7 @@ def _ask(
     voter: AskedVoter,
     pilot: str = "",
 ) -> Ask:
+    """The ask of a voter of a run. weights: the model's digest; length: its max_model_len, if the recipe says one."""
     ask = ask_of(voter, weights, view, adapter, pilot)
     if length and (ask.examples or isinstance(voter, ReasonVoter | SampleVoter)):
         # How many examples, and how much of what a model writes, there is room for.
@@ -125,11 +126,16 @@ def seat_of(
 
 
 def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
-    """The pilot's questions, written down so that raising the limit leaves them as they are."""
     written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
-    pilot = pilot_questions(questions, written)
-    run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
-    return pilot
+    return pilot_questions(questions, written)
+
+
+def write_pilot(run: RunDir, seats: Mapping[str, Seat]) -> None:
+    """Writes the pilot's questions down, so that raising the limit leaves them as they are."""
+    for seat in seats.values():
+        if seat.exits_early and seat.calibration and seat.calibration.split == "test":
+            pilot = seat.calibration.questions or ()
+            run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
 
 
 def weights_digest(model: sources.Model, settings: ModelSettings) -> str:

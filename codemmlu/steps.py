@@ -28,7 +28,7 @@ from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
-from codemmlu.seats import adapter_of, find_seats
+from codemmlu.seats import adapter_of, find_seats, write_pilot
 from codemmlu.shelf import find_shelf, held_out_of, share
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
@@ -119,6 +119,7 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
         letters = {name: told.letters for name, told in submissions.items()}
         panel = Panel(seats, letters, fit, most_choices, recipe.report.order_sensitivity)
         begin(recipe, run, rejected)
+        write_pilot(run, seats)
         tell_submissions(job, run, submissions)
         if open_engine is not None:
             tools = Toolbox(open_engine, models, cache(partial(share, shelf)) if shelf else None)

@@ -284,3 +284,22 @@ def test_a_model_may_not_take_the_name_under_which_retrieval_keeps_its_answers(s
 def test_a_circle_of_voters_that_wait_for_one_another_is_said(small: str) -> None:
     when = [f"voters.{name}.when={{margin_below: 0.2, of: [{of}]}}" for name, of in (("one", "two"), ("two", "one"))]
     assert "voters.one.when.of: it waits for itself: one -> two -> one" in fault(small, *when)
+
+
+def test_what_is_merged_into_a_mapping_may_be_said_anew(tmp_path: Path) -> None:
+    """Of a merge of a merge, too; and a key that stands twice is a mistake still."""
+    recipe = tmp_path / "recipe.yaml"
+    text = """
+out: runs/x
+models: {m: {source: embedded}}
+voters:
+  a: &a {model: m, readings: cyclic}
+  b: &b {<<: *a, readings: 2}
+  c: {<<: *b, calibrate: prior}
+"""
+    recipe.write_text(text)
+    voters = load(str(recipe), []).voters
+    assert [voter.readings for voter in voters.values() if isinstance(voter, DirectVoter)] == ["cyclic", 2, 2]
+    recipe.write_text(text.replace("readings: 2}", "readings: 2, readings: 3}"))
+    with pytest.raises(UserError, match="'readings' stands there twice"):
+        load(str(recipe), [])

@@ -53,15 +53,18 @@ _BUT = re.compile(
     rf"|\b(?:wait|actually)\b[\s,.:;]*(?:no\b[\s,.]*)?(?:it(?:'s| is)){_LETTER}"
 )
 _SO = re.compile(
-    rf"\b(?i:therefore|thus|hence|so)\b,?\s*{_DRESS}(?:(?i:option|choice|answer)\s+)?{_DRESS}([A-Z]){_UNDRESS}\s*$"
+    rf"\b(?i:therefore|thus|hence|so)\b,?\s*{_DRESS}(?:(?i:option|choice|answer)\s+)?{_DRESS}"
+    rf"(?:([B-HJ-Z]){_UNDRESS}|([AI])[.)*!]+)\s*$"  # `and so I` may be cut off
 )
-# What follows takes it back, or makes another word of it: `is B false?`, `the answer is B-tree`.
-_TAKEN_BACK = re.compile(r"\s*\?|-\w|\s+is\s+(?:not\b|false|wrong|incorrect|invalid)")
-_DENIED_AFTER = re.compile(r"\s*(?:is|are|was|would be|isn['\u2019]t|cannot|can['\u2019]t)\b[^.,;:!?\n]*")
+# What follows takes it back, or makes another word of it: `the answer is B?`, `the response is B-tree`.
+_TAKEN_BACK = re.compile(r"\s*\?|-tree\b|\s+is\s+(?:not\b|false|wrong|incorrect|invalid)")
+_DENIED_AFTER = re.compile(
+    r"\s*(?:is|are|was|would be|isn['\u2019]t|cannot|can['\u2019]t)\b"
+    r"(?:(?!\b(?:so|but|therefore|thus|hence|because|since|as|which|that|while)\b)[^.,;:!?\n])*"
+)
 _TWO = re.compile(rf"{_UNDRESS}\s*(?:,|/|&|\bor\b|\band\b)\s*{_DRESS}(?:option\s+)?([A-Z])(?![\w'])")
 _NEXT = re.compile(r"\n\s*(?:#+\s*|\*\*)?(?:next |new )?question\b[^\n]*:", re.IGNORECASE)
 _LISTED = re.compile(rf"^{_DRESS}[A-Z][.):]", re.MULTILINE)
-_IN_A_LINE = re.compile(r"(?:^|[.;!]\s+)[(*]*([A-Z])[.)]\s")
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:so|but|therefore|thus|hence|because)\b", re.IGNORECASE)
 # `Let's look at each option: A. ...` goes through the choices and names none.
 _LISTS = re.compile(
@@ -174,8 +177,7 @@ def _by_text(said: str, choices: Sequence[str], names: str) -> Reply:
 
 def _goes_on(said: str, place: int) -> bool:
     """Whether what opens with a letter is no answer: it goes through the letters, or denies the one it opens with."""
-    listed = max(len(_LISTED.findall(said)), len(set(_IN_A_LINE.findall(said))))
-    return listed > 1 or _GOES_ON.match(said, place) is not None
+    return len(_LISTED.findall(said)) > 1 or _GOES_ON.match(said, place) is not None
 
 
 def _affirmed(text: str, heard: str) -> bool:

@@ -20,7 +20,7 @@ def encode(tokenizer: Any, prompt: Prompt, free: bool = False) -> tuple[str, lis
     free: the model goes on as it likes. Else a letter or a word of it is read, and where its template opens a thought
     for it (R1, QwQ) that is closed before, empty.
     """
-    said = "".join(message.content for message in prompt.messages)
+    said = "".join(message.content for message in prompt.messages if message.role == "user")
     odd = [word for word in _control_words(tokenizer) if word in said]
     if not odd:
         text = _text(tokenizer, prompt.messages, prompt.prefill, free)
@@ -31,7 +31,8 @@ def encode(tokenizer: Any, prompt: Prompt, free: bool = False) -> tuple[str, lis
     special = _special(tokenizer)
     for piece in _pieces(text, stands):
         if piece in stands:
-            tokens += tokenizer.encode(stands[piece], add_special_tokens=False, split_special_tokens=True)
+            for part in (stands[piece][:1], stands[piece][1:]):
+                tokens += tokenizer.encode(part, add_special_tokens=False)
         else:
             tokens += tokenizer.encode(piece, **special)
             special = {"add_special_tokens": False}
@@ -85,12 +86,15 @@ def _more(tokenizer: Any, text: str, tokens: list[int], written: str) -> list[in
     if longer[: len(tokens)] == tokens:
         return longer[len(tokens) :]
     # Control words of the question are tokens in the whole text, and none in the prompt: only what follows them counts.
-    ends = [text.rfind(word) + len(word) for word in _control_words(tokenizer) if word in text]
-    tail = text[max(ends, default=0) :]
-    own = tokenizer.encode(tail, add_special_tokens=False)
-    longer = list(tokenizer.encode(tail + written, add_special_tokens=False))
-    fits = tokens[len(tokens) - len(own) :] == own and longer[: len(own)] == own
-    return longer[len(own) :] if fits else None
+    # It begins with the last one, which is the template's: some tokenizers put a blank before what begins a text.
+    words = [(text.rfind(word), len(word)) for word in _control_words(tokenizer) if word in text]
+    at, size = max(words, default=(0, 0))
+    for tail in (text[at:], text[at + size :]):
+        own = list(tokenizer.encode(tail, add_special_tokens=False))
+        longer = list(tokenizer.encode(tail + written, add_special_tokens=False))
+        if tokens[len(tokens) - len(own) :] == own and longer[: len(own)] == own:
+            return longer[len(own) :]
+    return None
 
 
 def _control_words(tokenizer: Any) -> tuple[str, ...]:
@@ -104,6 +108,9 @@ def _control_words(tokenizer: Any) -> tuple[str, ...]:
 
 
 def _replaced(message: Message, stands: dict[str, str]) -> Message:
+    """A person's message; what a model said itself its template may have to see."""
+    if message.role != "user":
+        return message
     content = message.content
     for placeholder, word in stands.items():  # the longest first: one may stand in another
         content = content.replace(word, placeholder)

@@ -59,9 +59,11 @@ def memory_of(
     if known is None or gpu is None:
         return None
     if known.shape is None:
-        as_stored = known.weight_bytes and not settings.quantization
+        if not known.weight_bytes or settings.quantization or settings.engine.get("cpu_offload_gb"):
+            return None
         usable = gpu.memory_gib * settings.gpu_memory_utilization
-        return weights_alone(known.weight_bytes or 0, layout, usable) if as_stored else None
+        halved = known.is_float32 and settings.dtype != "float32"  # as vLLM loads them
+        return weights_alone(known.weight_bytes // (2 if halved else 1), layout, usable)
     extra = settings.engine
     width = 4 if settings.dtype == "float32" else 2
     batched, eager = extra.get("max_num_batched_tokens"), bool(extra.get("enforce_eager"))

@@ -145,8 +145,17 @@ class Known:
     @property
     def heads(self) -> int | None:
         """How many attention heads there are to share."""
-        found = {**self.config, **(self.config.get("text_config") or {})}.get("num_attention_heads")
-        return int(found) if found else None
+        found = self._text.get("num_attention_heads")
+        return found if isinstance(found, int) else None
+
+    @property
+    def is_float32(self) -> bool:
+        """Whether the files hold numbers of four bytes."""
+        return str(self._text.get("dtype") or self._text.get("torch_dtype")) == "float32"
+
+    @property
+    def _text(self) -> dict[str, Any]:
+        return {**self.config, **(self.config.get("text_config") or {})}
 
     def quantization(self, asked: str | None) -> Quantization | None:
         """See quantization_of."""

@@ -120,7 +120,11 @@ def chat_template(source: str, revision: str | None) -> str | None:
             file = Path(hf_hub_download(source, _TEMPLATE, revision=revision))
         except failures:
             return None
-    return str(json.loads(file.read_text(encoding="utf-8"))["chat_template"]) if file.is_file() else None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))["chat_template"] if file.is_file() else None
+    except (ValueError, LookupError, TypeError):
+        raise UserError(f"models: {source} has a {_TEMPLATE} without a chat_template") from None
+    return told if isinstance(told, str) else None
 
 
 def is_on_hub(source: str) -> bool:

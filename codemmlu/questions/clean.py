@@ -270,7 +270,10 @@ class Cleaner:
             return None
         names, text = letters(len(choices)), self._text(value, place)
         if self._answers == "text":
-            index = choices.index(text) if choices.count(text) == 1 else None
+            alike = [place for place, choice in enumerate(choices) if choice == text]
+            if not alike and text.lower() in ("true", "false"):  # written by Python there and by JSON here
+                alike = [place for place, choice in enumerate(choices) if choice.lower() == text.lower()]
+            index = alike[0] if len(alike) == 1 else None
         elif self._answers == "letter":
             letter = dressed_letter(text)
             if letter and letter not in names:

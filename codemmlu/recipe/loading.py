@@ -45,13 +45,19 @@ _MERGE = "tag:yaml.org,2002:merge"  # of `<<: *other`, which is flattened later
 class _Loader(yaml.SafeLoader):
     """As the safe loader, but a key that stands there twice is a mistake and not the last one's victory."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """See yaml.SafeLoader."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
-        for key in keys:
-            if isinstance(key, str) and keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._seen: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """See yaml.SafeLoader. What is merged into a mapping is no mistake, so its own keys are looked at before."""
+        if id(node) not in self._seen:
+            self._seen.add(id(node))
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
+            for key in keys:
+                if isinstance(key, str) and keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
+        super().flatten_mapping(node)
 
 
 def _read(path: str) -> dict[str, Any]:

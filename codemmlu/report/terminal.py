@@ -46,7 +46,7 @@ class Terminal:
         narrowed, left_out = _narrowed(table, self._console.width)
         self._console.print(narrowed)
         if left_out:
-            self.say(f"({', '.join(left_out)}: no room in {self._console.width} columns, see report.json)")
+            self.say(f"({', '.join(left_out)}: no room in {self._console.width} columns; --json has them)")
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -161,7 +161,7 @@ def _span(seconds: float) -> str:
 
 
 _LETTERS_SAID, _LETTERS = "letters said", 11  # characters of a line of them at least
-_SAY_LEAST = ("q/s", "tokens", _LETTERS_SAID, "rank")
+_SAY_LEAST = ("q/s", "tokens", _LETTERS_SAID, "rank", "same letter", "wrong to right", "right to wrong", "questions")
 
 
 def voters_table(report: Mapping[str, Any]) -> Table:

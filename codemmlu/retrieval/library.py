@@ -22,6 +22,8 @@ Vectors = npt.NDArray[np.float32]
 
 # Candidates that are fetched beyond those wanted, for those that a question may not see.
 _SPARE = 32
+# From so many on no more are looked at: where thousands of copies are nearest, what is behind them is not near.
+_FARTHEST = 5_000
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,14 @@ class Library:
             candidates = self._candidates(queries[waiting], fetched)
             for place, near in zip(waiting, candidates, strict=True):
                 found[place] = self._neighbours(questions[place], queries[place], near, most)
-            # Of one with hundreds of copies that it may not see all that came may be such.
-            waiting = [place for place in waiting if len(found[place].solved) < most and fetched < there]
+            # Of one with hundreds of copies that it may not see all that came may be such, and more are near enough.
+            waiting = [
+                place
+                for place, near in zip(waiting, candidates, strict=True)
+                if len(found[place].solved) < most
+                and len(near) == fetched < min(there, _FARTHEST)
+                and near[-1].similarity >= self._rule.min_similarity
+            ]
             fetched = min(4 * fetched, there)
         return [found[place] for place in range(len(questions))]
 

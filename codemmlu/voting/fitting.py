@@ -12,7 +12,7 @@ import numpy as np
 
 from codemmlu.scoring import choice_model
 from codemmlu.voting import rules
-from codemmlu.voting.ballots import FAILED, Array, Ballots, Bits, Whole
+from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
 from codemmlu.voting.fitted import Fitted, VoterFit
 
 _FOLDS = 5
@@ -42,7 +42,7 @@ def fit(
     """
     told = np.flatnonzero(some.voting.any(axis=1))
     # On which somebody was asked and nobody answered: nothing to learn from, and not right, as in every accuracy.
-    silent = int((~some.voting.any(axis=1) & ~(some.status == FAILED).all(axis=1)).sum())
+    silent = int((~some.voting.any(axis=1) & np.isin(some.status, (0, 1)).any(axis=1)).sum())
     some, gold = some.rows(told), np.asarray(right, dtype=np.int64)[told]
     learn = partial(_fit, looks=looks, order=tuple(order), agreed=dict(agreed), margin=margin)
     fold = _folds(some.task_ids)

@@ -93,23 +93,23 @@ def borda(some: Ballots, fitted: Fitted) -> Array:
 
 def instant_runoff(some: Ballots, fitted: Fitted) -> Array:
     """Round after round the choice that fewest voters have on top is struck out, of equals the one with the lower Borda
-    count, then the later one. Score: the share of votes in the last round in which a choice had a rival, plus that
-    round's number: how many rounds other questions take changes nothing."""
+    count, then the later one. Score: the share of votes in a choice's last round, plus that round's number; who is left
+    alone wins in one round more, however many other questions take."""
     said, points = _preferences(some), borda(some, fitted)
     alive, scores = some.choices.copy(), np.where(some.choices, 0.0, -np.inf)
-    rows = np.arange(len(scores))
+    rows, before = np.arange(len(scores)), np.ones(len(scores), dtype=bool)
     for number in range(some.choices.shape[1]):
         left = np.where(alive[:, None, :], said, -np.inf)
         top = left.argmax(axis=2)
         # A letter alone has nothing to say once it is struck out.
         counts = some.voting & (left.max(axis=2) > 0)
         votes = ((np.arange(alive.shape[1]) == top[:, :, None]) & counts[:, :, None]).sum(axis=1)
-        rivals = alive & ((alive.sum(axis=1) > 1) | (number == 0))[:, None]
-        scores = np.where(rivals, number + votes / (counts.sum(axis=1) + 1.0)[:, None], scores)
+        scores = np.where(alive & before[:, None], number + votes / (counts.sum(axis=1) + 1.0)[:, None], scores)
         standing = votes + points / (points.max(axis=1, where=some.choices, initial=0.0) + 1.0)[:, None]
         standing = np.where(alive, standing - _ROUNDING * np.arange(alive.shape[1]), np.inf)
         several = alive.sum(axis=1) > 1
         alive[rows[several], standing.argmin(axis=1)[several]] = False
+        before = several
     return scores
 
 

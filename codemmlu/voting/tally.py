@@ -184,11 +184,12 @@ def _swaps(
     failures: list[dict[str, str]] = []
     for name in panel.swapped:
         seat = panel.seats[name]
+        own = {seat.ask.key(question) for question in part.questions}  # the right choice may stand there already
         found[name] = {}
         for to in SWAPPED:
             moved = [one for question in part.questions if (one := swapped(question, to))]
             answers = part.find(seat.pool, {seat.ask.key(question) for question in moved})
-            failures += _failures(name, answers.values())
+            failures += _failures(name, (one for key, one in answers.items() if key not in own))
             its = view(name, seat.settings, seat.ask, moved, answers, priors[name])
             asked = [vote for vote in its if vote.status != "failed"]
             found[name][to] = [sum(vote.letter == to for vote in asked), len(asked)]

@@ -47,6 +47,8 @@ SAYS = [
     ("ANSWER: **B**", "B", "marker"),
     ("Option A is incorrect. Therefore C", "C", "marker"),
     ("Hence, (D).", "D", "marker"),
+    ("B. It is sorted. A. is unsorted.", "B", "exact"),
+    ("Hence the loop stops, and so A", None, "none"),
     ("The answer is B is false", None, "none"),
     ("The response is B-tree", None, "none"),
     ("The answer is A? No.", None, "none"),

@@ -130,6 +130,21 @@ def test_an_answer_that_points_at_a_trailing_empty_option_is_unlabelled() -> Non
     assert asked({"A": "w", "B": "x", "C": "", "answer": "C"}).answer is None
 
 
+@pytest.mark.parametrize(
+    ("choices", "answer", "letter"),
+    [
+        (["True", "False"], True, "A"),
+        ([True, False], "False", "B"),
+        (["true", "True"], "True", "B"),
+        (["x", "y"], True, None),
+    ],
+)
+def test_truth_is_the_same_text_however_it_is_written(
+    choices: list[object], answer: object, letter: str | None
+) -> None:
+    assert asked({"choices": choices, "answer": answer}, Cleaner(answers="text")).answer == letter
+
+
 @pytest.mark.parametrize("question", ["", " \n", None])
 def test_no_question_text(question: object) -> None:
     assert refused({"question": question, "choices": FOUR}).reason == "no question text"

@@ -161,3 +161,11 @@ def test_on_the_fit_split_too_an_abstention_is_not_right() -> None:
     whole, half, without = (fitted(one, right).cross_validated["log_pool"] for one in (some, halved, broken))
     assert half == pytest.approx(whole / 2, abs=0.03)
     assert without == pytest.approx(whole, abs=0.03)
+
+
+def test_what_failed_for_one_and_was_not_asked_of_another_is_not_counted() -> None:
+    some, right = panel(400, {"a": 0.9, "b": 0.9})
+    gone = np.arange(400) % 2 == 0
+    status = np.where(gone[:, None], np.array([[2, 3]]), some.status).astype(np.int8)
+    whole, without = (fitted(one, right).cross_validated["log_pool"] for one in (some, replace(some, status=status)))
+    assert without == pytest.approx(whole, abs=0.03)

@@ -218,3 +218,10 @@ def test_a_letter_alone_counts_as_what_a_voter_of_its_skill_knows() -> None:
     known = Fitted(voters={"theirs": VoterFit(skill=0.6), "mine": VoterFit(weight=0.0)})
     votes = [vote("B", (), "theirs"), vote("A", (0.4, 0.2, 0.2, 0.2), "mine")]
     assert verdict("log_pool", votes, known)[1] == pytest.approx((0.1, 0.7, 0.1, 0.1))  # 1/4 + 0.6 * 3/4
+
+
+def test_in_the_last_round_too_the_borda_count_breaks_the_tie() -> None:
+    votes = [answered("a", [0.6, 0.15, 0.25]), answered("b", [0.001, 0.998, 0.001])]
+    letter, odds = verdict("instant_runoff", votes)
+    assert letter == "A"
+    assert odds[0] > odds[1]

@@ -62,7 +62,8 @@ def test_no_other_threshold_would_have_been_right_more_often(said: list[tuple[st
 
     def right(threshold: float) -> int:
         ends = (
-            next((t.letter for t in one.turns if (t.p_true or -1) >= threshold), one.turns[-1].letter) for one in talks
+            next((t.letter for t in one.turns if t.p_true is not None and t.p_true >= threshold), one.turns[-1].letter)
+            for one in talks
         )
         return sum(end == of.answer for end, of in zip(ends, questions, strict=True))
 
