@@ -37,10 +37,11 @@ def planned(source: str) -> dict[str, Any]:
     shape = known.shape if known else None
     weights = known.weight_bytes if known else None
     held = settings.cpu_kv_cache_gib
+    width = 4 if throughput.engine_arguments(argparse.Namespace(model=source))["dtype"] == "float32" else 2
     return {
         "weights_gib": None if weights is None else weights / GIB,
         "sum_gib": None if weights is None else weights / GIB + held,
-        "cache_tokens": None if shape is None else int(held * GIB / cache_bytes(shape, Layout())),
+        "cache_tokens": None if shape is None else int(held * GIB / cache_bytes(shape, Layout(), width)),
     }
 
 

@@ -28,7 +28,7 @@ from codemmlu.engine import chat, sources
 from codemmlu.engine.placement import place
 from codemmlu.engine.protocol import Sampling
 from codemmlu.engine.sources import cache_folder
-from codemmlu.engine.vllm_engine import seed_of, set_environment
+from codemmlu.engine.vllm_engine import dtype_here, seed_of, set_environment
 from codemmlu.plan import here
 from codemmlu.prompts import Prompt, render, render_after, render_check, render_thought
 from codemmlu.recipe import ReasonVoter, SampleVoter, VoterSettings, load
@@ -108,13 +108,15 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = stored(RunDir(arguments.out))
     requests = [one for question, answer in pairs for one in REQUESTS[voter.method](question, answer, voter)]
     settings = recipe.models["qwen"].model_copy(update={"source": arguments.model})
+    model = sources.materialise(arguments.model, cache_folder())
     given = place("qwen", settings, here()).arguments
+    given |= {"dtype": dtype_here(model, given)}
     set_environment(given)
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
 
     engine = LLM(
-        model=sources.materialise(arguments.model, cache_folder()),
+        model=model,
         disable_log_stats=True,
         use_tqdm_on_load=False,
         **given,

@@ -29,7 +29,7 @@ from codemmlu import questions as question_room
 from codemmlu.engine import chat, sources
 from codemmlu.engine.placement import place
 from codemmlu.engine.sources import cache_folder
-from codemmlu.engine.vllm_engine import set_environment
+from codemmlu.engine.vllm_engine import dtype_here, set_environment
 from codemmlu.plan import here
 from codemmlu.prompts import Prompt, render
 from codemmlu.recipe import ModelSettings, QuestionSettings
@@ -52,7 +52,8 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the job's engine is given on this machine."""
     settings = ModelSettings(source=arguments.model)
     known = sources.known(arguments.model, None, cache_folder())
-    return place("model", settings, here(), known).arguments
+    given = place("model", settings, here(), known).arguments
+    return given | {"dtype": dtype_here(sources.materialise(arguments.model, cache_folder()), given)}
 
 
 def floor(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def reference(arguments: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_path)
-    model = AutoModelForCausalLM.from_pretrained(model_path, dtype="auto").eval()
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=engine_arguments(arguments)["dtype"]).eval()
     asked = prompts(arguments)
 
     def ask(prompt: Prompt) -> int:

@@ -39,7 +39,7 @@ def set_environment(arguments: Mapping[str, Any]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Ray sets it to the actor's num_cpus, 1 at least; the engine's own threads are bound below.
     os.environ.pop("OMP_NUM_THREADS", None)
-    if "gpu_memory_utilization" not in arguments:  # placed on the CPU
+    if on_cpu(arguments):
         ranks = int(arguments["tensor_parallel_size"])
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(sorted(os.sched_getaffinity(0)), ranks)
 
@@ -51,14 +51,24 @@ def cpu_binding(cores: list[int], ranks: int) -> str:
     return "|".join(",".join(map(str, group)) for group in groups)
 
 
-def cpu_dtype(model: str, arguments: Mapping[str, Any]) -> str:
-    """The dtype of an engine on this machine's CPU: `auto` is float32 where bfloat16 is slow, and there is room."""
+def on_cpu(arguments: Mapping[str, Any]) -> bool:
+    """Whether an engine with these arguments was placed on a CPU."""
+    return "gpu_memory_utilization" not in arguments
+
+
+def dtype_here(model: str, arguments: Mapping[str, Any]) -> str:
+    """The dtype of an engine on this machine: on a CPU `auto` is float32 where bfloat16 is slow, and there is room."""
     asked, folder = str(arguments.get("dtype", "auto")), Path(model)
     config = folder / "config.json"
     quantised = arguments.get("quantization") or (
         config.is_file() and "quantization_config" in config.read_text("utf-8")
     )
-    if asked != "auto" or quantised or multiplies_bfloat16(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+    if (
+        asked != "auto"
+        or quantised
+        or not on_cpu(arguments)
+        or multiplies_bfloat16(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    ):
         return asked
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     free = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
@@ -76,9 +86,9 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments = {**settings.arguments, "model": model, "disable_log_stats": True, "use_tqdm_on_load": False}
-        self._on_cpu = "gpu_memory_utilization" not in arguments
+        arguments["dtype"] = dtype_here(model, arguments)
+        self._on_cpu = on_cpu(arguments)
         if self._on_cpu:
-            arguments["dtype"] = cpu_dtype(model, arguments)
             arguments["worker_extension_cls"] = "codemmlu.engine.cpu_worker.CpuWorker"
         self._group: Any = None
         given = AsyncEngineArgs(**arguments)
