@@ -17,7 +17,8 @@ from codemmlu.errors import UserError
 from codemmlu.report import statistics
 from codemmlu.report.sheet import Bits, Codes, Column, Sheet
 from codemmlu.report.summary import VOTE
-from codemmlu.report.terminal import Terminal, comparison_table, safe, voters_table
+from codemmlu.report.tables import comparison_table, voters_table
+from codemmlu.report.terminal import Terminal, safe
 from codemmlu.rows import letters
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.ballots import ANSWERED, FAILED, STATUSES

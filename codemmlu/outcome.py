@@ -21,7 +21,7 @@ from codemmlu.report.details import details, prompts
 from codemmlu.report.page import page
 from codemmlu.report.sheet import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
-from codemmlu.report.terminal import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
+from codemmlu.report.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.rows import Answer, Rejected, Vote, letters, to_table
 from codemmlu.run_dir import RunDir
 from codemmlu.scoring import Prior

@@ -86,7 +86,7 @@ OWNERS = {
     "matplotlib": {"codemmlu.report.figures"},
     "jinja2": {"codemmlu.report.page"},
     "statsmodels": {"codemmlu.report.statistics"},
-    "rich": {"codemmlu.report.terminal"},
+    "rich": {"codemmlu.report.terminal", "codemmlu.report.tables"},
 }
 HEAVY = (
     "sentence_transformers",

@@ -1,12 +1,11 @@
-"""The terminal: lines, progress and the table of voters. Everything from questions and models is untrusted here."""
+"""The terminal: lines, progress and tables that fit it. Everything from questions and models is untrusted here."""
 
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -160,84 +159,12 @@ def _span(seconds: float) -> str:
     )
 
 
-_LETTERS_SAID, _LETTERS = "letters said", 11  # characters of a line of them at least
-_SAY_LEAST = ("q/s", "tokens", _LETTERS_SAID, "rank", "same letter", "wrong to right", "right to wrong", "questions")
+LETTERS_SAID, _LETTERS = "letters said", 11  # characters of a line of them at least
+_SAY_LEAST = ("q/s", "tokens", LETTERS_SAID, "rank", "same letter", "wrong to right", "right to wrong", "questions")
 
 
-def voters_table(report: Mapping[str, Any]) -> Table:
-    """One line per voter, and the vote's where there are several."""
-    several = len(report["voters"]) > 1
-    ranked = several and report["labelled"]
-    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", _LETTERS_SAID, "tokens", "q/s")
-    table = _table(*(("rank",) if ranked else ()), *titles)
-    for name, voter in report["voters"].items():
-        told = voter["answered"] + voter["abstained"] + voter["failed"]
-        rate = f"{told / voter['seconds']:.1f}" if voter["seconds"] else "-"
-        counts = [f"{voter[status]:,}" for status in ("answered", "abstained", "failed")]
-        tokens = f"{voter['prompt_tokens'] + voter['generated_tokens']:,}"
-        rank = [str(voter["rank"])] if ranked else []
-        table.add_row(_name(name), *rank, *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
-    if several:
-        vote = report["vote"]
-        rank = [str(vote["rank"])] if ranked else []
-        answered = [f"{vote['answered']:,}", "", ""]
-        said = _letters(vote["letters_said"])
-        table.add_row(f"vote: {vote['rule']}", *rank, *_accuracy(vote), *answered, said, "", "")
-    if report["chance"] is not None:
-        guess = [*([""] if ranked else []), f"{report['chance']:.3f}", "", "", "", ""]
-        table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
-    return table
-
-
-def weights_table(report: Mapping[str, Any]) -> Table:
-    """What the vote learnt of each voter; no line where nothing was fitted."""
-    table = _table("right on the fit split", "temperature", "weight in the pool", "skill", "skill by agreement")
-    for name, one in report["fitted"]["voters"].items() if report["fitted"]["questions"] else ():
-        share = f"{one['right'] / one['asked']:.3f} of {one['asked']:,}" if one["asked"] else "-"
-        agreed = "-" if one["agreed"] is None else f"{one['agreed']:.2f}"
-        table.add_row(
-            _name(name), share, f"{one['temperature']:.2f}", f"{one['weight']:.2f}", f"{one['skill']:.2f}", agreed
-        )
-    return table
-
-
-def rules_table(report: Mapping[str, Any]) -> Table:
-    """What every rule would have said, with the one that was chosen marked; no line without labels."""
-    table = _table("accuracy", "95 % interval", "on the fit split, cross-validated", first="rule")
-    for name, rule in report["rules"].items() if report["labelled"] else ():
-        known = rule["cross_validated"]
-        chosen = " (chosen)" if name == report["vote"]["rule"] else ""
-        table.add_row(f"{name}{chosen}", *_accuracy(rule), "-" if known is None else f"{known:.3f}")
-    return table
-
-
-def comparison_table(told: Mapping[str, Any]) -> Table:
-    """Paired differences between runs, a line per voter and pair of runs."""
-    titles = ("from", "to", "questions", "first", "second", "difference", "95 % interval", "right to wrong")
-    table = _table(*titles, "wrong to right", "p, corrected", "same letter")
-    for pair in told["comparisons"]:
-        same = "-" if pair["same_letter"] is None else f"{pair['same_letter']:.3f}"
-        names = (_name(pair["voter"]), _name(pair["first"]), _name(pair["second"]))
-        if not pair["asked"]:
-            table.add_row(*names, "0", "-", "-", "-", "-", "-", "-", "-", same)
-            continue
-        low, high = pair["interval"]
-        table.add_row(
-            *names,
-            f"{pair['asked']:,}",
-            f"{pair['first_accuracy']:.3f}",
-            f"{pair['second_accuracy']:.3f}",
-            f"{pair['difference']:+.3f}",
-            f"{low:+.3f} to {high:+.3f}",
-            f"{pair['only_first']:,}",
-            f"{pair['only_second']:,}",
-            f"{pair['p_holm']:.3f}",
-            same,
-        )
-    return table
-
-
-def _table(*titles: str, first: str = "voter") -> Table:
+def plain_table(*titles: str, first: str = "voter") -> Table:
+    """An empty table: names at the left, numbers at the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first)
     for title in titles:
@@ -253,7 +180,7 @@ def _narrowed(table: Table, width: int) -> tuple[Table, list[str]]:
         titles = [str(column.header) for column in left]
         goes = next((titles.index(title) for title in _SAY_LEAST if title in titles), len(titles) - 1)
         left_out.append(str(left.pop(goes).header))
-    made = _table(*(str(column.header) for column in left[1:]), first=str(left[0].header))
+    made = plain_table(*(str(column.header) for column in left[1:]), first=str(left[0].header))
     for row, cells in zip(table.rows, zip(*(column.cells for column in left), strict=True), strict=True):
         made.add_row(*cells, style=row.style)
     for column in made.columns:
@@ -266,73 +193,5 @@ def _narrowed(table: Table, width: int) -> tuple[Table, list[str]]:
 def _least(column: Column) -> int:
     """The characters that a column needs."""
     title = str(column.header)
-    cells = [_LETTERS] if title == _LETTERS_SAID else [cell_len(str(cell)) for cell in column.cells]
+    cells = [_LETTERS] if title == LETTERS_SAID else [cell_len(str(cell)) for cell in column.cells]
     return max([*map(len, title.split()), *cells])
-
-
-def cost_table(report: Mapping[str, Any]) -> Table:
-    """What each voter costs as if it stood alone, and what it is worth: accuracy above guessing for each million tokens
-    that were computed."""
-    table = _table("computed", "cached", "generated", "readings", "turns", "seconds", "worth per 1M computed")
-    for name, voter in report["voters"].items():
-        counts = ("computed_tokens", "cached_tokens", "generated_tokens", "readings", "turns")
-        worth = voter["above_chance_per_million_computed"]
-        numbers = [f"{voter[count]:,}" for count in counts]
-        table.add_row(_name(name), *numbers, f"{voter['seconds']:,.0f}", "-" if worth is None else f"{worth:.2f}")
-    return table
-
-
-def order_lines(report: Mapping[str, Any]) -> list[str]:
-    """Order sensitivity, and what early exits saved, in lines; none where neither was asked for."""
-    lines = []
-    for name, voter in report["voters"].items():
-        if voter["reading_alone"] is not None:
-            lines.append(f"{safe(name, 40)}: {voter['reading_alone']:.3f} by the one reading beside its replies")
-        if early := voter["early_exit"]:
-            saved = 1 - early["readings"] / early["of"] if early["of"] else 0.0
-            lines.append(
-                f"{safe(name, 40)}: {early['exited']:,} questions were clear early, which saved {saved:.0%} of "
-                f"{early['of']:,} readings"
-            )
-    for name, measured in (report["order_sensitivity"] or {}).items():
-        if measured["std"] is not None:
-            at = ", ".join(f"{letter} {value:.3f}" for letter, value in measured["accuracy"].items())
-            lines.append(
-                f"{safe(name, 40)}: order sensitivity {measured['std']:.3f}, the standard deviation of its accuracy "
-                f"with the right choice at {at} ({measured['asked']:,} questions)"
-            )
-    return lines
-
-
-def leakage_lines(report: Mapping[str, Any]) -> list[str]:
-    """How much the examples give away, in lines; none where no voter looked at any, or nothing is given away."""
-    table = report["leakage"]
-    if not table or not table["near_verbatim"]:
-        return []
-    lines = [
-        f"{table['verbatim']:,} of {table['looked_up']:,} questions stand among the examples word for word, "
-        f"{table['near_verbatim']:,} so or at a similarity of {table['threshold']} and more."
-    ]
-    for name, parts in table["voters"].items():
-        if parts["leaked"]["accuracy"] is not None and parts["rest"]["accuracy"] is not None:
-            lines.append(
-                f"  {safe(name, 40)}: {parts['leaked']['accuracy']:.3f} on those, "
-                f"{parts['rest']['accuracy']:.3f} on the other {parts['rest']['asked']:,}"
-            )
-    return lines
-
-
-def _name(name: str) -> Text:
-    """A name as it is: what looks like rich's markup in it is none."""
-    return Text(safe(name, 40))
-
-
-def _accuracy(numbers: Mapping[str, Any]) -> tuple[str, str]:
-    if numbers["accuracy"] is None:
-        return "-", "no labels"
-    low, high = numbers["interval"]
-    return f"{numbers['accuracy']:.3f}", f"{low:.3f} to {high:.3f}"
-
-
-def _letters(counts: Mapping[str, int]) -> str:
-    return " ".join(f"{letter} {count}" for letter, count in counts.items())

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from codemmlu.report.statistics import wilson
-from codemmlu.report.terminal import Terminal, safe, voters_table
+from codemmlu.report.tables import voters_table
+from codemmlu.report.terminal import Terminal, safe
 
 HOSTILE = {
     "\x1b[2J": r"\x1b[2J",

@@ -1,0 +1,150 @@
+"""The tables and lines in which a terminal shows a report. Names in it are untrusted, as everywhere in a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from codemmlu.report.terminal import LETTERS_SAID, plain_table, safe
+
+
+def voters_table(report: Mapping[str, Any]) -> Table:
+    """One line per voter, and the vote's where there are several."""
+    several = len(report["voters"]) > 1
+    ranked = several and report["labelled"]
+    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", LETTERS_SAID, "tokens", "q/s")
+    table = plain_table(*(("rank",) if ranked else ()), *titles)
+    for name, voter in report["voters"].items():
+        told = voter["answered"] + voter["abstained"] + voter["failed"]
+        rate = f"{told / voter['seconds']:.1f}" if voter["seconds"] else "-"
+        counts = [f"{voter[status]:,}" for status in ("answered", "abstained", "failed")]
+        tokens = f"{voter['prompt_tokens'] + voter['generated_tokens']:,}"
+        rank = [str(voter["rank"])] if ranked else []
+        table.add_row(_name(name), *rank, *_accuracy(voter), *counts, _letters(voter["letters_said"]), tokens, rate)
+    if several:
+        vote = report["vote"]
+        rank = [str(vote["rank"])] if ranked else []
+        answered = [f"{vote['answered']:,}", "", ""]
+        said = _letters(vote["letters_said"])
+        table.add_row(f"vote: {vote['rule']}", *rank, *_accuracy(vote), *answered, said, "", "")
+    if report["chance"] is not None:
+        guess = [*([""] if ranked else []), f"{report['chance']:.3f}", "", "", "", ""]
+        table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
+    return table
+
+
+def weights_table(report: Mapping[str, Any]) -> Table:
+    """What the vote learnt of each voter; no line where nothing was fitted."""
+    table = plain_table("right on the fit split", "temperature", "weight in the pool", "skill", "skill by agreement")
+    for name, one in report["fitted"]["voters"].items() if report["fitted"]["questions"] else ():
+        share = f"{one['right'] / one['asked']:.3f} of {one['asked']:,}" if one["asked"] else "-"
+        agreed = "-" if one["agreed"] is None else f"{one['agreed']:.2f}"
+        table.add_row(
+            _name(name), share, f"{one['temperature']:.2f}", f"{one['weight']:.2f}", f"{one['skill']:.2f}", agreed
+        )
+    return table
+
+
+def rules_table(report: Mapping[str, Any]) -> Table:
+    """What every rule would have said, with the one that was chosen marked; no line without labels."""
+    table = plain_table("accuracy", "95 % interval", "on the fit split, cross-validated", first="rule")
+    for name, rule in report["rules"].items() if report["labelled"] else ():
+        known = rule["cross_validated"]
+        chosen = " (chosen)" if name == report["vote"]["rule"] else ""
+        table.add_row(f"{name}{chosen}", *_accuracy(rule), "-" if known is None else f"{known:.3f}")
+    return table
+
+
+def comparison_table(told: Mapping[str, Any]) -> Table:
+    """Paired differences between runs, a line per voter and pair of runs."""
+    titles = ("from", "to", "questions", "first", "second", "difference", "95 % interval", "right to wrong")
+    table = plain_table(*titles, "wrong to right", "p, corrected", "same letter")
+    for pair in told["comparisons"]:
+        same = "-" if pair["same_letter"] is None else f"{pair['same_letter']:.3f}"
+        names = (_name(pair["voter"]), _name(pair["first"]), _name(pair["second"]))
+        if not pair["asked"]:
+            table.add_row(*names, "0", "-", "-", "-", "-", "-", "-", "-", same)
+            continue
+        low, high = pair["interval"]
+        table.add_row(
+            *names,
+            f"{pair['asked']:,}",
+            f"{pair['first_accuracy']:.3f}",
+            f"{pair['second_accuracy']:.3f}",
+            f"{pair['difference']:+.3f}",
+            f"{low:+.3f} to {high:+.3f}",
+            f"{pair['only_first']:,}",
+            f"{pair['only_second']:,}",
+            f"{pair['p_holm']:.3f}",
+            same,
+        )
+    return table
+
+
+def cost_table(report: Mapping[str, Any]) -> Table:
+    """What each voter costs as if it stood alone, and what it is worth: accuracy above guessing for each million tokens
+    that were computed."""
+    table = plain_table("computed", "cached", "generated", "readings", "turns", "seconds", "worth per 1M computed")
+    for name, voter in report["voters"].items():
+        counts = ("computed_tokens", "cached_tokens", "generated_tokens", "readings", "turns")
+        worth = voter["above_chance_per_million_computed"]
+        numbers = [f"{voter[count]:,}" for count in counts]
+        table.add_row(_name(name), *numbers, f"{voter['seconds']:,.0f}", "-" if worth is None else f"{worth:.2f}")
+    return table
+
+
+def order_lines(report: Mapping[str, Any]) -> list[str]:
+    """Order sensitivity, and what early exits saved, in lines; none where neither was asked for."""
+    lines = []
+    for name, voter in report["voters"].items():
+        if voter["reading_alone"] is not None:
+            lines.append(f"{safe(name, 40)}: {voter['reading_alone']:.3f} by the one reading beside its replies")
+        if early := voter["early_exit"]:
+            saved = 1 - early["readings"] / early["of"] if early["of"] else 0.0
+            lines.append(
+                f"{safe(name, 40)}: {early['exited']:,} questions were clear early, which saved {saved:.0%} of "
+                f"{early['of']:,} readings"
+            )
+    for name, measured in (report["order_sensitivity"] or {}).items():
+        if measured["std"] is not None:
+            at = ", ".join(f"{letter} {value:.3f}" for letter, value in measured["accuracy"].items())
+            lines.append(
+                f"{safe(name, 40)}: order sensitivity {measured['std']:.3f}, the standard deviation of its accuracy "
+                f"with the right choice at {at} ({measured['asked']:,} questions)"
+            )
+    return lines
+
+
+def leakage_lines(report: Mapping[str, Any]) -> list[str]:
+    """How much the examples give away, in lines; none where no voter looked at any, or nothing is given away."""
+    table = report["leakage"]
+    if not table or not table["near_verbatim"]:
+        return []
+    lines = [
+        f"{table['verbatim']:,} of {table['looked_up']:,} questions stand among the examples word for word, "
+        f"{table['near_verbatim']:,} so or at a similarity of {table['threshold']} and more."
+    ]
+    for name, parts in table["voters"].items():
+        if parts["leaked"]["accuracy"] is not None and parts["rest"]["accuracy"] is not None:
+            lines.append(
+                f"  {safe(name, 40)}: {parts['leaked']['accuracy']:.3f} on those, "
+                f"{parts['rest']['accuracy']:.3f} on the other {parts['rest']['asked']:,}"
+            )
+    return lines
+
+
+def _name(name: str) -> Text:
+    """A name as it is: what looks like rich's markup in it is none."""
+    return Text(safe(name, 40))
+
+
+def _accuracy(numbers: Mapping[str, Any]) -> tuple[str, str]:
+    if numbers["accuracy"] is None:
+        return "-", "no labels"
+    low, high = numbers["interval"]
+    return f"{numbers['accuracy']:.3f}", f"{low:.3f} to {high:.3f}"
+
+
+def _letters(counts: Mapping[str, int]) -> str:
+    return " ".join(f"{letter} {count}" for letter, count in counts.items())
