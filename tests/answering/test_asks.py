@@ -69,7 +69,7 @@ def test_what_a_model_is_called_is_no_part_of_the_key() -> None:
 def test_a_template_with_other_words_has_another_key(words: Template, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ASK.key(QUESTION)
     monkeypatch.setitem(TEMPLATES, "codemmlu", words)
-    assert ASK.key(QUESTION) != before
+    assert replace(ASK).key(QUESTION) != before  # an ask makes its own part of its keys once
 
 
 @pytest.mark.parametrize(
