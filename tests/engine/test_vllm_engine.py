@@ -190,7 +190,7 @@ def test_adapters_are_served_beside_the_model(runner: asyncio.Runner, engine: Vl
 
 def test_prompts_that_are_computed_in_parts_keep_their_seeds(runner: asyncio.Runner, engine: VllmEngine) -> None:
     """vLLM drops what it samples amid a prompt, which once ended the engine on a CPU."""
-    questions = [Question("t", None, f"x{i} = {i}\n" * 200, ("a", "b"), None, "f", 1) for i in range(8)]
+    questions = [Question("t", None, f"x{i} = {i}\n" * 200, ("a", "b"), None, "f", 1) for i in range(4)]
     sampling = Sampling(max_tokens=12, n=2, temperature=0.9, seed=3)
 
     async def together(some: list[Question], how: Sampling) -> list[tuple[str, ...]]:
