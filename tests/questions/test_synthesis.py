@@ -10,7 +10,7 @@ from codemmlu.questions.synthesis.mutate import mutations
 from codemmlu.questions.synthesis.sandbox import Ran, run
 from codemmlu.rows import Question
 
-COUNT = 60
+COUNT = 36
 
 
 @pytest.fixture(scope="module")

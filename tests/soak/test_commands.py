@@ -12,15 +12,16 @@ from tests.runs import ROOT, job
 from tests.test_readme import CSV
 
 pytestmark = pytest.mark.soak
+COUNT = 24
 
 
 def test_own_questions(tmp_path: Path) -> None:
-    (tmp_path / "my.csv").write_text(CSV)
+    (tmp_path / "my.csv").write_text("".join(CSV.splitlines(keepends=True)[: 1 + COUNT]))
     done = job("run", "recipes/demo.yaml", f"questions.source={tmp_path}/my.csv", f"out={tmp_path}/mine")
     assert done.code == 0, done.err
     with open(tmp_path / "mine" / "submission.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["task_id"] for row in rows] == [f"q{i}" for i in range(120)]
+    assert [row["task_id"] for row in rows] == [f"q{i}" for i in range(COUNT)]
     assert all(row["answer"] in "ABC" for row in rows)
 
 

@@ -31,15 +31,15 @@ def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
-    run = ["python", "jobs/run.py", "recipes/demo.yaml", "questions.limit=40"]
+    run = ["python", "jobs/run.py", "recipes/demo.yaml", "questions.limit=12"]
     refused = submit(dashboard, *run)
     assert "out: runs/demo is relative" in refused.stdout + refused.stderr
     done = submit(dashboard, *run, f"out={tmp_path}/run")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "40 questions from sample" in done.stdout
+    assert "12 questions from sample" in done.stdout
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["voters"]["direct"]["answered"] == 40
-    assert len((tmp_path / "run" / "submission.csv").read_text().splitlines()) == 41
+    assert report["voters"]["direct"]["answered"] == 12
+    assert len((tmp_path / "run" / "submission.csv").read_text().splitlines()) == 13
 
 
 def test_submitted_job_makes_its_own_index(dashboard: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tests.runs import ROOT, CountedRun, Run, finish, job
-from tests.training.tiny import tiny_model
+from tests.tiny import tiny_model
 
 OF = ("apple", "pear", "plum", "cherry", "fig", "lime", "kiwi", "melon")
 WORDS = ("red", "green", "blue", "white")

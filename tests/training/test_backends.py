@@ -9,7 +9,7 @@ import pytest
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.training.backends import choose, load_with_peft
-from tests.training.tiny import tiny_model
+from tests.tiny import tiny_model
 
 
 def settings(**changed: Any) -> FinetuneSettings:
