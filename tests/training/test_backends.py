@@ -60,3 +60,9 @@ def test_an_evaluation_leaves_the_gradients_of_nf4_weights_as_they_were(tmp_path
         model(input_ids=tokens)
     for one, other in zip(before, gradients(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_layers_that_no_model_has_are_the_persons_mistake(tmp_path: Path) -> None:
+    wrong = settings(quantization="none", targets=["nothing_of_the_kind"])
+    with pytest.raises(UserError, match=r"finetune\.targets: .*nothing_of_the_kind"):
+        load_with_peft(str(tiny_model(tmp_path / "tiny")), None, wrong, None)
