@@ -12,7 +12,7 @@ from tests.runs import ROOT, job
 from tests.test_readme import CSV
 
 pytestmark = pytest.mark.soak
-COUNT = 24
+COUNT = 12
 
 
 def test_own_questions(tmp_path: Path) -> None:
@@ -27,9 +27,9 @@ def test_own_questions(tmp_path: Path) -> None:
 
 def test_throughput_benchmark() -> None:
     """That it runs and says what it promises; how fast, nobody can tell on a machine that tests."""
-    command = [sys.executable, "benchmarks/throughput.py", "--limit", "24", "--rounds", "1", "--json"]
+    command = [sys.executable, "benchmarks/throughput.py", "--limit", str(COUNT), "--rounds", "1", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
-    assert figures["questions"] == 24
+    assert figures["questions"] == COUNT
     assert all(figures[way] > 0 for way in ("floor", "ours", "reference", "ratio"))

@@ -18,6 +18,7 @@ from tests.training.runs import Finetune
 pytestmark = pytest.mark.soak
 OFTEN = "finetune.checkpoint_steps=2"
 EXAMPLES = 240
+FEW = 3  # questions that are computed again: with NF4 weights a CPU takes seconds for each reading
 
 
 def started(run: Finetune, *overrides: str) -> "psutil.Popen":
@@ -45,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     return run.losses()
 
 
-@pytest.mark.parametrize("victim", ["driver", "worker", "one of two"])
+@pytest.mark.parametrize("victim", ["driver", "one of two"])
 def test_a_killed_training_goes_on_with_the_same_data(victim: str, undisturbed: list[float], tmp_path: Path) -> None:
     """Two workers learn what one does with twice the accumulation."""
     run = Finetune(tmp_path, EXAMPLES)
@@ -88,7 +89,7 @@ def killed_and_finished(run: Finetune, victim: str, *overrides: str) -> None:
 
 def test_weights_are_trained_and_served_beside_the_model(tmp_path: Path) -> None:
     """The recipe of the README, shorter. What the engine reads with the weights is what peft computes with them."""
-    shorter = ["finetune.limit=32", "finetune.epochs=1", "finetune.tune_limit=8", "finetune.merge=true"]
+    shorter = ["finetune.limit=24", "finetune.epochs=1", "finetune.tune_limit=8", "finetune.merge=true"]
     shorter += ["questions.holdout.n=8", "models.smol.dtype=float32"]
     out = tmp_path / "run"
     done = job("run", "recipes/finetune-smol.yaml", f"out={out}", *shorter)
@@ -113,14 +114,14 @@ def test_weights_are_trained_and_served_beside_the_model(tmp_path: Path) -> None
 
 
 def readings(out: Path, voter: str) -> list[tuple[Question, Reading]]:
-    """What an engine read for a voter: eight questions' readings, in a stable order."""
+    """What an engine read for a voter: the readings of a few questions, in a stable order."""
     ask = json.loads((out / "report.json").read_text())["voters"][voter]["ask"]
     rows = [row for file in sorted((out / "questions").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
     questions = {row["task_id"]: question_from(row) for row in rows}
     files = sorted((out / "answers" / "smol").glob("*.parquet"))
     answers = [answer_from(row) for file in files for row in pq.read_table(file).to_pylist() if row["ask"] == ask]
     answers.sort(key=lambda answer: answer.task_id)
-    return [(questions[answer.task_id], reading) for answer in answers[:8] for reading in answer.readings]
+    return [(questions[answer.task_id], reading) for answer in answers[:FEW] for reading in answer.readings]
 
 
 def computed(adapter: Path, served: list[tuple[Question, Reading]], four_bits: bool) -> list[tuple[float, ...]]:
