@@ -159,12 +159,6 @@ def _named(processes: list[psutil.Process], name: str) -> Iterator[psutil.Proces
             continue
 
 
-def gone(processes: list[psutil.Process], seconds: float = 30) -> list[psutil.Process]:
-    """What is still alive of some processes after at most so many seconds."""
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-
-
 def kill(process: "psutil.Process | psutil.Popen") -> None:
     """As the kernel does when memory is out: nothing is said before."""
     os.kill(process.pid, signal.SIGKILL)
