@@ -39,7 +39,7 @@ $(READY): pyproject.toml constraints-cpu.txt overrides-cpu.txt
 	@rm -f $(VENV)/.ready-* && touch $@
 
 demo: setup
-	@$(BIN)/python jobs/run.py recipes/demo.yaml
+	@$(BIN)/python jobs/run.py recipes/demo.yaml $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
