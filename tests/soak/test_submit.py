@@ -1,5 +1,6 @@
 """`ray job submit` to a cluster that `ray start --head` made, as the README has it."""
 
+import csv
 import json
 import secrets
 import subprocess
@@ -10,8 +11,10 @@ import pytest
 
 from tests.conftest import ACTIVATED, RAY, head_node
 from tests.runs import ROOT
+from tests.test_readme import CSV
 
 pytestmark = pytest.mark.soak
+COUNT = 12
 
 # As the README says, and whether the home directory has a token from another Ray or not: where it has one, `ray start`
 # asks for it by itself and `ray job submit` does not send it.
@@ -31,15 +34,20 @@ def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
-    run = ["python", "jobs/run.py", "recipes/demo.yaml", "questions.limit=12"]
+    """Of a person's own questions."""
+    (tmp_path / "my.csv").write_text("".join(CSV.splitlines(keepends=True)[: 1 + COUNT]))
+    run = ["python", "jobs/run.py", "recipes/demo.yaml", f"questions.source={tmp_path}/my.csv"]
     refused = submit(dashboard, *run)
     assert "out: runs/demo is relative" in refused.stdout + refused.stderr
     done = submit(dashboard, *run, f"out={tmp_path}/run")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 questions from sample" in done.stdout
+    assert f"{COUNT} questions from {tmp_path}/my.csv" in done.stdout
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["voters"]["direct"]["answered"] == 12
-    assert len((tmp_path / "run" / "submission.csv").read_text().splitlines()) == 13
+    assert report["voters"]["direct"]["answered"] == COUNT
+    with open(tmp_path / "run" / "submission.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["task_id"] for row in rows] == [f"q{i}" for i in range(COUNT)]
+    assert all(row["answer"] in "ABC" for row in rows)
 
 
 def test_submitted_job_makes_its_own_index(dashboard: str, tmp_path: Path) -> None:
