@@ -45,7 +45,7 @@ def node(*options: str, environment: Mapping[str, str]) -> "psutil.Popen":
         started = psutil.Popen(command, env=dict(environment), stdout=said, stderr=subprocess.STDOUT)
         for _ in range(600):
             said.seek(0)
-            if "Ray runtime started" in said.read():
+            if "now block forever" in said.read():  # after it has written down where it is, for jobs to find
                 break
             assert started.poll() is None, f"ray start ended: {said.seek(0)}{said.read()}"
             time.sleep(0.1)
