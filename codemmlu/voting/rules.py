@@ -100,7 +100,7 @@ def instant_runoff(some: Ballots, fitted: Fitted) -> Array:
     rows, before = np.arange(len(scores)), np.ones(len(scores), dtype=bool)
     for number in range(some.choices.shape[1]):
         left = np.where(alive[:, None, :], said, -np.inf)
-        top = left.argmax(axis=2)
+        top = (left >= left.max(axis=2, keepdims=True) - _ROUNDING).argmax(axis=2)  # of equal ones the first
         # A letter alone has nothing to say once it is struck out.
         counts = some.voting & (left.max(axis=2) > 0)
         votes = ((np.arange(alive.shape[1]) == top[:, :, None]) & counts[:, :, None]).sum(axis=1)

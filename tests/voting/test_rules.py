@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
@@ -124,6 +124,7 @@ def test_where_nobody_answered_there_is_no_letter(rule: str, silence: list[str])
 
 
 @pytest.mark.parametrize("rule", RULES)
+@example(odds=[1 - 2**-53, 1.0, 1.0, 1.0], copies=2)
 @given(odds=ODDS, copies=st.integers(2, 4))
 def test_voters_that_agree_in_everything_decide_as_one(rule: str, odds: list[float], copies: int) -> None:
     one = answered("v0", odds)
