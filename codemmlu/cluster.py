@@ -28,11 +28,15 @@ def _started_here() -> str | None:
     """The address of a cluster that `ray start` left on this machine, if it still answers."""
     try:
         address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), timeout=2).close()
+        _reach(address)
     except (OSError, ValueError):  # none, or one that is gone
         return None
     return address
+
+
+def _reach(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=2).close()
 
 
 _GIVEN = os.environ.get("RAY_ADDRESS")
@@ -101,9 +105,11 @@ def _told(node: str) -> str | None:
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
     try:
+        if re.fullmatch(r"[^:/]+:\d+", address):
+            _reach(address)  # Ray itself would try for many minutes
         ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
-        why = str(error).splitlines()[0]
+    except (OSError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
+        why = str(error).splitlines()[0].partition(". ")[0]
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
 
 

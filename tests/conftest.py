@@ -1,6 +1,7 @@
 """Fast tests first: what needs a real engine runs after all else. And one Ray cluster for the jobs that tests start."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,12 +18,21 @@ import pytest
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
+# Where the tests' clusters keep their things, and where jobs look for one: none of this machine's is joined, and none
+# is found by tests that run beside these. Short: a socket's path has no room for pytest's folders.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+
 RAY = str(Path(sys.executable).with_name("ray"))
 # As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.
 ACTIVATED = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
 # A node that is told to end waits half a minute for what may still come to it.
 ACTIVATED["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
 LOOPBACK = {**ACTIVATED, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def pytest_sessionfinish() -> None:
+    """Leaves nothing of the tests' clusters."""
+    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +69,13 @@ def node(*options: str, environment: Mapping[str, str]) -> "psutil.Popen":
 def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[None]:
     """`ray start --head` on loopback, which jobs find by themselves."""
     head = node(
-        "--head", "--node-ip-address=127.0.0.1", "--num-cpus=2", *options, environment={**LOOPBACK, **environment}
+        "--head",
+        "--port=0",
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+        "--dashboard-agent-listen-port=0",
+        *options,
+        environment={**LOOPBACK, **environment},
     )
     yield
     head.terminate()
@@ -69,5 +85,5 @@ def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[No
 @pytest.fixture(scope="session")
 def running_ray() -> Iterator[None]:
     """A cluster for the jobs of all tests: joining it is quicker than starting one each."""
-    with head_node("--port=26379", "--include-dashboard=false"):
+    with head_node("--include-dashboard=false"):
         yield

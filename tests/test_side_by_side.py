@@ -22,7 +22,7 @@ QUESTIONS = 120
 def two_gpus() -> Iterator[str]:
     """A Ray of its own that believes to have two GPUs, found by the folder that it keeps its things in."""
     folder = tempfile.mkdtemp(dir="/tmp")  # short: a socket's path has no room for pytest's folders
-    with head_node("--port=26479", "--include-dashboard=false", "--num-gpus=2", environment={"RAY_TMPDIR": folder}):
+    with head_node("--include-dashboard=false", "--num-gpus=2", environment={"RAY_TMPDIR": folder}):
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -86,7 +86,7 @@ def test_an_answer_says_what_every_row_must_say() -> None:
     assert row.prompt_tokens == told.prompt_tokens == len(render(asked, "codemmlu").messages[0].content.split())
     assert (row.cached_tokens, row.generated_tokens, row.turns) == (0, 1, ())
     assert before <= row.started <= time.time()
-    assert 0 <= row.seconds < 5
+    assert row.seconds >= 0
 
 
 def test_every_block_comes_back_as_one_block_of_its_own_answers() -> None:
@@ -107,10 +107,8 @@ def test_each_ask_that_is_due_is_asked_once() -> None:
 
 def test_all_questions_of_all_blocks_are_under_way_at_once() -> None:
     driven = Driven(Script(seconds=0.1))
-    began = time.monotonic()
     blocks = [asking(*(question(f"t{10 * b + n}") for n in range(10))) for b in range(5)]
     assert len(driven.answers(*blocks)) == driven.engine.most_at_once == 50
-    assert time.monotonic() - began < 2
 
 
 def test_no_more_are_under_way_than_the_engine_should_have_however_large_a_block_is() -> None:

@@ -115,7 +115,8 @@ def test_a_mark_is_found_by_how_it_begins(worker: Worker) -> None:
 def test_a_driver_waits_for_engines_that_close_by_themselves_but_not_for_ever(worker: Worker) -> None:
     began = time.monotonic()
     watchdog.wait_until_closed(worker.mark, seconds=0.3)
-    assert 0.3 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 0.3
+    assert lives(worker.child)
     worker.process.kill()
     watchdog.wait_until_closed(worker.mark)
     assert not lives(worker.child)
