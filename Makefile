@@ -48,7 +48,7 @@ check: setup
 	$(BIN)/pytest tests/test_imports.py
 
 test: setup
-	$(BIN)/pytest -m "not soak and not gpu" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not soak and not gpu"
 
 soak: setup
 	$(BIN)/pytest -m soak

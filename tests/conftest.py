@@ -27,6 +27,8 @@ RAY = str(Path(sys.executable).with_name("ray"))
 ACTIVATED = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
 # A node that is told to end waits half a minute for what may still come to it.
 ACTIVATED["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+# Ray's log monitor reads the files of every worker there ever was, again and again; no test looks at what it finds.
+QUIET = ("--include-dashboard=false", "--include-log-monitor=false")
 LOOPBACK = {**ACTIVATED, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -85,5 +87,5 @@ def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[No
 @pytest.fixture(scope="session")
 def running_ray() -> Iterator[None]:
     """A cluster for the jobs of all tests: joining it is quicker than starting one each."""
-    with head_node("--include-dashboard=false"):
+    with head_node(*QUIET):
         yield

@@ -12,7 +12,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, seconds: float = 10) -> bool:
+def ends(pid: int, seconds: float = 60) -> bool:
     """Waits for a process to end, and says whether it did."""
     last = time.monotonic() + seconds
     while lives(pid):

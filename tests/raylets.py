@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ACTIVATED, node
+from tests.conftest import ACTIVATED, QUIET, node
 from tests.runs import descendants, named
 
 # Loopback too. Where several nodes are allowed Ray takes 127.0.0.1 for an outer address; this one it leaves alone.
@@ -33,7 +33,7 @@ class Raylets:
         self.environment = {**ACTIVATED, "RAY_TMPDIR": str(folder)}
         self._options = [_HOST, f"--num-cpus={_CPUS}", "--dashboard-agent-listen-port=0"]
         self._options += ["--object-store-memory=150000000"]
-        head = ["--head", "--port=0", "--include-dashboard=false"]
+        head = ["--head", "--port=0", *QUIET]
         self.head = node(*head, *self._options, environment=self.environment)
         self._address = (folder / "ray" / "ray_current_cluster").read_text().strip()
         self.second = self._join()

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import head_node
+from tests.conftest import QUIET, head_node
 from tests.runs import CountedRun, finish
 
 TWO = ["models.n={source: embedded}", "voters.other={model: n}"]
@@ -22,7 +22,7 @@ QUESTIONS = 120
 def two_gpus() -> Iterator[str]:
     """A Ray of its own that believes to have two GPUs, found by the folder that it keeps its things in."""
     folder = tempfile.mkdtemp(dir="/tmp")  # short: a socket's path has no room for pytest's folders
-    with head_node("--include-dashboard=false", "--num-gpus=2", environment={"RAY_TMPDIR": folder}):
+    with head_node(*QUIET, "--num-gpus=2", environment={"RAY_TMPDIR": folder}):
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -46,7 +46,7 @@ def spans(run: CountedRun) -> list[tuple[float, float]]:
 
 
 def test_where_there_is_room_two_models_answer_at_once(run: CountedRun) -> None:
-    done = run.run(*TWO, "gpus=2xT4", "models.m.max_num_seqs=4", "models.n.max_num_seqs=4")
+    done = run.run(*TWO, "gpus=2xT4", "models.m.max_num_seqs=2", "models.n.max_num_seqs=2")
     assert done.code == 0, done.err
     assert "m, n: side by side, there is room for all of them" in done.out
     (m_first, m_last), (n_first, n_last) = spans(run)

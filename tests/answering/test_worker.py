@@ -187,7 +187,7 @@ from tests.samples import ASK, question
 from tests.scripted import SETTINGS, Script, ScriptedEngine
 
 def open_engine(settings):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(child.pid, flush=True)
     return ScriptedEngine(Script(dies=("DIES",)), settings)
 
@@ -204,7 +204,7 @@ print("still here", flush=True)
 def test_a_worker_whose_engine_died_ends_itself_and_leaves_no_process() -> None:
     """Ray replaces an actor that ends; an exception would end the job. What the engine had started ends with it."""
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", DYING], capture_output=True, text=True, timeout=30, env=here)
+    done = subprocess.run([sys.executable, "-c", DYING], capture_output=True, text=True, timeout=120, env=here)
     child, *blocks = done.stdout.splitlines()
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert blocks == ["[1]"]

@@ -20,11 +20,11 @@ WORKER = """
 import subprocess, sys, time
 from codemmlu.engine import watchdog
 
-sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
 tree = [sys.executable, "-c",
     "import subprocess, sys, time;"
     "print(subprocess.Popen(sys.argv[1:], start_new_session=True).pid, flush=True);"
-    "time.sleep(60)", *sleep]
+    "time.sleep(600)", *sleep]
 
 sibling = subprocess.Popen(sleep, start_new_session=True)
 watchdog.start(sys.argv[1])
@@ -77,7 +77,7 @@ def worker() -> Iterator[Worker]:
 
 
 def test_what_a_killed_worker_had_started_is_killed(worker: Worker) -> None:
-    last = time.monotonic() + 10  # a process that has only just been forked bears no mark yet
+    last = time.monotonic() + 60  # a process that has only just been forked bears no mark yet
     while len(watchdog.marked(worker.mark)) < 2 and time.monotonic() < last:
         time.sleep(0.02)
     assert set(watchdog.marked(worker.mark)) == {worker.child, worker.grandchild}
@@ -95,7 +95,7 @@ def test_a_worker_that_ends_by_itself_is_tidied_up_too(worker: Worker) -> None:
     assert worker.process.stdin
     worker.process.stdin.write("close\n")
     worker.process.stdin.flush()
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(60) == 0
     assert ends(worker.grandchild)
     assert ends(guard)
     assert lives(worker.sibling)
@@ -127,9 +127,9 @@ def test_a_worker_that_is_gone_already_is_no_trouble() -> None:
     gone.wait()
     mark = f"test-{uuid.uuid4().hex}"
     environment = {**os.environ, watchdog.MARK: mark}
-    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=environment)
     watchdog.main(gone.pid, mark)
-    assert orphan.wait(10) == -signal.SIGKILL
+    assert orphan.wait(60) == -signal.SIGKILL
 
 
 SHARING = """
@@ -150,7 +150,7 @@ def test_shared_memory_of_a_killed_worker_does_not_stay() -> None:
     assert os.path.exists(file)
     worker.kill()
     worker.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while (os.path.exists(file) or watchdog.marked(mark)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not os.path.exists(file)

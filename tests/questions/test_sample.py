@@ -26,7 +26,7 @@ from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, letters
 
 CHECKS = Path(__file__).with_name("sample_checks.yaml")
-SECONDS = 20  # for one program
+SECONDS = 60  # for one program
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import ACTIVATED, node
+from tests.conftest import ACTIVATED, QUIET, node
 from tests.runs import CountedRun, finish
 
 pytestmark = pytest.mark.soak
@@ -69,7 +69,7 @@ def growing() -> Iterator[dict[str, str]]:
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         }
         options = ["--head", f"--port={port}", f"--node-ip-address={HOST}", "--num-cpus=2", "--num-gpus=0"]
-        options += ["--object-store-memory=100000000", "--include-dashboard=false", f"--autoscaling-config={written}"]
+        options += ["--object-store-memory=100000000", *QUIET, f"--autoscaling-config={written}"]
         head = node(*options, environment=environment)
         try:
             yield environment
