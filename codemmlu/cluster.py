@@ -28,15 +28,16 @@ def _started_here() -> str | None:
     """The address of a cluster that `ray start` left on this machine, if it still answers."""
     try:
         address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
-        _reach(address)
+        _reach(address, seconds=2)
     except (OSError, ValueError):  # none, or one that is gone
         return None
     return address
 
 
-def _reach(address: str) -> None:
+def _reach(address: str, seconds: float) -> None:
+    """Raises OSError where nothing listens."""
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=2).close()
+    socket.create_connection((host, int(port)), timeout=seconds).close()
 
 
 _GIVEN = os.environ.get("RAY_ADDRESS")
@@ -106,7 +107,7 @@ def _told(node: str) -> str | None:
 def _join(address: str, quiet: dict[str, Any]) -> None:
     try:
         if re.fullmatch(r"[^:/]+:\d+", address):
-            _reach(address)  # Ray itself would try for many minutes
+            _reach(address, seconds=20)  # Ray itself would try for many minutes
         ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
         why = str(error).splitlines()[0].partition(". ")[0]
