@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from codemmlu.errors import UserError
 from codemmlu.questions import source
-from codemmlu.questions.clean import dressed_letter, plain
+from codemmlu.questions.choices import plain
+from codemmlu.questions.clean import dressed_letter
 from codemmlu.questions.readers import READERS, Record, WrongBytesError, first_line
 
 _SILENT = ("", "none", "null", "nan", "n/a", "-")
