@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +29,16 @@ def _started_here() -> str | None:
     """The address of a cluster that `ray start` left on this machine, if it still answers."""
     try:
         address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
-        _reach(address, seconds=2)
+        _reach(address)
     except (OSError, ValueError):  # none, or one that is gone
         return None
     return address
 
 
-def _reach(address: str, seconds: float) -> None:
-    """Raises OSError where nothing listens."""
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError where nothing listens."""
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=seconds).close()
+    socket.create_connection((host, int(port)), timeout=2).close()
 
 
 _GIVEN = os.environ.get("RAY_ADDRESS")
@@ -59,6 +60,9 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 import ray  # noqa: E402  (after the line above)
 import ray.data  # noqa: E402
 import ray.exceptions  # noqa: E402
+
+# Seconds that a cluster whose address is given has until somebody listens there.
+_PATIENCE = 10
 
 
 def join(gpus: str | None = None) -> Resources:
@@ -107,11 +111,23 @@ def _told(node: str) -> str | None:
 def _join(address: str, quiet: dict[str, Any]) -> None:
     try:
         if re.fullmatch(r"[^:/]+:\d+", address):
-            _reach(address, seconds=20)  # Ray itself would try for many minutes
+            _wait_for(address)
         ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
-        why = str(error).splitlines()[0].partition(". ")[0]
+        why = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
+
+
+def _wait_for(address: str) -> None:
+    """A head that has only just been started may need some seconds; Ray would wait minutes for one that is gone."""
+    last = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _reach(address)
+        except (OSError, ValueError):
+            if time.monotonic() > last:
+                raise
+            time.sleep(0.5)
 
 
 def here() -> Any:

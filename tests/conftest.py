@@ -20,7 +20,9 @@ hypothesis.settings.load_profile("house")
 
 # Where the tests' clusters keep their things, and where jobs look for one: none of this machine's is joined, and none
 # is found by tests that run beside these. Short: a socket's path has no room for pytest's folders.
-os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+FOLDER = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+os.environ["RAY_TMPDIR"] = FOLDER
+os.environ.pop("RAY_ADDRESS", None)
 
 RAY = str(Path(sys.executable).with_name("ray"))
 # As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.
@@ -32,9 +34,10 @@ QUIET = ("--include-dashboard=false", "--include-log-monitor=false")
 LOOPBACK = {**ACTIVATED, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    """Leaves nothing of the tests' clusters."""
-    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+    """Leaves nothing of the tests' clusters, once they have ended."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

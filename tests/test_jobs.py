@@ -52,9 +52,9 @@ def test_nothing_left_starts_nothing_and_more_asks_only_what_is_new(tmp_path: Pa
     again = run.run("questions.limit=10")
     assert again.code == 0, again.err  # so that no Ray was looked for
     assert "nothing left to ask, no engine is started" in again.out
-    lost = run.run("questions.limit=11")  # which one more question does, and not for long
+    lost = run.run("questions.limit=11")  # which one more question does
     assert (lost.code, lost.err.count("\n")) == (2, 1)
-    assert "no Ray cluster answers at 127.0.0.1:1" in lost.err
+    assert "no Ray cluster answers at 127.0.0.1:1 ([Errno 111] Connection refused)" in lost.err  # Ray says it otherwise
     run.environment = None
     assert run.run().code == 0
     assert sum(run.times_asked().values()) == 30

@@ -138,7 +138,7 @@ from codemmlu.engine import watchdog
 
 watchdog.start(sys.argv[1])
 print(multiprocessing.shared_memory.SharedMemory(create=True, size=4096).name, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -193,7 +193,7 @@ def test_storage_that_breaks_once(
 
 
 def test_two_raylets_share_the_work(cluster: Raylets, tmp_path: Path) -> None:
-    """An engine on each, and both have about as much to do."""
+    """An engine on each, and both have work to do."""
     took = {}
     for engines in (1, 2):
         run = chaos(cluster, tmp_path / str(engines), 960)
