@@ -1,4 +1,5 @@
 # Two commands: `make demo` and `make test`. Both set up .venv first, once.
+# The tests have three prices: `make check` (lint and types), `make test` (minutes), `make soak` (up to 20 minutes).
 #
 # Only Linux, python 3.11 to 3.13, make and a package index are needed. Two of pip's settings are passed on to uv:
 #   PIP_FIND_LINKS  a directory of wheels (for example with the CPU build of torch)
@@ -47,8 +48,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_imports.py
 
+# All tests that share a Ray run in one of two processes, and all that share an engine in one: see tests/conftest.py.
 test: setup
-	$(BIN)/pytest -m "not soak and not gpu"
+	$(BIN)/pytest -m "not soak and not gpu" -n 2 --dist loadgroup
 
 soak: setup
 	$(BIN)/pytest -m soak

@@ -8,7 +8,6 @@ from the second issue to its first new answer.
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import math
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,54 +25,15 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codemmlu import steps
-from codemmlu.command import main as command
-from codemmlu.engine.protocol import Engine, EngineSettings, Generation, Sampling
-from codemmlu.prompts import Prompt
-from codemmlu.rows import Reading
 from codemmlu.run_dir import RunDir
 
+ROOT = Path(__file__).parents[1]
 _AT_ONCE = 64  # questions that the job gives one engine on the CPU at a time
 
 
-@dataclass
-class Waiting:
-    """An engine that takes `latency` seconds for every prompt, however many there are, and always likes A best."""
-
-    latency: float
-
-    async def check(self, prompt: Prompt) -> None:
-        """See Engine."""
-
-    async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
-        """See Engine."""
-        await asyncio.sleep(self.latency)
-        logprobs = tuple(math.log(0.7 if letter == "A" else 0.1) for letter in prompt.letters)
-        return Reading(prompt.order, logprobs, sum(map(math.exp, logprobs)), self.tokens(prompt), 0)
-
-    async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
-        """See Engine."""
-        raise NotImplementedError("this benchmark reads letters alone")
-
-    def tokens(self, prompt: Prompt) -> int:
-        """See Engine: its words."""
-        return sum(len(message.content.split()) for message in prompt.messages)
-
-    def fits(self, tokens: int) -> bool:
-        """See Engine."""
-        return True
-
-    def close(self) -> None:
-        """See Engine."""
-
-
-def open_waiting(settings: EngineSettings, latency: float) -> Engine:
-    """What stands in for `open_vllm`."""
-    return Waiting(latency)
-
-
-def write(folder: Path, questions: int) -> Path:
-    """The questions as a file, and a recipe that asks each of them once."""
+def write(folder: Path, questions: int, latency: float) -> Path:
+    """The questions as a file, and a recipe that asks each of them once of an engine that takes `latency` seconds for
+    every prompt, however many there are."""
     source = folder / "questions.parquet"
     columns = {
         "task_id": [f"q{number}" for number in range(questions)],
@@ -83,11 +42,13 @@ def write(folder: Path, questions: int) -> Path:
         "answer": ["ABCD"[number % 4] for number in range(questions)],
     }
     pq.write_table(pa.table(columns), source)
+    script = folder / "script.json"
+    script.write_text(json.dumps({"seconds": latency}))
     recipe = folder / "recipe.yaml"
     told = {
         "out": str(folder / "run"),
         "questions": {"source": str(source)},
-        "models": {"m": {"source": "embedded"}},
+        "models": {"m": {"source": f"scripted:{script}"}},
         "voters": {"direct": {"model": "m"}},
     }
     recipe.write_text(json.dumps(told))
@@ -111,11 +72,11 @@ class Durable:
         return self.rows
 
 
-def issue(folder: Path, latency: float, kill_at: int | None, durable: Durable) -> dict[str, float]:
+def issue(folder: Path, kill_at: int | None, durable: Durable) -> dict[str, float]:
     """One issue of the job. kill_at: so many durable answers; None: to its end."""
     before = durable.count()
     began = time.monotonic()
-    argv = [sys.executable, __file__, "--drive", str(folder / "recipe.yaml"), "--latency", str(latency)]
+    argv = [sys.executable, str(ROOT / "jobs" / "answer.py"), str(folder / "recipe.yaml")]
     job = psutil.Popen(argv, stdout=subprocess.DEVNULL)
     first = last = None
     peak, done = 0, before
@@ -146,11 +107,11 @@ def measure(questions: int, latency: float) -> dict[str, Any]:
     """Both issues."""
     folder = Path(tempfile.mkdtemp(prefix="scale."))
     try:
-        write(folder, questions)
+        write(folder, questions, latency)
         durable = Durable(folder / "run" / "answers" / "m")
-        killed = issue(folder, latency, questions * 9 // 10, durable)
+        killed = issue(folder, questions * 9 // 10, durable)
         kept = durable.count()
-        resumed = issue(folder, latency, None, durable)
+        resumed = issue(folder, None, durable)
         rows = RunDir(str(folder / "run"))
         ids = [
             row for name in rows.files("answers/m") for row in rows.read_table(name, ["task_id"])["task_id"].to_pylist()
@@ -181,11 +142,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=10_000)
     parser.add_argument("--latency", type=float, default=0.05, help="seconds that the engine takes for a prompt")
     parser.add_argument("--json", action="store_true", help="one object on one line, last on stdout")
-    parser.add_argument("--drive", metavar="RECIPE", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.drive:
-        step = partial(steps.answer, open_engine=partial(open_waiting, latency=given.latency))
-        sys.exit(command("answer", "", step, [given.drive]))
     told = measure(given.questions, given.latency)
     if given.json:
         print(json.dumps(told), flush=True)

@@ -15,10 +15,12 @@ from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
 from codemmlu.command import Job
 from codemmlu.engine import adapters, sources
+from codemmlu.engine.backends import open_engine
 from codemmlu.engine.hardware import Resources
 from codemmlu.engine.memory import Known
 from codemmlu.engine.placement import WORKER_CORES, Placement, block_size, place, place_without_engine, refuse_idle_gpus
-from codemmlu.engine.protocol import EngineSettings, OpenEngine
+from codemmlu.engine.protocol import EngineSettings
+from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.engine.sharing import side_by_side
 from codemmlu.recipe import WhenSettings
 from codemmlu.run_dir import RunDir
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 class Toolbox:
     """What pools are opened with. shared: the index in the object store, put there when first needed."""
 
-    open_engine: OpenEngine
     models: dict[str, sources.Model]
     shared: Callable[[], "lending.Shared"] | None
 
@@ -163,8 +164,11 @@ def _unclear(run: RunDir, panel: Panel, when: WhenSettings) -> frozenset[str]:
 
 def _place(job: Job, pool: str, toolbox: Toolbox, resources: Resources) -> Placement:
     if model := toolbox.models.get(pool):
+        settings = job.recipe.models[pool]
+        if is_scripted(model.source):
+            return place(pool, settings, resources)
         refuse_idle_gpus(resources)
-        return place(pool, job.recipe.models[pool], resources, Known(model.config, model.weight_bytes))
+        return place(pool, settings, resources, Known(model.config, model.weight_bytes))
     return place_without_engine(resources, job.recipe.examples.embedder.device)
 
 
@@ -174,7 +178,7 @@ def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> T
     model = toolbox.models.get(pool)
     if model:
         lora = adapters.engine_arguments(adapters.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
-        tools = Tools(toolbox.open_engine, _engine_settings(model, start.placement, job.recipe.seed, lora))
+        tools = Tools(open_engine, _engine_settings(model, start.placement, job.recipe.seed, lora))
     if toolbox.shared and any(ask.neighbours for ask in asks):
         from codemmlu import lending
 
@@ -186,6 +190,8 @@ def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> T
 
 def _engine_settings(model: sources.Model, placement: Placement, seed: int, lora: dict[str, Any]) -> EngineSettings:
     """What crosses to the actor: plain values."""
+    if is_scripted(model.source):
+        return EngineSettings(model.source, sources.cache_folder(), {"script": model.config}, backend=SCRIPTED)
     arguments = {"seed": seed, **placement.arguments, **lora}
     if model.revision:
         arguments["revision"] = model.revision

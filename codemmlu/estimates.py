@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from codemmlu import questions as question_room
 from codemmlu.answering.keys import known_keys
-from codemmlu.curriculum import find_curriculum
 from codemmlu.engine import sources
 from codemmlu.engine.hardware import GPUS, Resources
 from codemmlu.engine.memory import GIB, Known, active_parameters
 from codemmlu.engine.placement import Placement, place, refuse_idle_gpus
+from codemmlu.engine.scripted import is_scripted
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.prompts import render
@@ -106,6 +106,8 @@ class TrainingPlan:
 
 def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources) -> TrainingPlan:
     """What finetune would do with the recipe's examples. Raises UserError for what they are not fit for."""
+    from codemmlu.curriculum import find_curriculum  # slow to import, and few recipes train
+
     # Examples in the prompt and pairs are found when the run starts; here they only count.
     plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})
     rows = [row for row in find_curriculum(recipe, plain, None).table.to_pylist() if row["part"] == "train"]
@@ -132,7 +134,8 @@ def model_of(
 ) -> ModelPlan:
     """What one model of the recipe would do with these questions. Raises UserError where it cannot be placed."""
     settings = recipe.models[name]
-    refuse_idle_gpus(hardware)
+    if not is_scripted(settings.source):
+        refuse_idle_gpus(hardware)
     known = sources.known(settings.source, settings.revision, cache_folder())
     placement = place(name, settings, hardware, known)
     voters = [v for v in recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
@@ -152,7 +155,8 @@ def model_of(
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))
     size = known.weight_bytes if known else None
-    kv = settings.cpu_kv_cache_gib if not placement.gpus_each else None
+    has_cache_on_cpu = not placement.gpus_each and not is_scripted(settings.source)
+    kv = settings.cpu_kv_cache_gib if has_cache_on_cpu else None
     return ModelPlan(
         name,
         settings.source,

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
@@ -19,7 +18,7 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval import store
-from codemmlu.retrieval.encoder import Embedder, OpenEncoder, open_encoder
+from codemmlu.retrieval.encoder import Embedder, open_encoder
 from codemmlu.retrieval.library import pack
 from codemmlu.retrieval.store import EXAMPLE, Manifest, Plan
 from codemmlu.retrieval.texts import text_of
@@ -28,18 +27,11 @@ from codemmlu.run_dir import RunDir
 from codemmlu.sharding import fit, make_shards
 
 _BLOCK = 128  # examples in one embedding task
-_QUERIES = 200  # examples whose neighbours are searched both ways for recall
-_FITTED = 2000  # examples at most that the weights of `retrieve` are fitted on
-_NEIGHBOURS = 64  # of an example that is answered by the others
 _THREADS = 4  # cores of one embedding actor: more do not make a small model faster
 _BUILDING = "building"
 
-Hits = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
-
-def build(
-    terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Question], opens: OpenEncoder = open_encoder
-) -> Manifest:
+def build(terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Question]) -> Manifest:
     """Makes an index of examples that all have answers. What an earlier attempt left is made again."""
     earlier = store.read_manifest(index)
     index.clear(store.MANIFEST)  # from here on, what it says is no longer there
@@ -50,7 +42,7 @@ def build(
     for start in range(0, len(examples), _BLOCK):
         names.append(f"{start // _BLOCK:06d}.parquet")
         index.write_table(f"{_BUILDING}/{names[-1]}", to_table(examples[start : start + _BLOCK], Question))
-    rate = _embedded(terminal, index, names, plan, opens, len(examples))
+    rate = _embedded(terminal, index, names, plan, len(examples))
     blocks = [(f"{_BUILDING}/vectors/{name}", min(_BLOCK, len(examples) - i * _BLOCK)) for i, name in enumerate(names)]
     shards, recall = make_shards(index, blocks, plan.kind, plan.settings.shard)
     dimensions, weights = cluster.call(fit, index.address, shards[0], plan)
@@ -81,15 +73,13 @@ def refit(index: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
     return manifest.model_copy(update={"weights": weights})
 
 
-def _embedded(
-    terminal: Terminal, index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder, count: int
-) -> float:
+def _embedded(terminal: Terminal, index: RunDir, names: Sequence[str], plan: Plan, count: int) -> float:
     """Embeds all blocks. Examples a second: from the first block that is done to the last, start-up not counted."""
     first: tuple[float, int] | None = None
     done = 0
     try:
         with terminal.progress("examples", count, "examples") as progress, cluster.without_actor_warning():
-            for counts in _embed(index, names, plan, opens):
+            for counts in _embed(index, names, plan):
                 done += counts["examples"]
                 progress.advance(counts["examples"], 0)
                 first = first or (time.monotonic(), done)
@@ -109,14 +99,14 @@ def _actors(blocks: int, device: str) -> int:
     return max(1, min(blocks, here.cpus // min(here.cpus, _THREADS)))
 
 
-def _embed(index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder) -> Iterator[dict[str, Any]]:
+def _embed(index: RunDir, names: Sequence[str], plan: Plan) -> Iterator[dict[str, Any]]:
     """Counts and seconds of work, as blocks are done."""
     cluster.quiet()
     threads = min(cluster.join().cpus, _THREADS)
     on_gpu = plan.embedder.device == "cuda"
     counted = ray.data.from_items([{"block": name} for name in names], override_num_blocks=len(names)).map_batches(
         EmbedBlocks,
-        fn_constructor_args=(opens, plan.embedder, plan.settings, index.address, threads),
+        fn_constructor_args=(plan.embedder, plan.settings, index.address, threads),
         batch_size=1,  # each is a block of its own; with GPUs Ray Data does not take None
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(len(names), plan.embedder.device)),
@@ -130,10 +120,8 @@ def _embed(index: RunDir, names: Sequence[str], plan: Plan, opens: OpenEncoder) 
 class EmbedBlocks:
     """The actor of the embedding pool: reads a block of examples, and keeps it with the vectors of what is in it."""
 
-    def __init__(
-        self, opens: OpenEncoder, embedder: Embedder, settings: ExampleSettings, address: str, threads: int
-    ) -> None:
-        self._encoder = opens(replace(embedder, threads=threads))
+    def __init__(self, embedder: Embedder, settings: ExampleSettings, address: str, threads: int) -> None:
+        self._encoder = open_encoder(replace(embedder, threads=threads))
         self._settings, self._index = settings, RunDir(address)
 
     def __call__(self, names: pa.Table) -> pa.Table:

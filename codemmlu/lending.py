@@ -13,7 +13,7 @@ from codemmlu import cluster
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import store, transfer, vectors
-from codemmlu.retrieval.encoder import Embedder, Encoder, OpenEncoder, open_encoder
+from codemmlu.retrieval.encoder import Embedder, open_encoder
 from codemmlu.retrieval.library import Library, OpenShard
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import Manifest
@@ -36,17 +36,9 @@ class Shared:
     embedder: Embedder
     settings: ExampleSettings
     rule: Rule
-    opens: OpenEncoder
 
 
-def share(
-    index: RunDir,
-    manifest: Manifest,
-    embedder: Embedder,
-    settings: ExampleSettings,
-    rule: Rule,
-    opens: OpenEncoder = open_encoder,
-) -> Shared:
+def share(index: RunDir, manifest: Manifest, embedder: Embedder, settings: ExampleSettings, rule: Rule) -> Shared:
     """Puts an index into Ray's object store: once for all pools of a run.
 
     Raises UserError when a file is not the one the manifest names, or was made by another version of `transfer`.
@@ -65,7 +57,7 @@ def share(
         unused = [] if rule.diversity else ["vector"]
         examples = pq.read_table(pa.BufferReader(packed)).drop_columns(unused)
         shards.append((where, ray.put(examples.combine_chunks())))
-    return Shared(tuple(shards), manifest, embedder, settings, rule, opens)
+    return Shared(tuple(shards), manifest, embedder, settings, rule)
 
 
 def nearest(shared: Shared, questions: Sequence[Question], most: int) -> list[list[str]]:
@@ -91,6 +83,6 @@ def open_shared(shared: Shared, threads: int, device: str = "cpu") -> Library:
     for where, examples in shared.shards:
         content = np.memmap(where, dtype=np.uint8, mode="r") if isinstance(where, str) else ray.get(where)
         shards.append(OpenShard(vectors.open_index(content), ray.get(examples), content))
-    encoder: Encoder = shared.opens(replace(shared.embedder, threads=threads, device=device))
+    encoder = open_encoder(replace(shared.embedder, threads=threads, device=device))
     manifest = shared.manifest
     return Library(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)

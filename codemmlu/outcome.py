@@ -18,6 +18,7 @@ from codemmlu.questions import Loaded
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
 from codemmlu.report.details import details, prompts
+from codemmlu.report.figures import stored_figures
 from codemmlu.report.page import page
 from codemmlu.report.sheet import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
@@ -211,7 +212,8 @@ def _page(run: RunDir, panel: Panel, report: dict[str, Any]) -> str:
     votes = reducing.stored(run, reducing.VOTES)
     listed = details(run, panel, list(report["voters"]), reducing.in_order(run), votes)
     first = next(stored_questions(run))
-    return page(report, listed, prompts(panel, first), run.read("recipe.yaml").decode())
+    drawn = stored_figures(run, report)
+    return page(report, drawn, listed, prompts(panel, first), run.read("recipe.yaml").decode())
 
 
 def _missing(scores: Sheet, reduced: reducing.Reduced) -> int:

@@ -13,6 +13,7 @@ from codemmlu import questions as question_room
 from codemmlu.command import Job, Outcome
 from codemmlu.engine.hardware import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement import built_for_cpu, place_without_engine
+from codemmlu.engine.scripted import is_scripted
 from codemmlu.engine.sharing import side_by_side
 from codemmlu.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.questions.swaps import SWAPPED, swapped
@@ -132,6 +133,8 @@ def _line(one: ModelPlan) -> str:
     kept = f", {one.kept:,} of them answered already" if one.kept else ""
     if one.placement.memory:
         memory = f"memory: {one.placement.memory}"
+    elif is_scripted(one.source):
+        memory = "no model is loaded"
     elif one.weights_gib is None:
         memory = "memory: not known: neither is the model here, nor does the Hub say its size"
     elif one.kv_gib is None:

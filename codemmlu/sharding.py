@@ -52,7 +52,7 @@ def make_shards(
         for number, group in enumerate(groups)
     ]
     made = cluster.results(asked)
-    return [shard for shard, _ in made], None if queries is None else _recall([hits for _, hits in made])
+    return [shard for shard, _ in made], None if queries is None else recall_at_10([hits for _, hits in made])
 
 
 def _make_shard(
@@ -87,7 +87,7 @@ def _make_shard(
     return shard, ((exact[0], exact[1] + offset), (approximate[0], approximate[1] + offset))
 
 
-def _recall(hits: Sequence[tuple[Hits, Hits]]) -> float:
+def recall_at_10(hits: Sequence[tuple[Hits, Hits]]) -> float:
     """The share of the exact ten nearest, over all shards, that the approximate ten nearest have."""
 
     def best(which: int) -> npt.NDArray[np.int64]:

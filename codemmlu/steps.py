@@ -14,15 +14,10 @@ from typing import Any
 from codemmlu import questions as question_room
 from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel, abreast, passes
-from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job, Outcome
 from codemmlu.engine import sources
 from codemmlu.engine.placement import check_engine_arguments
-from codemmlu.engine.protocol import OpenEngine
-from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
-from codemmlu.learning import refuse_learnt, trained
-from codemmlu.outcome import conclude
 from codemmlu.questions import Loaded, Submission
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
@@ -39,15 +34,17 @@ _UNCHECKED = "questions.new"  # they take the place of an earlier issue's once n
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
 
-def whole_run(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
+def whole_run(job: Job) -> Outcome:
     """Everything a recipe asks for: `answer` makes the index that it needs; what is done is skipped by each step."""
     if job.recipe.finetune and not job.dry_run:
         finetune(job)
-    return answer(job, open_engine)
+    return answer(job)
 
 
 def finetune(job: Job) -> Outcome:
     """Trains what the recipe's `finetune` says, or says that it stands already."""
+    from codemmlu.learning import trained  # slow to import
+
     recipe, settings = job.recipe, job.recipe.finetune
     if settings is None:
         raise UserError("finetune: the recipe has no such section; see recipes/finetune-smol.yaml")
@@ -78,9 +75,9 @@ def index(job: Job) -> Outcome:
     return Outcome(report, 0)
 
 
-def answer(job: Job, open_engine: OpenEngine = open_vllm) -> Outcome:
+def answer(job: Job) -> Outcome:
     """Asks every voter's questions of its model, then votes and reports. What is there already is not asked again."""
-    return _planned(job) if job.dry_run else _answered(job, open_engine)
+    return _planned(job) if job.dry_run else _answered(job, ask_models=True)
 
 
 def vote(job: Job) -> Outcome:
@@ -88,7 +85,7 @@ def vote(job: Job) -> Outcome:
     if job.dry_run:
         job.terminal.say("vote asks nobody: it needs no engine, and reads what the run directory holds")
         return _planned(job)
-    return _answered(job, None)
+    return _answered(job, ask_models=False)
 
 
 def compare(terminal: Terminal, places: list[str]) -> Outcome:
@@ -98,8 +95,12 @@ def compare(terminal: Terminal, places: list[str]) -> Outcome:
     return comparing.compare(terminal, places)
 
 
-def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
-    """The whole run after its index. open_engine: None to ask nobody."""
+def _answered(job: Job, *, ask_models: bool) -> Outcome:
+    """The whole run after its index."""
+    from codemmlu.asking import Toolbox, ask  # a dry run needs none of these, and they take long to import
+    from codemmlu.learning import refuse_learnt
+    from codemmlu.outcome import conclude
+
     recipe = job.recipe
     with _run(job) as run:
         run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
@@ -121,8 +122,8 @@ def _answered(job: Job, open_engine: OpenEngine | None) -> Outcome:
         begin(recipe, run, rejected)
         write_pilot(run, seats)
         tell_submissions(job, run, submissions)
-        if open_engine is not None:
-            tools = Toolbox(open_engine, models, cache(partial(share, shelf)) if shelf else None)
+        if ask_models:
+            tools = Toolbox(models, cache(partial(share, shelf)) if shelf else None)
             for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):
                 ask(job, run, group, panel, tools)
         return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})

@@ -1,94 +1,85 @@
-"""Fast tests first: what needs a real engine runs after all else. And one Ray cluster for the jobs that tests start."""
+"""What all tests share: one Ray in each worker of pytest that needs one, and the groups that run in one worker."""
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator
 
 import hypothesis
-import psutil
 import pytest
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
+# The kinds of tests by price; all others are pure.
+KINDS = ("soak", "engine", "ray")
+
 # Where the tests' clusters keep their things, and where jobs look for one: none of this machine's is joined, and none
 # is found by tests that run beside these. Short: a socket's path has no room for pytest's folders.
 FOLDER = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
 os.environ["RAY_TMPDIR"] = FOLDER
 os.environ.pop("RAY_ADDRESS", None)
+# Ray decides when it is imported where it listens, and tests may import it before codemmlu.cluster does.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
-RAY = str(Path(sys.executable).with_name("ray"))
-# As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.
-ACTIVATED = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
-# A node that is told to end waits half a minute for what may still come to it.
-ACTIVATED["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
-# Ray's log monitor reads the files of every worker there ever was, again and again; no test looks at what it finds.
-QUIET = ("--include-dashboard=false", "--include-log-monitor=false")
-LOOPBACK = {**ACTIVATED, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+from tests.support.ray import ray_in_this_process  # noqa: E402  (it copies the environment)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    """Leaves nothing of the tests' clusters, once they have ended."""
+    """Leave nothing of the tests' clusters, once they have ended."""
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the files' order, and moves engine tests behind the rest.
-
-    Those of deploy/ look into Ray's own code, and Ray decides when it is imported where it listens: after all that join
-    one in this process.
-    """
-
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        return item.get_closest_marker("engine") is not None, item.path.parent.name == "deploy"
-
-    items.sort(key=place)
+    """Keep all tests that share a Ray, or an engine, in one worker of pytest-xdist, and note each test's kind."""
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)
+        kind = next((kind for kind in KINDS if item.get_closest_marker(kind)), "pure")
+        if kind in ("engine", "ray"):
+            item.add_marker(pytest.mark.xdist_group(kind))
+        item.user_properties.append(("kind", kind))
 
 
-def node(*options: str, environment: Mapping[str, str]) -> "psutil.Popen":
-    """`ray start`, once it runs; its own processes end with it, nobody else's."""
-    command = [RAY, "start", "--block", *options]
-    with tempfile.TemporaryFile("w+") as said:
-        started = psutil.Popen(command, env=dict(environment), stdout=said, stderr=subprocess.STDOUT)
-        for _ in range(600):
-            said.seek(0)
-            if "now block forever" in said.read():  # after it has written down where it is, for jobs to find
-                break
-            assert started.poll() is None, f"ray start ended: {said.seek(0)}{said.read()}"
-            time.sleep(0.1)
-        else:
-            started.kill()
-            raise AssertionError(f"ray start goes on and on: {said.seek(0)}{said.read()}")
-    return started
-
-
-@contextmanager
-def head_node(*options: str, environment: Mapping[str, str] = {}) -> Iterator[None]:
-    """`ray start --head` on loopback, which jobs find by themselves."""
-    head = node(
-        "--head",
-        "--port=0",
-        "--node-ip-address=127.0.0.1",
-        "--num-cpus=2",
-        "--dashboard-agent-listen-port=0",
-        *options,
-        environment={**LOOPBACK, **environment},
-    )
-    yield
-    head.terminate()
-    head.wait(timeout=60)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long the tests of each kind took; with several workers the sum is more than the time that passed."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[str(dict(report.user_properties)["kind"])] += report.duration
+    if seconds:
+        told = ", ".join(f"{kind} {total:.0f} s" for kind, total in seconds.most_common())
+        terminalreporter.write_line(f"time of the tests: {told}")
 
 
 @pytest.fixture(scope="session")
-def running_ray() -> Iterator[None]:
-    """A cluster for the jobs of all tests: joining it is quicker than starting one each."""
-    with head_node(*QUIET):
+def ray_cluster() -> Iterator[dict[str, str]]:
+    """A Ray for all tests of this process; yields the environment in which other processes join it."""
+    with ray_in_this_process() as environment:
+        yield environment
+
+
+@pytest.fixture(autouse=True)
+def _ray_only_by_fixture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that uses Ray without `ray_cluster`: whether it would start one depended on the tests before it."""
+    if "ray_cluster" in request.fixturenames:
         yield
+        return
+    if cluster := sys.modules.get("codemmlu.cluster"):
+        monkeypatch.setattr(cluster, "join", _refuse)
+        yield
+        return
+    yield
+    if (ray := sys.modules.get("ray")) and ray.is_initialized():
+        ray.shutdown()
+        pytest.fail("this test started Ray: it needs the fixture ray_cluster")
+
+
+def _refuse(*_: object) -> None:
+    raise AssertionError("this test uses Ray: it needs the fixture ray_cluster")

@@ -29,10 +29,11 @@ def recipe(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
-    """`main` takes over SIGTERM; pytest gets its own back."""
-    before = signal.getsignal(signal.SIGTERM)
+    """`main` takes over SIGTERM and SIGINT; pytest gets its own back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def fine(job: Job) -> Outcome:
@@ -65,9 +66,7 @@ def test_some_rows_failed_is_1(recipe: str) -> None:
     assert main("answer", "", some_failed, [recipe]) == 1
 
 
-def test_a_mistake_is_2_in_one_line_that_cannot_steer_the_terminal(
-    recipe: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_2_in_one_line_that_steers_no_terminal(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("answer", "", raises(UserError("models: no \x1b[31m\nthere")), [recipe]) == 2
     assert capsys.readouterr() == ("", "error: models: no \\x1b[31m\\nthere\n")
 
@@ -160,7 +159,7 @@ def test_simulated_hardware_starts_nothing(recipe: str, capsys: pytest.CaptureFi
         (["seed"], "error: 'seed': an override is written key.path=value, for example questions.limit=100\n"),
     ],
 )
-def test_what_is_wrong_with_the_command_is_said_before_anything_runs(
+def test_a_wrong_command_is_said_before_anything_runs(
     arguments: list[str], says: str, recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("answer", "", raises(AssertionError()), [recipe, *arguments]) == 2

@@ -15,7 +15,7 @@ from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import Recipe
 from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
-from tests.samples import ASK, answer, reading
+from tests.support.rows import ASK, answer, reading
 
 MODEL = Model("somewhere", None, "weights", None, {})
 
@@ -74,7 +74,7 @@ def test_a_limit_takes_some_and_more_keeps_them(solved: Path) -> None:
     assert learnt(some) < learnt(more)
 
 
-def test_what_changes_the_weights_changes_the_name_and_nothing_else_does(solved: Path) -> None:
+def test_only_what_changes_the_weights_changes_the_fingerprint(solved: Path) -> None:
     given = recipe(solved)
     assert given.finetune is not None
     curriculum = found(given)
@@ -88,6 +88,7 @@ def test_what_changes_the_weights_changes_the_name_and_nothing_else_does(solved:
     assert changed(rank=8) != name
     assert changed(merge=True, checkpoint_steps=3, backend="peft") == name
     assert fingerprint(given.finetune, MODEL, found(recipe(solved, limit=20)), "") != name
+    assert fingerprint(given.finetune, MODEL, curriculum, "weights to go on from") != name
 
 
 def test_neighbours_are_learnt_ones_nearest_first(solved: Path) -> None:
@@ -99,7 +100,7 @@ def test_neighbours_are_learnt_ones_nearest_first(solved: Path) -> None:
     assert [rows[place]["task_id"] for place in rows[-1]["neighbours"]] == two
 
 
-def test_what_is_shown_may_lie_beyond_the_limit_of_what_is_learnt(solved: Path) -> None:
+def test_shown_examples_may_lie_beyond_the_training_limit(solved: Path) -> None:
     every = [row["task_id"] for row in found(recipe(solved)).table.to_pylist() if row["part"] == "train"]
     curriculum = found(recipe(solved, limit=5, examples=1), look_up=lambda asked, most: [every[-1:] for _ in asked])
     rows = curriculum.table.to_pylist()

@@ -84,7 +84,7 @@ def test_mixtral_on_two_t4s_is_planned_with_its_sum(capsys: pytest.CaptureFixtur
         (["--gpus", "2xT4", "models.mixtral.replicas=[2,1]"], r"replicas: \[least, most\], and 2 is more than 1"),
     ],
 )
-def test_what_cannot_fit_is_refused_in_one_line_with_what_would(
+def test_what_cannot_fit_is_refused_with_what_would(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = plan(capsys, MIXTRAL, *arguments)
@@ -145,7 +145,7 @@ def test_of_a_model_that_nobody_knows_nothing_is_guessed(
     assert "2 engines of 1 GPU" in out
 
 
-def test_models_that_have_room_for_each_other_are_planned_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_with_room_for_each_other_go_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = plan(capsys, "recipes/mixtral-experts.yaml", "--gpus", "8xL4")
     assert out.count("1 engine of 2 GPU") == 4
     assert "top1, top2, top3, top4: side by side" in out

@@ -275,7 +275,7 @@ def test_a_key_that_stands_there_twice_is_a_mistake(tmp_path: Path) -> None:
         load(str(path), [])
 
 
-def test_a_model_may_not_take_the_name_under_which_retrieval_keeps_its_answers(small: str) -> None:
+def test_a_model_may_not_take_the_name_of_retrievals_answers(small: str) -> None:
     overrides = ["examples.source=sample", "models.retrieve.source=embedded", "voters.three={method: retrieve}"]
     assert "models.retrieve: voters.three keeps its answers under that name" in fault(small, *overrides)
     assert load(small, [overrides[0], overrides[2]]).asked["three"].pool == "retrieve"

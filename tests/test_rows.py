@@ -21,7 +21,7 @@ from codemmlu.rows import (
     question_from,
     to_table,
 )
-from tests.samples import answer, failed, question, reading, verdict, vote
+from tests.support.rows import answer, failed, question, reading, verdict, vote
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from codemmlu.errors import UserError
 from codemmlu.rows import Question, to_table
 from codemmlu.run_dir import RunDir, without_keys
-from tests.samples import question
+from tests.support.rows import question
 
 TABLE = to_table([question("t1")], Question)
 UNWRITABLE = pa.table({"interval": pa.nulls(1, pa.month_day_nano_interval())})  # Parquet has no such type
@@ -60,9 +60,7 @@ def test_any_local_path_can_hold_a_run(tmp_path: Path, name: str) -> None:
     assert left_in(run) == ["answers/m/a.txt"]
 
 
-def test_a_relative_path_and_home_become_an_address_that_workers_can_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_paths_become_addresses_that_workers_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert RunDir("runs/x").address == str(tmp_path / "runs/x")
@@ -79,12 +77,12 @@ def test_a_file_address_is_a_local_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", ["nope://bucket/run", "http://host/run"])
-def test_an_address_that_nothing_writes_is_the_persons_mistake(out: str) -> None:
+def test_an_address_that_nothing_writes_is_the_users_mistake(out: str) -> None:
     with pytest.raises(UserError, match=f"out: {out} is no writable address"):
         RunDir(out)
 
 
-def test_a_file_in_the_way_is_the_persons_mistake(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written") as error:
         RunDir(str(tmp_path / "file/run")).create()
@@ -194,7 +192,7 @@ def test_a_run_in_an_object_store(bucket: str) -> None:
     assert run.files("answers/m") == []
 
 
-def test_a_write_to_an_object_store_that_fails_leaves_what_was_there(bucket: str) -> None:
+def test_a_failed_write_to_a_bucket_leaves_what_was_there(bucket: str) -> None:
     run = RunDir(f"{bucket}/other")
     run.write_table("t.parquet", TABLE)
     with pytest.raises(pa.ArrowNotImplementedError):
@@ -203,7 +201,7 @@ def test_a_write_to_an_object_store_that_fails_leaves_what_was_there(bucket: str
 
 
 @pytest.mark.usefixtures("bucket")
-def test_an_object_store_without_the_bucket_is_the_persons_mistake() -> None:
+def test_a_bucket_that_is_not_there_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match=r"^out: s3://elsewhere/run cannot be written: ") as error:
         RunDir("s3://elsewhere/run").create()
     assert "\n" not in str(error.value)

@@ -1,46 +1,61 @@
-"""Jobs whose voters wait for one another, as a person runs them: one start of the engine, and nothing asked in vain."""
+"""Runs whose voters wait for one another: one start of the engine, and nothing asked in vain."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.runs import CountedRun
+from tests.support.questions import questions_csv
+from tests.support.runs import ScriptedRun
 
 CYCLIC = "voters.cyclic={model: m, readings: cyclic}"
 EARLY = "voters.early={model: m, readings: cyclic, calibrate: prior, early_exit: margin, margin: 0.45}"
-NULL = "voters.empty={model: m, calibrate: null-prompt}"
 # Every fourth question is answered by what it asks, the others by a liking for A.
 QUESTIONS = 20
 SOLVED = {f"#q{i} ": f"that {i}" for i in range(0, QUESTIONS, 4)}
 
 
 @pytest.fixture
-def run(tmp_path: Path, running_ray: None) -> CountedRun:
+def run(tmp_path: Path, ray_cluster: dict[str, str]) -> ScriptedRun:
     """A run of QUESTIONS questions of three choices."""
-    return CountedRun(tmp_path, QUESTIONS, {"right": SOLVED})
+    return ScriptedRun(tmp_path, QUESTIONS, {"answers": SOLVED})
 
 
-def times(run: CountedRun, number: int) -> int:
+@pytest.fixture(scope="module")
+def calibrated(ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> ScriptedRun:
+    """A finished run with each kind of calibration. No test changes it."""
+    run = ScriptedRun(tmp_path_factory.mktemp("calibrated"), QUESTIONS, {"answers": SOLVED})
+    done = run.run("voters.prior={model: m, calibrate: prior}", "voters.empty={model: m, calibrate: null-prompt}")
+    assert done.code == 0, done.err
+    assert done.out.count("starting 1 engine") == 1
+    return run
+
+
+def times(run: ScriptedRun, number: int) -> int:
     """How often a question reached the engine."""
     return run.times_asked()[f"#q{number} which is it?"]
 
 
-def test_two_views_ask_once_of_one_engine(run: CountedRun) -> None:
-    done = run.run("voters.prior={model: m, calibrate: prior}")
-    assert done.code == 0, done.err
-    assert done.out.count("starting 1 engine") == 1
-    assert set(run.times_asked().values()) == {1}
-    voters = run.report()["voters"]
+def test_two_views_ask_once(calibrated: ScriptedRun) -> None:
+    assert [times(calibrated, number) for number in range(QUESTIONS)] == [1] * QUESTIONS
+    voters = calibrated.report()["voters"]
     assert voters["direct"]["ask"] == voters["prior"]["ask"]
     assert voters["direct"]["prior"] is None
     assert voters["prior"]["prior"]["3"][0] == pytest.approx(0.532, abs=0.001)  # shrunk, as the questions are few
 
 
-def test_a_clear_question_is_read_once_and_an_unclear_one_in_every_order(run: CountedRun) -> None:
+def test_empty_questions_say_which_letter_is_liked(calibrated: ScriptedRun) -> None:
+    assert calibrated.times_asked()["no content"] == 3
+    voter = calibrated.report()["voters"]["empty"]
+    assert voter["prior"]["3"] == pytest.approx([7 / 9, 1 / 9, 1 / 9])
+    assert voter["letters_said"] == {"A": 15, "B": 5}, "of what is left even the first letter is said"
+    assert sum(row["split"] == "null" for row in calibrated.answers()) == 3
+
+
+def test_a_clear_question_is_read_once(run: ScriptedRun) -> None:
+    """The pilot's reading is the voter direct's; every question is read first, and again where that is not clear."""
     done = run.run(EARLY)
     assert done.code == 0, done.err
     assert done.out.count("starting 1 engine") == 1
-    # The pilot's reading is the voter direct's; every question is read first, and again where that is not clear.
     assert [times(run, number) for number in range(8)] == [2, 4, 4, 4, 2, 4, 4, 4]
     early = run.report()["voters"]["early"]
     assert early["readings"] == QUESTIONS + 5 * 1 + 15 * 3, "its pilot is a part of its cost"
@@ -48,7 +63,7 @@ def test_a_clear_question_is_read_once_and_an_unclear_one_in_every_order(run: Co
     assert early["early_exit"] == {"readings": 50, "of": 60, "exited": 5}
 
 
-def test_more_questions_leave_an_early_exit_as_it_was(run: CountedRun) -> None:
+def test_more_questions_leave_an_early_exit_as_it_was(run: ScriptedRun) -> None:
     assert run.run(EARLY, "questions.limit=12").code == 0
     before = {row["key"]: row["readings"] for row in run.answers()}
     done = run.run(EARLY)
@@ -59,7 +74,7 @@ def test_more_questions_leave_an_early_exit_as_it_was(run: CountedRun) -> None:
     assert run.run(EARLY).out.count("nothing left to ask") == 1
 
 
-def test_a_cascade_asks_what_cheaper_voters_leave_unclear(run: CountedRun) -> None:
+def test_a_cascade_asks_what_cheaper_voters_leave_unclear(run: ScriptedRun) -> None:
     second = "voters.second={model: m, template: reference, when: {margin_below: 0.5, of: [cyclic]}}"
     done = run.run(CYCLIC, second)
     assert done.code == 0, done.err
@@ -71,21 +86,10 @@ def test_a_cascade_asks_what_cheaper_voters_leave_unclear(run: CountedRun) -> No
     assert run.run(CYCLIC, second).out.count("nothing left to ask") == 1
 
 
-def test_empty_questions_say_which_letter_is_liked(run: CountedRun) -> None:
-    done = run.run(NULL)
-    assert done.code == 0, done.err
-    assert run.times_asked()["no content"] == 3
-    voter = run.report()["voters"]["empty"]
-    assert voter["prior"]["3"] == pytest.approx([7 / 9, 1 / 9, 1 / 9])
-    assert voter["letters_said"] == {"A": 15, "B": 5}, "of what is left even the first letter is said"
-    assert sum(row["split"] == "null" for row in run.answers()) == 3
-
-
-def test_order_sensitivity_moves_the_right_choice(run: CountedRun) -> None:
+def test_order_sensitivity_moves_the_right_choice(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
     """An engine that likes A is right where A is right."""
-    lines = ["task_id,question,choices,answer"]
-    lines += [f"s{i},\"#q{i} what?\",\"['a {i}', 'b', 'c', 'd']\",{'ABCD'[i % 4]}" for i in range(1, 9)]
-    run.source.write_text("\n".join(lines) + "\n")
+    run = ScriptedRun(tmp_path, 8)
+    questions_csv(run.csv, 8, text="#q{i} what?", choices=("a {i}", "b", "c", "d"), answers="ABCD")
     done = run.run("report.order_sensitivity=[direct]")
     assert done.code == 0, done.err
     report = run.report()
@@ -96,35 +100,12 @@ def test_order_sensitivity_moves_the_right_choice(run: CountedRun) -> None:
     assert "order sensitivity" in done.out
 
 
-def test_an_engine_that_dies_amid_conversations_leaves_whole_ones(tmp_path: Path, running_ray: None) -> None:
-    """It dies in a second turn, each time; what is re-issued asks that question again, from the first turn on."""
-    dying = {"right": SOLVED, "dies": ["### Answer:\nthat 8\n"], "seconds": 0.05}
-    run = CountedRun(tmp_path, QUESTIONS, dying)
-    verify = ["voters.direct={model: m, method: verify}", "models.m.max_num_seqs=4"]
-    first = run.run(*verify)
-    assert first.code == 1, first.err
-    (failed,) = [row for row in run.answers() if row["status"] == "failed"]
-    assert (failed["task_id"], failed["turns"]) == ("q8", [])
-    run.engine = {"right": SOLVED, "refuses": ["that 8"]}
-    second = run.run(*verify)
-    assert second.code == 0, second.err
-    rows = [row for row in run.answers() if row["status"] == "answered"]
-    assert sorted(row["task_id"] for row in rows) == sorted(f"q{i}" for i in range(QUESTIONS)), "lost or doubled"
-    for row in rows:
-        kinds = [turn["kind"] for turn in row["turns"]]
-        assert kinds == (["answer", "check"] * 2 if row["task_id"] == "q8" else ["answer", "check"])
-
-
-def test_a_threshold_is_fitted_on_examples_alone(run: CountedRun) -> None:
-    """Checks say TRUE with 0.875 or 0.125. Examples are right where the first answer is refused: half of these are."""
-    lines = ["task_id,question,choices,answer"]
-    lines += [
-        f"e{i},\"#q{1000 + i} {'odd' if i % 2 else 'even'} one, number {i} of {i * i}?\",\"['bad', 'good {i}', 'x']\",B"
-        for i in range(120)
-    ]
+def test_a_threshold_is_fitted_on_examples_alone(run: ScriptedRun) -> None:
+    """Checks say TRUE with 0.875 or 0.125. Examples are right where the first answer is refuted: half of these are."""
     examples = run.folder / "examples.csv"
-    examples.write_text("\n".join(lines) + "\n")
-    run.engine = {"right": SOLVED, "refuses": ["bad"]}
+    text = "#q1{i} one, number {i} of many?"
+    questions_csv(examples, 120, prefix="e", text=text, choices=("bad", "good {i}", "x"), answers="B")
+    run.script = {"answers": SOLVED, "refuted": ["bad"]}
     fitted = [
         "voters.direct={model: m, method: verify, threshold: fit}",
         f"examples.source={examples}",
@@ -142,12 +123,11 @@ def test_a_threshold_is_fitted_on_examples_alone(run: CountedRun) -> None:
     assert run.run(*fitted).out.count("nothing left to ask") == 1
 
 
-def test_a_cancelled_run_goes_on_with_its_later_waves(run: CountedRun) -> None:
-    run.engine = {"right": SOLVED, "breaks": ["#q3 "]}
+def test_what_failed_is_asked_again_in_later_waves_too(run: ScriptedRun) -> None:
+    run.script = {"answers": SOLVED, "breaks": ["#q3 "]}
     assert run.run(EARLY).code == 1, "what failed is said"
-    run.engine = {"right": SOLVED}
+    run.script = {"answers": SOLVED}
     done = run.run(EARLY)
     assert done.code == 0, done.err
-    assert sorted(row["task_id"] for row in run.answers() if row["status"] == "answered") == sorted(
-        [f"q{i}" for i in range(QUESTIONS)] * 2
-    )
+    answered = [row["task_id"] for row in run.answers() if row["status"] == "answered"]
+    assert sorted(answered) == sorted([f"q{i}" for i in range(QUESTIONS)] * 2)

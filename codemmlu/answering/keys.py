@@ -1,8 +1,8 @@
 """Keys: which asks of which questions have an answer, in a few bytes each. A run has millions, and its driver all."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ class Keys:
 def known_keys(run: RunDir, pool: str) -> tuple[Keys, Keys]:
     """The keys with a durable answer, and those with a failed one; a key may be in both."""
     answered, failed = [], []
-    with ThreadPool(_AT_ONCE) as readers:
-        for good, bad in readers.imap_unordered(partial(_file, run), run.files(f"answers/{pool}")):
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        for good, bad in readers.map(partial(_file, run), run.files(f"answers/{pool}")):
             answered.append(good)
             failed.append(bad)
     return Keys.union(answered), Keys.union(failed)

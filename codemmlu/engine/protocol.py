@@ -1,4 +1,4 @@
-"""What the rest of the project knows of an engine. Tests put a small scripted engine behind the same door."""
+"""What the rest of the project knows of an engine. The scripted engine stands behind the same Protocol as vLLM."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,14 +70,16 @@ class EngineSettings:
 
     source: the model, as `engine.sources.materialise` takes it on the actor's own node
     cache: where what that makes is kept
-    arguments: vLLM's own engine arguments
+    arguments: vLLM's own engine arguments, or the script of a scripted engine
     label: Ray's name of the kind of GPU, for an engine on several nodes; None: any
+    backend: a name in `engine.backends.BACKENDS`
     """
 
     source: str
     cache: str
     arguments: dict[str, Any]
     label: str | None = None
+    backend: str = "vllm"
 
 
 OpenEngine = Callable[[EngineSettings], Engine]

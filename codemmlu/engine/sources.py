@@ -17,6 +17,7 @@ from typing import Any
 
 from codemmlu.engine import gguf
 from codemmlu.engine.memory import Known
+from codemmlu.engine.scripted import SCRIPTED, fingerprint, is_scripted, read_script
 from codemmlu.errors import UserError
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are paths
@@ -32,7 +33,8 @@ class Model:
 
     source: what `materialise` takes; for the Hub with the commit, so that every node loads the same
     fingerprint: changes when the weights, the tokenizer or the chat template do
-    weight_bytes, config: of the files on disk; None and empty where they have not been fetched
+    weight_bytes, config: of the files on disk; None and empty where they have not been fetched. Of a scripted engine
+        None and the script
     """
 
     source: str
@@ -55,6 +57,9 @@ def inspect(source: str, revision: str | None, cache: str) -> Model:
         return _on_hub(source, revision)
     if revision:
         raise UserError(f"models: revision {revision!r} is for Hub models, {source} is local; remove it")
+    if is_scripted(source):
+        script = read_script(source)
+        return Model(source, None, fingerprint(script), None, script.model_dump(mode="json"))
     folder = Path(materialise(source, cache))
     config = _checked_config(folder, source)
     _check_complete(folder, source)
@@ -77,8 +82,10 @@ def pinned() -> dict[str, dict[str, Any]]:
 
 def known(source: str, revision: str | None, cache: str) -> Known | None:
     """What a plan knows of a model: of a local one all, of the recipes' what is written down, of others what the Hub
-    says now; None where it says nothing. Raises UserError for a local source that is not one.
+    says now; None where it says nothing, and of a scripted engine. Raises UserError for a local source that is not one.
     """
+    if is_scripted(source):
+        return None
     fact = pinned().get(source)
     if fact and is_on_hub(source) and revision in (None, fact["revision"]):
         return Known(fact["config"], fact["bytes"])
@@ -96,6 +103,8 @@ def parameters(model: Model) -> float | None:
 
     None where neither tells: the Hub could not be asked, or the weights are quantised.
     """
+    if is_scripted(model.source):
+        return None
     name = "135M" if model.source == EMBEDDED else Path(model.source).name
     said = re.search(r"(?<![0-9A-Za-z.])(\d+(?:\.\d+)?)([BM])(?![0-9A-Za-z])", name, re.IGNORECASE)
     if said:
@@ -139,6 +148,8 @@ def materialise(source: str, cache: str) -> str:
         return str(gguf.convert(gguf.embedded_file(Path(cache)), Path(cache)))
     if is_on_hub(source):
         return source
+    if is_scripted(source):
+        raise UserError(f"models: {source} has no weights: it can be asked, but not trained or merged")
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -146,7 +157,8 @@ def materialise(source: str, cache: str) -> str:
         return str(gguf.convert(path, Path(cache)))
     if not path.is_dir():
         raise UserError(
-            f"models: {source} is neither a directory, a .gguf file, a Hub id (OWNER/NAME) nor `{EMBEDDED}`"
+            f"models: {source} is neither a directory, a .gguf file, a Hub id (OWNER/NAME), `{EMBEDDED}` nor "
+            f"`{SCRIPTED}`"
         )
     return str(path.absolute())
 

@@ -10,7 +10,7 @@ from codemmlu.recipe.base import Settings
 class ModelSettings(Settings):
     """One model and the engine that serves it. None leaves a value to vLLM."""
 
-    source: str  # embedded | OWNER/NAME on the Hub | directory | FILE.gguf
+    source: str  # embedded | OWNER/NAME on the Hub | directory | FILE.gguf | scripted[:FILE.yaml]
     revision: str | None = None  # Hub only: a branch, tag or commit
     tensor_parallel: Annotated[int, Field(ge=1)] | None = None  # GPUs that share each layer; None: as memory needs
     pipeline_parallel: Annotated[int, Field(ge=1)] | None = None  # groups of them, each with some of the layers

@@ -46,7 +46,8 @@ class QuestionSettings(_SourceSettings):
 class EmbedderSettings(Settings):
     """The sentence-transformers model that turns texts into vectors."""
 
-    source: str = "embedded"  # embedded | OWNER/NAME on the Hub | directory
+    # embedded | OWNER/NAME on the Hub | directory | hashing: words are counted, which needs no model and no seconds
+    source: str = "embedded"
     revision: str | None = None  # Hub only
     batch_size: Annotated[int, Field(ge=1)] = 32  # texts in one forward pass
     # Of what makes the index, and of workers without an engine; beside an engine questions are embedded on the CPU.

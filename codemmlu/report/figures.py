@@ -1,14 +1,19 @@
 """The report's figures, as SVG that stands in the page: text in the page's own colour, nothing loaded.
 
-matplotlib draws them; it is imported late, as it is slow to import and only the end of a run needs it.
+matplotlib draws them; it is imported late, as it is slow to import and only a report with new numbers needs it.
 """
 
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codemmlu.recipe import digest
 from codemmlu.report.terminal import safe
+from codemmlu.run_dir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +38,22 @@ _MARKS = "osD^vPX*"
 _INK = "#0a0b0c"  # stands for the page's own colour until the SVG is written
 _MOST = len(_COLOURS)  # more voters than that are no figure
 _SIZE = (5.6, 3.5)  # inches
+_STORED = ".figures.json"
+
+
+def stored_figures(run: RunDir, report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a report's figures, and draw them only where the run directory has none of the same report.
+
+    Importing matplotlib and drawing are half of the CPU seconds of a run that has nothing left to ask.
+    """
+    source = digest(report, Path(__file__).read_text(encoding="utf-8"), metadata.version("matplotlib"))
+    if run.exists(_STORED):
+        stored = json.loads(run.read(_STORED))
+        if stored["source"] == source:
+            return list(stored["figures"])
+    drawn = figures(report)
+    run.write(_STORED, json.dumps({"source": source, "figures": drawn}).encode())
+    return drawn
 
 
 def figures(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -263,7 +284,6 @@ def _label(axes: "Axes", labels: Sequence[tuple[str, float, float, str]]) -> Non
     places = [(dx, dy) for far in (0, 9, 18, 27, 36, 45) for dx in (7, -7) for dy in ((far, -far) if far else (0,))]
     from matplotlib.transforms import Bbox
 
-    axes.figure.canvas.draw()
     points = [axes.transData.transform((x, y)) for _, x, y, _ in labels]
     taken: list[Any] = [Bbox.from_extents(x - 3, y - 3, x + 3, y + 3) for x, y in points]
     for name, x, y, colour in labels:
@@ -295,13 +315,17 @@ def _figure(title: str, note: str, draw: Callable[["Axes"], None], size: tuple[f
         **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     }
     with matplotlib.rc_context(settings):
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
+        for patch in (figure.patch, axes.patch):
+            patch.set(facecolor="none", edgecolor="none")
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+        # Not savefig, which draws everything once more for the layout alone.
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

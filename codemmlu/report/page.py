@@ -12,7 +12,6 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from codemmlu.report.figures import figures
 from codemmlu.report.summary import headline
 
 _CUT = 400  # characters of a name or an error
@@ -21,13 +20,15 @@ _TEMPLATE, _SCRIPT, _STYLE = "page.html.jinja", "page.js", "page.css"
 
 def page(
     report: Mapping[str, Any],
+    figures: Sequence[Mapping[str, str]],
     questions: Sequence[Mapping[str, Any]],
     prompts: Sequence[Mapping[str, str]],
     recipe: str,
 ) -> str:
     """The page.
 
-    report: see outcome; questions: see details; prompts: how voters are asked; recipe: the resolved one, as YAML
+    report: see outcome; figures: see figures; questions: see details; prompts: how voters are asked;
+    recipe: the resolved one, as YAML
     """
     script = _file(_SCRIPT)
     data = {"voters": list(report["voters"]), "questions": questions, "all": report["questions"]}
@@ -37,7 +38,7 @@ def page(
         .render(
             report=report,
             headline=headline(report),
-            figures=figures(report),
+            figures=figures,
             prompts=prompts,
             recipe=recipe,
             style=_file(_STYLE),

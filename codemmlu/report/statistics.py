@@ -1,11 +1,13 @@
 """Statistics one can trust: intervals, paired comparisons, ranks, calibration, coverage, slices, hindsight.
 
-scipy, statsmodels and scikit-learn do the arithmetic where they have it; they are imported late, as they are slow to
-import and only the end of a run needs them.
+Closed forms stand here and scipy.special has the rest: scipy.stats and statsmodels, which have the same tests, take
+seconds to import at the end of every run. tests/report/test_statistics.py compares the results with theirs.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from codemmlu.report.sheet import Bits, Column, Numbers, Sheet
 
 # From this probability on, chance alone explains a difference well enough.
 LEVEL = 0.05
+_Z = NormalDist().inv_cdf(1 - LEVEL / 2)
 _DRAWS = 10_000
 _BINS = 10
 # Subsets of more voters, and on more questions, take too long for what hindsight is worth.
@@ -25,10 +28,10 @@ def wilson(right: int, asked: int) -> list[float] | None:
     """The 95 % interval of a proportion (Wilson 1927). None of nothing."""
     if not asked:
         return None
-    from scipy import stats
-
-    interval = stats.binomtest(right, asked).proportion_ci(confidence_level=0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
+    share, square = right / asked, _Z * _Z
+    centre = (share + square / (2 * asked)) / (1 + square / asked)
+    half = _Z / (1 + square / asked) * math.sqrt(share * (1 - share) / asked + square / (4 * asked * asked))
+    return [0.0 if right == 0 else centre - half, 1.0 if right == asked else centre + half]
 
 
 def bootstrap(right: int, asked: int) -> list[float] | None:
@@ -75,18 +78,20 @@ def compare(sheet: Sheet, columns: Mapping[str, Column]) -> list[dict[str, Any]]
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """The exact two-sided McNemar test: whether two voters differ on the questions that one of them alone has right."""
-    from statsmodels.stats.contingency_tables import mcnemar as exact
+    from scipy import special  # slow to import, and one voter needs no test
 
-    return float(exact([[0, only_first], [only_second, 0]], exact=True).pvalue)
+    differing = only_first + only_second
+    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), differing, 0.5)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
     """p-values corrected for being several (Holm 1979)."""
-    if not values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(value) for value in multipletests(values, alpha=LEVEL, method="holm")[1]]
+    corrected = [0.0] * len(values)
+    most = 0.0
+    for place, number in enumerate(sorted(range(len(values)), key=lambda number: values[number])):
+        most = max(most, min(1.0, values[number] * (len(values) - place)))
+        corrected[number] = most
+    return corrected
 
 
 def ranks(sheet: Sheet, columns: Mapping[str, Column], pairs: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
@@ -250,10 +255,13 @@ def _paired(only_first: int, only_second: int, asked: int) -> list[float] | None
 
 
 def _exact(count: int, of: int) -> tuple[float, float]:
-    from statsmodels.stats.proportion import proportion_confint
+    """The exact 95 % interval of a proportion (Clopper and Pearson 1934)."""
+    from scipy import special
 
-    low, high = proportion_confint(count, of, method="beta")
-    return float(low), float(high)
+    tail = LEVEL / 2
+    low = float(special.betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
+    return low, high
 
 
 def _middle(draws: Numbers) -> list[float]:

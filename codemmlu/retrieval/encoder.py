@@ -1,7 +1,7 @@
-"""The embedder: a sentence-transformers model from a wheel, a directory or the Hub, that turns texts into vectors."""
+"""The embedder that turns texts into vectors: a sentence-transformers model, or hashed words, which need none."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from codemmlu.engine import sources
 from codemmlu.engine.wheels import MINILM, unpacked
 from codemmlu.errors import UserError
 from codemmlu.recipe import EmbedderSettings
+from codemmlu.retrieval.hashing import FINGERPRINT, HASHING, HashingEncoder
 
 Vectors = npt.NDArray[np.float32]
 
@@ -41,21 +42,22 @@ class Encoder(Protocol):
         """Vectors of length 1, shape (n_texts, dimensions). A text beyond the model's length is cut at its end."""
 
 
-OpenEncoder = Callable[[Embedder], Encoder]
-
-
 def find(settings: EmbedderSettings, cache: str) -> Embedder:
     """Proves that an embedder is there, before any actor starts. Raises UserError."""
     source, revision = settings.source, settings.revision
     try:
         if source == sources.EMBEDDED:
             fingerprint = _fingerprint(unpacked(MINILM, Path(cache)))
+        elif source == HASHING:
+            fingerprint = FINGERPRINT
         elif sources.is_on_hub(source):
             model = sources.inspect(source, revision, cache)
             fingerprint, revision = model.fingerprint, model.revision
         else:
             if not Path(source).expanduser().is_dir():
-                raise UserError(f"{source} is neither a directory, a Hub id (OWNER/NAME) nor `{sources.EMBEDDED}`")
+                raise UserError(
+                    f"{source} is neither a directory, a Hub id (OWNER/NAME), `{sources.EMBEDDED}` nor `{HASHING}`"
+                )
             sources.inspect(source, revision, cache)
             source = str(Path(source).expanduser().absolute())
             fingerprint = _fingerprint(Path(source))
@@ -65,8 +67,12 @@ def find(settings: EmbedderSettings, cache: str) -> Embedder:
 
 
 def open_encoder(embedder: Embedder) -> Encoder:
-    """Loads the model: about ten seconds, most of them for importing torch. Raises UserError."""
-    return _SentenceEncoder(embedder)
+    """Open the encoder that `embedder.source` names. A model takes about ten seconds, most of them to import torch.
+
+    Raises:
+        UserError: The model cannot be loaded.
+    """
+    return HashingEncoder() if embedder.source == HASHING else _SentenceEncoder(embedder)
 
 
 class _SentenceEncoder:

@@ -26,7 +26,8 @@ def train(sample: Vectors) -> bytes:
     dimensions = sample.shape[1]
     lists = int(min(4096, 4 * len(sample) ** 0.5, len(sample) / 39))
     codes = next(m for m in range(max(1, dimensions // 4), 0, -1) if dimensions % m == 0)
-    index = faiss.index_factory(dimensions, f"IVF{lists},PQ{codes}x8", faiss.METRIC_INNER_PRODUCT)
+    # np: codes are not also ordered for polysemous search, which nothing here does and which takes seconds a code.
+    index = faiss.index_factory(dimensions, f"IVF{lists},PQ{codes}x8np", faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return _bytes(index)
 

@@ -5,14 +5,16 @@ maximum likelihood with penalties; the choices of all questions stand below each
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
 # The right choice of each question, from 0.
-Right = Sequence[int] | npt.NDArray[np.int64]
+Right = Sequence[int] | Whole
 
 
 def fit(
@@ -32,31 +34,44 @@ def fit(
     from scipy import optimize  # slow to import, and only fitting needs it
 
     assert not (lasso and signs), "the absolute value has no gradient at zero"
-    starts = np.cumsum([0, *sizes[:-1]])
+    counts = np.asarray(sizes, dtype=np.int64)
+    starts = np.cumsum(counts) - counts
     chosen = starts + np.asarray(right)
     bounds = None if signs else [(0.0, None)] * table.shape[1]
 
     def loss(weights: Array) -> tuple[float, Array]:
-        logs, shares = _log_shares(table @ weights, starts, sizes)
+        logs, shares = _log_shares(table @ weights, starts, counts)
         gradient = table.T @ shares - table[chosen].sum(axis=0)
         penalty = ridge * weights @ weights + lasso * weights.sum()
         return float(penalty - logs[chosen].sum()), gradient + 2 * ridge * weights + lasso
 
-    found = optimize.minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
+    # SciPy's L-BFGS-B calls LAPACK on matrices of a few numbers, and OpenBLAS shares each call among all cores: on two
+    # busy cores nine tenths of a fit were one thread's wait for the other (scipy/scipy#22438).
+    with _blas().limit(limits=1, user_api="blas"):
+        found = optimize.minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
     result: Array = np.asarray(found.x, dtype=np.float64)
     return result
 
 
+@cache
+def _blas() -> Any:
+    """Return the controller of the BLAS libraries, to be called once SciPy has loaded its own."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 def log_likelihoods(table: Array, weights: Array, sizes: Sequence[int], right: Right) -> Array:
     """The natural logarithm of each question's probability of its right choice, shape (questions,)."""
-    starts = np.cumsum([0, *sizes[:-1]])
-    logs, _ = _log_shares(table @ weights, starts, sizes)
+    counts = np.asarray(sizes, dtype=np.int64)
+    starts = np.cumsum(counts) - counts
+    logs, _ = _log_shares(table @ weights, starts, counts)
     found: Array = logs[starts + np.asarray(right)]
     return found
 
 
-def _log_shares(scores: Array, starts: Any, sizes: Sequence[int]) -> tuple[Array, Array]:
-    top = np.repeat(np.maximum.reduceat(scores, starts), sizes)
+def _log_shares(scores: Array, starts: Whole, counts: Whole) -> tuple[Array, Array]:
+    top = np.repeat(np.maximum.reduceat(scores, starts), counts)
     exponents = np.exp(scores - top)
-    total = np.repeat(np.add.reduceat(exponents, starts), sizes)
+    total = np.repeat(np.add.reduceat(exponents, starts), counts)
     return scores - top - np.log(total), exponents / total

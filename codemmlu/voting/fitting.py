@@ -156,9 +156,21 @@ def _stack(some: Ballots, gold: Whole, fitted: Fitted) -> dict[str, float] | Non
 def _margin(some: Ballots, gold: Whole, fitted: Fitted) -> float:
     """The cascade's margin under which most is right; of equals the smallest, which asks the fewest."""
 
+    def is_right(order: tuple[str, ...]) -> Bits:
+        """Tell on which questions the first of these voters is right, or the pool where none of them votes."""
+        ends = fitted.model_copy(update={"order": order, "margin": 0.0})
+        found: Bits = rules.decide("cascade", some, ends).letters == gold
+        return found
+
+    if not len(gold):
+        return min(_MARGINS)
+    columns = [some.voters.index(name) for name in fitted.order]
+    each = np.stack([*(is_right((name,)) for name in fitted.order), is_right(())])
+    clear = rules.margins(some, rules.calibrated(some, fitted))[:, columns].T
+
     def right(margin: float) -> int:
-        tried = fitted.model_copy(update={"margin": margin})
-        return int((rules.decide("cascade", some, tried).letters == gold).sum())
+        ends = np.vstack([clear >= margin, np.ones((1, len(gold)), dtype=bool)]).argmax(axis=0)
+        return int(each[ends, np.arange(len(gold))].sum())
 
     return max(_MARGINS, key=lambda margin: (right(margin), -margin))
 

@@ -125,9 +125,7 @@ def dawid_skene(some: Ballots, fitted: Fitted) -> Array:
 def cascade(some: Ballots, fitted: Fitted) -> Array:
     """The first voter in turn whose calibrated margin is clear; the pool of all where none is."""
     logs = calibrated(some, fitted)
-    odds = np.exp(logs)
-    ordered = np.sort(odds, axis=2)
-    clear = some.voting & (ordered[:, :, -1] - (ordered[:, :, -2] if odds.shape[2] > 1 else 0) >= fitted.margin)
+    clear = margins(some, logs) >= fitted.margin
     scores = log_pool(some, fitted)
     undecided = np.ones(len(scores), dtype=bool)
     for name in fitted.order:
@@ -136,6 +134,15 @@ def cascade(some: Ballots, fitted: Fitted) -> Array:
         scores[now] = logs[now, column]
         undecided &= ~now
     return scores
+
+
+def margins(some: Ballots, logs: Array) -> Array:
+    """Return by how much each voter prefers one choice to all others, (questions, voters); NaN: it does not vote.
+
+    logs: of `calibrated`
+    """
+    ordered = np.sort(np.exp(logs), axis=2)
+    return np.where(some.voting, ordered[:, :, -1] - (ordered[:, :, -2] if logs.shape[2] > 1 else 0), np.nan)
 
 
 def stacked(some: Ballots, fitted: Fitted) -> Array:

@@ -11,7 +11,7 @@ from codemmlu.answering.asks import View, ask_of
 from codemmlu.prompts import TEMPLATES
 from codemmlu.prompts.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter
-from tests.samples import ASK, QUESTION
+from tests.support.rows import ASK, QUESTION
 
 ONE = DirectVoter(model="m")
 SHOWN = DirectVoter(model="m", examples=3)
@@ -93,13 +93,13 @@ def test_an_ask_without_examples_knows_nothing_of_the_index(view: View | None) -
     assert ask_of(ONE, "w", view) == ASK
 
 
-def test_twice_as_many_are_looked_up_as_are_shown_where_a_longer_one_may_be_left_out() -> None:
+def test_more_are_looked_up_where_a_long_one_may_be_left_out() -> None:
     assert (ask_of(SHOWN, "w", VIEW).examples, ask_of(SHOWN, "w", VIEW).neighbours) == (3, 6)
     exact = ask_of(SHOWN, "w", replace(VIEW, spare=False))
     assert (exact.examples, exact.neighbours) == (3, 3)
 
 
-def test_retrieval_alone_knows_its_index_and_neighbours_and_no_model() -> None:
+def test_retrieval_alone_knows_its_index_and_no_model() -> None:
     asked = ask_of(ALONE, "", VIEW)
     assert (asked.pool, asked.weights, asked.examples, asked.neighbours) == ("retrieve", "", 0, 64)
     others = [
@@ -115,7 +115,8 @@ def test_retrieval_alone_knows_its_index_and_neighbours_and_no_model() -> None:
     assert {other.key(QUESTION) for other in same} == {asked.key(QUESTION)}
 
 
-short = st.text(max_size=3)
+# Of two letters only: by chance other parts come to the same text when they are run together.
+short = st.text("ab", max_size=3)
 
 
 @given(*[st.tuples(short, short, st.lists(short, min_size=2, max_size=3).map(tuple))] * 2)

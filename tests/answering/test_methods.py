@@ -1,7 +1,6 @@
 """The methods, against the scripted engine: what is asked, in which order, and what is kept of it."""
 
 import asyncio
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,23 +8,24 @@ import pytest
 
 from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.methods import METHODS, Case, NotFinite, Told
+from codemmlu.engine.scripted import Script
 from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
 from codemmlu.rows import Question
-from tests.samples import question
-from tests.scripted import SETTINGS, Script, ScriptedEngine
+from tests.support.engines import RecordingEngine
+from tests.support.rows import question
 
 FOUR = question("t1", choices=("one", "two", "three", "four"))
 
 
-def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[Told, ScriptedEngine]:
+def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[Told, RecordingEngine]:
     """What a voter's method makes of a question, and the engine it asked."""
-    engine = ScriptedEngine(Script(**script), SETTINGS)
+    engine = RecordingEngine(Script(**script))
     ask: Ask = ask_of(voter, "w", None)
     return asyncio.run(METHODS[ask.method](engine, ask, Case(of))), engine
 
 
 def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
-    told, engine = asked(DirectVoter(model="m", readings="cyclic"), {"right": {"print": "three"}})
+    told, engine = asked(DirectVoter(model="m", readings="cyclic"), {"answers": {"print": "three"}})
     assert told["letter"] == "C"
     assert [reading.order for reading in told["readings"]] == [(0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)]
     assert told["generated_tokens"] == len(engine.scored) == 4
@@ -37,16 +37,16 @@ def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
 
 
 def test_verify_ends_at_true() -> None:
-    told, engine = asked(VerifyVoter(method="verify", model="m"), {"right": {"print": "two"}})
+    told, engine = asked(VerifyVoter(method="verify", model="m"), {"answers": {"print": "two"}})
     assert (told["status"], told["letter"]) == ("answered", "B")
     assert [(turn.kind, turn.letter) for turn in told["turns"]] == [("answer", "B"), ("check", "B")]
     assert told["turns"][1].p_true == pytest.approx(0.7 / 0.8)
     assert len(engine.scored) == told["generated_tokens"] == 2
 
 
-def test_verify_eliminates_what_is_false_and_asks_again_among_the_rest() -> None:
+def test_verify_asks_again_without_what_is_false() -> None:
     told, engine = asked(
-        VerifyVoter(method="verify", model="m"), {"right": {"print": "two"}, "refuses": ("two", "one")}
+        VerifyVoter(method="verify", model="m"), {"answers": {"print": "two"}, "refuted": ("two", "one")}
     )
     assert [(turn.kind, turn.letter) for turn in told["turns"]] == [
         ("answer", "B"),
@@ -63,7 +63,7 @@ def test_verify_eliminates_what_is_false_and_asks_again_among_the_rest() -> None
 
 
 def test_verify_takes_the_last_choice_unchecked() -> None:
-    told, _ = asked(VerifyVoter(method="verify", model="m"), {"refuses": ("one", "two", "three", "four")})
+    told, _ = asked(VerifyVoter(method="verify", model="m"), {"refuted": ("one", "two", "three", "four")})
     assert told["letter"] == "D"
     assert told["turns"][-1].kind == "answer"
     assert sum(turn.kind == "check" for turn in told["turns"]) == 3
@@ -71,20 +71,20 @@ def test_verify_takes_the_last_choice_unchecked() -> None:
 
 def test_one_choice_left_at_the_first_false() -> None:
     told, _ = asked(
-        VerifyVoter(method="verify", model="m"), {"refuses": ("yes",)}, question("t1", choices=("yes", "no"))
+        VerifyVoter(method="verify", model="m"), {"refuted": ("yes",)}, question("t1", choices=("yes", "no"))
     )
     assert [(turn.kind, turn.letter) for turn in told["turns"]] == [("answer", "A"), ("check", "A"), ("answer", "B")]
 
 
 @pytest.mark.parametrize(("threshold", "letter"), [(0.8, "B"), (0.9, "D")])
 def test_the_threshold_decides_what_is_accepted(threshold: float, letter: str) -> None:
-    told, _ = asked(VerifyVoter(method="verify", model="m", threshold=threshold), {"right": {"print": "two"}})
+    told, _ = asked(VerifyVoter(method="verify", model="m", threshold=threshold), {"answers": {"print": "two"}})
     assert told["letter"] == letter
 
 
 def test_verify_rank_asks_of_every_choice_and_weighs() -> None:
     told, engine = asked(
-        VerifyRankVoter(method="verify-rank", model="m"), {"right": {"print": "two"}, "refuses": ("two",)}
+        VerifyRankVoter(method="verify-rank", model="m"), {"answers": {"print": "two"}, "refuted": ("two",)}
     )
     assert len(engine.scored) == 5
     assert [turn.letter for turn in told["turns"]] == list("ABCD")
@@ -93,7 +93,7 @@ def test_verify_rank_asks_of_every_choice_and_weighs() -> None:
 
 
 def test_reason_reads_a_letter_after_the_thought() -> None:
-    script = {"replies": ("<think>First, look closely",), "right": {"print": "two"}}
+    script = {"replies": ("<think>First, look closely",), "answers": {"print": "two"}}
     told, engine = asked(ReasonVoter(method="reason", model="m", max_tokens=7), script)
     ((prompt, sampling),) = engine.generated
     assert (sampling.max_tokens, sampling.n) == (7, 1)
@@ -123,7 +123,7 @@ def test_sample_counts_the_letters_that_were_said() -> None:
 
 def test_a_tie_of_replies_is_broken_by_the_reading_beside_them() -> None:
     voter = SampleVoter(method="sample", model="m", n=2)
-    told, _ = asked(voter, {"replies": ("B", "C"), "right": {"print": "three"}})
+    told, _ = asked(voter, {"replies": ("B", "C"), "answers": {"print": "three"}})
     assert told["letter"] == "C"
 
 
@@ -134,7 +134,7 @@ def test_replies_that_say_nothing_abstain() -> None:
 
 def test_a_reply_that_says_nothing_is_followed_by_a_reading() -> None:
     voter = SampleVoter(method="sample", model="m", n=3)
-    told, engine = asked(voter, {"replies": ("no idea", "(C)", "hm"), "right": {"print": "two"}})
+    told, engine = asked(voter, {"replies": ("no idea", "(C)", "hm"), "answers": {"print": "two"}})
     assert [(turn.letter, turn.found) for turn in told["turns"]] == [("A", "retry"), ("C", "exact"), ("A", "retry")]
     assert told["letter"] == "A"
     assert len(told["readings"]) == 1
@@ -159,6 +159,7 @@ def test_what_is_not_finite_is_not_answered() -> None:
 
 
 def test_identical_choices_are_asked_as_they_stand() -> None:
-    told, _ = asked(DirectVoter(model="m", readings="cyclic"), {}, question("t1", choices=("same", "same")))
+    told, engine = asked(DirectVoter(model="m", readings="cyclic"), {}, question("t1", choices=("same", "same")))
     assert told["letter"] == "A"
-    assert sum(map(math.exp, told["readings"][0].logprobs)) <= 1
+    assert [reading.order for reading in told["readings"]] == [(0, 1), (1, 0)]
+    assert all("A. same\nB. same\n" in prompt.messages[0].content for prompt in engine.scored)

@@ -11,7 +11,7 @@ from codemmlu.answering.keys import Keys, known_keys
 from codemmlu.answering.pending import Given, Item, Pending, stored_questions, survey, write_blocks
 from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
-from tests.samples import ASK, answer, failed, question
+from tests.support.rows import ASK, answer, failed, question
 
 QUESTIONS = [question(f"t{n}") for n in range(5)]
 OTHER = replace(ASK, template="reference")
@@ -72,7 +72,7 @@ def test_a_pending_row_is_the_whole_question_without_its_answer(run: RunDir) -> 
     assert list(stored_questions(run)) == QUESTIONS
 
 
-def test_what_has_an_answer_is_kept_and_what_failed_is_asked_again(run: RunDir) -> None:
+def test_answers_are_kept_and_what_failed_is_asked_again(run: RunDir) -> None:
     abstained = answer(QUESTIONS[1], status="abstained", letter=None)
     keep(run, "a", [answer(QUESTIONS[0]), abstained, failed(QUESTIONS[2])])
     pending = write_pending(run, [ASK], 8)
@@ -116,7 +116,7 @@ def test_answers_to_something_else_count_for_nothing(run: RunDir) -> None:
     assert (pending.counts.due, pending.counts.kept, pending.counts.retried) == (5, 0, 0)
 
 
-def test_a_row_carries_its_split_and_the_prior_of_its_number_of_choices(run: RunDir) -> None:
+def test_a_row_carries_its_split_and_the_prior_of_its_size(run: RunDir) -> None:
     two = question("t7", choices=("this", "that"))
     items = [Item(QUESTIONS[0], "test", (ASK, OTHER)), Item(two, "null", (OTHER,))]
     write_blocks(run, "m", "pending/m/issue", items, 8, {OTHER.name: Given({4: (-0.5, -2.0, -2.0, -2.0)})})
@@ -127,7 +127,7 @@ def test_a_row_carries_its_split_and_the_prior_of_its_number_of_choices(run: Run
     assert uniform["log_prior"] == pytest.approx([-0.6931, -0.6931], abs=1e-4), "nothing was seen of two choices"
 
 
-def test_a_whole_question_repeated_under_another_id_is_asked_twice(tmp_path: Path) -> None:
+def test_a_question_repeated_under_another_id_is_asked_twice(tmp_path: Path) -> None:
     run = RunDir(str(tmp_path))
     twins = [QUESTIONS[0], replace(QUESTIONS[0], task_id="twin")]
     run.write_table("questions/0.parquet", to_table(twins, Question))

@@ -120,10 +120,6 @@ SAYS_NOTHING = [
 ]
 
 
-def test_the_table_is_long_enough() -> None:
-    assert len(SAYS) + len(SAYS_NOTHING) >= 60
-
-
 @pytest.mark.parametrize(("text", "letter", "found"), SAYS)
 def test_a_reply_is_read(text: str, letter: str, found: str) -> None:
     reply = read_reply(text, CHOICES)
@@ -173,4 +169,4 @@ def test_any_text_is_read_without_harm(text: str, size: int) -> None:
 
 def test_a_long_reply_is_read_in_time() -> None:
     assert read_reply("the answer " * 20_000, CHOICES).letter is None
-    assert read_reply("(" * 50_000 + "B", CHOICES).letter in ("B", None)
+    assert read_reply("(" * 50_000 + "B", CHOICES).letter == "B"

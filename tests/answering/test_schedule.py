@@ -24,7 +24,7 @@ from codemmlu.questions.swaps import swapped
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.rows import Question, to_table
 from codemmlu.run_dir import RunDir
-from tests.samples import ASK, question
+from tests.support.rows import ASK, question
 
 MANY = [question(f"t{n}", question=f"question {n}") for n in range(200)]
 
@@ -50,7 +50,7 @@ def groups(*seats: Seat) -> list[list[str]]:
     return [[one.pool for one in group] for group in abreast(passes(seats, ()), {one.name: one for one in seats})]
 
 
-def test_pools_that_wait_for_none_of_each_other_may_be_asked_at_once() -> None:
+def test_pools_that_do_not_wait_may_be_asked_at_once() -> None:
     assert groups(seat("a", pool="x"), seat("b", pool="y"), seat("c", pool="z")) == [["x", "y", "z"]]
     assert groups(seat("a", pool="x"), seat("b", "a", pool="y")) == [["x"], ["y"]]
     assert groups(seat("a", pool="x"), seat("b", pool="y"), seat("c", "a", "b", pool="z")) == [["x", "y"], ["z"]]
@@ -108,7 +108,7 @@ def test_a_written_pilot_stays_as_long_as_all_of_it_is_asked() -> None:
     assert set(pilot_questions(fewer, written)) == set(pilot_questions(fewer, ()))
 
 
-def test_a_pilot_with_twins_stays_and_a_twin_that_comes_later_takes_nobodys_place() -> None:
+def test_a_later_twin_takes_no_place_in_a_pilot() -> None:
     """Real files repeat whole questions under other task_ids."""
     twins = [replace(one, task_id=f"twin-{one.task_id}") for one in MANY[:100]]
     first = pilot_questions([*MANY[:50], *twins[:50]], ())

@@ -18,12 +18,13 @@ from codemmlu.answering.pending import PENDING
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
+from codemmlu.engine.scripted import Script
 from codemmlu.errors import UserError
 from codemmlu.prompts import render
 from codemmlu.rows import ANSWER, Answer, Question, answer_from, to_table
-from tests.processes import ends
-from tests.samples import ASK, question
-from tests.scripted import SETTINGS, Script, ScriptedEngine
+from tests.support.engines import SETTINGS, RecordingEngine
+from tests.support.processes import ends
+from tests.support.rows import ASK, question
 
 OTHER = replace(ASK, template="reference")
 
@@ -47,10 +48,10 @@ class Driven:
     """A worker and its scripted engine."""
 
     def __init__(self, script: Script, *asks: Ask, at_once: int = 256) -> None:
-        engines: list[ScriptedEngine] = []
+        engines: list[RecordingEngine] = []
 
-        def open_engine(settings: EngineSettings) -> ScriptedEngine:
-            engines.append(ScriptedEngine(script, settings))
+        def open_engine(settings: EngineSettings) -> RecordingEngine:
+            engines.append(RecordingEngine(script))
             return engines[-1]
 
         self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, at_once, "run")
@@ -74,7 +75,7 @@ class Driven:
 
 def test_an_answer_says_what_every_row_must_say() -> None:
     asked = question("t1", choices=("one", "two", "three"))
-    driven = Driven(Script({"print": "three"}))
+    driven = Driven(Script(answers={"print": "three"}))
     before, began = time.time(), time.monotonic()
     (row,) = driven.answers(asking(asked))
     (told,) = row.readings
@@ -111,16 +112,16 @@ def test_all_questions_of_all_blocks_are_under_way_at_once() -> None:
     assert len(driven.answers(*blocks)) == driven.engine.most_at_once == 50
 
 
-def test_no_more_are_under_way_than_the_engine_should_have_however_large_a_block_is() -> None:
+def test_a_large_block_has_no_more_under_way_than_it_should() -> None:
     driven = Driven(Script(seconds=0.01), at_once=3)
     blocks = [asking(*(question(f"t{10 * b + n}") for n in range(10))) for b in range(2)]
     assert len(driven.answers(*blocks)) == 20
     assert driven.engine.most_at_once == 3
 
 
-def test_a_prompt_that_does_not_fit_is_a_failed_row_and_stops_no_other() -> None:
+def test_a_prompt_that_does_not_fit_is_a_failed_row() -> None:
     long = question("t1", question="LONG")
-    rows = Driven(Script(does_not_fit=("LONG",))).answers(asking(question("t0"), long, question("t2")))
+    rows = Driven(Script(too_long=("LONG",))).answers(asking(question("t0"), long, question("t2")))
     assert [row.status for row in rows] == ["answered", "failed", "answered"]
     assert rows[1].error == "the prompt has 9,999 tokens, this engine takes 100"
     assert (rows[1].letter, rows[1].readings, rows[1].prompt_tokens, rows[1].key) == (None, (), 0, ASK.key(long))
@@ -135,10 +136,10 @@ def test_a_bug_is_a_failed_row_and_stops_no_other(caplog: pytest.LogCaptureFixtu
     assert "Traceback" in caplog.text
 
 
-def test_an_error_in_the_third_turn_fails_the_question_and_leaves_no_half_conversation() -> None:
+def test_an_error_in_a_later_turn_leaves_no_half_conversation() -> None:
     verify = replace(ASK, method="verify", settings=(("threshold", 0.5),))
     third = "ODD?\n\nChoices:\nA. one\nB. three"  # after the check of `two`
-    script = Script(right={"ODD": "two"}, refuses=("two",), breaks=(third,))
+    script = Script(answers={"ODD": "two"}, refuted=("two",), breaks=(third,))
     driven = Driven(script, verify)
     rows = driven.answers(asking(question("t0"), question("t1", question="ODD?"), asks=(verify,)))
     assert [row.status for row in rows] == ["answered", "failed"]
@@ -146,7 +147,7 @@ def test_an_error_in_the_third_turn_fails_the_question_and_leaves_no_half_conver
     assert sum("ODD?" in prompt.messages[-1].content for prompt in driven.engine.scored) == 3
 
 
-def test_a_reading_that_is_not_finite_is_a_failed_row_that_keeps_it() -> None:
+def test_a_reading_that_is_not_finite_fails_and_is_kept() -> None:
     rows = Driven(Script(not_finite=("ODD",))).answers(asking(question("t0"), question("t1", question="ODD")))
     assert [row.status for row in rows] == ["answered", "failed"]
     assert rows[1].error == "a letter came back without a finite log-probability"
@@ -155,7 +156,7 @@ def test_a_reading_that_is_not_finite_is_a_failed_row_that_keeps_it() -> None:
     assert rows[1].prompt_tokens > 0
 
 
-def test_the_engine_is_checked_once_for_each_template_with_all_letters_in_use() -> None:
+def test_an_engine_is_checked_once_for_each_template() -> None:
     three = question("t3", choices=("a", "b", "c"))
     driven = Driven(Script(seconds=0.01), ASK, OTHER)
     rows = driven.answers(asking(*(question(f"t{n}") for n in range(3))), asking(three, asks=[ASK, OTHER]))
@@ -164,8 +165,8 @@ def test_the_engine_is_checked_once_for_each_template_with_all_letters_in_use() 
     assert len({prompt.prefill for prompt in driven.engine.checked}) == 2
 
 
-def test_a_model_that_cannot_tell_letters_apart_ends_the_job_before_a_question_is_asked() -> None:
-    driven = Driven(Script(refused="the letter A is not one token"))
+def test_a_rejected_model_is_asked_no_question() -> None:
+    driven = Driven(Script(rejected="the letter A is not one token"))
     with pytest.raises(UserError, match="the letter A is not one token"):
         driven.answers(asking(question("t1"), question("t2")))
     assert driven.engine.scored == []
@@ -183,13 +184,14 @@ DYING = """
 import asyncio, subprocess, sys
 from codemmlu.answering.worker import AnswerWorker, Tools
 from tests.answering.test_worker import asking
-from tests.samples import ASK, question
-from tests.scripted import SETTINGS, Script, ScriptedEngine
+from tests.support.rows import ASK, question
+from codemmlu.engine.scripted import Script
+from tests.support.engines import SETTINGS, RecordingEngine
 
 def open_engine(settings):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(child.pid, flush=True)
-    return ScriptedEngine(Script(dies=("DIES",)), settings)
+    return RecordingEngine(Script(kills_engine=("DIES",)))
 
 async def drive():
     worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, 256, "run")
@@ -201,7 +203,7 @@ print("still here", flush=True)
 """
 
 
-def test_a_worker_whose_engine_died_ends_itself_and_leaves_no_process() -> None:
+def test_a_worker_whose_engine_died_leaves_no_process() -> None:
     """Ray replaces an actor that ends; an exception would end the job. What the engine had started ends with it."""
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", DYING], capture_output=True, text=True, timeout=120, env=here)

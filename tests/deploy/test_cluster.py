@@ -16,9 +16,9 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from tests.conftest import RAY
-from tests.deploy.quoted import planned
-from tests.runs import ROOT
+from tests.support.quoted import planned
+from tests.support.ray import RAY
+from tests.support.runs import ROOT
 
 FILE = ROOT / "cluster.yaml"
 REGION = "us-east-1"
@@ -186,7 +186,7 @@ def test_engines_get_spot_nodes_and_never_more_than_the_most(launch: Launch) -> 
     assert sum(to_launch(launch.remote, engines=50, gpus=4).values()) == 4
 
 
-def test_on_demand_nodes_stand_in_for_spot_nodes_that_are_not_to_be_had(launch: Launch) -> None:
+def test_on_demand_nodes_stand_in_for_missing_spot_nodes(launch: Launch) -> None:
     assert to_launch(launch.remote, engines=2, gpus=4, failed="gpu-spot") == {"gpu-on-demand": 2}
 
 

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 import yaml
 
-from tests.deploy.quoted import planned, recipes
-from tests.runs import ROOT
+from tests.support.quoted import planned, recipes
+from tests.support.runs import ROOT
 
 FILE = ROOT / "deploy" / "kaggle-two-t4.ipynb"
 CELLS: list[dict[str, Any]] = json.loads(FILE.read_text())["cells"]

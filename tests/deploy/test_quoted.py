@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.deploy.quoted import FILES, asked_for, recipes, versions
-from tests.runs import ROOT
+from tests.support.quoted import FILES, asked_for, recipes, versions
+from tests.support.runs import ROOT
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.deploy.quoted import asked_for, planned
-from tests.runs import ROOT
+from tests.support.quoted import asked_for, planned
+from tests.support.runs import ROOT
 
 MANIFEST: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "rayjob.yaml").read_text())
 SCHEMA = Draft202012Validator(json.loads(Path(__file__).with_name("rayjob_schema.json").read_text()))
@@ -76,7 +76,7 @@ def test_gpus_are_rented_only_while_engines_wait() -> None:
         assert int(worker["resources"]["limits"]["nvidia.com/gpu"]) >= 1
 
 
-def test_every_pod_has_the_same_image_and_takes_the_token_from_a_secret() -> None:
+def test_every_pod_has_one_image_and_the_token_from_a_secret() -> None:
     cluster = MANIFEST["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     containers = [container for group in groups for container in group["template"]["spec"]["containers"]]

@@ -10,7 +10,7 @@ from codemmlu.answering.asks import ask_of
 from codemmlu.engine.adapters import CONFIG, WEIGHTS, Adapter, engine_arguments, inspect
 from codemmlu.errors import UserError
 from codemmlu.recipe import DirectVoter
-from tests.samples import QUESTION
+from tests.support.rows import QUESTION
 
 
 def written(folder: Path, config: Any, weights: bytes = b"weights") -> str:
@@ -57,7 +57,7 @@ def test_an_adapters_answers_are_its_own() -> None:
     assert (plain.adapter, one.adapter) == ("", "a")
 
 
-def test_room_is_made_for_the_largest_adapter_and_for_none_without() -> None:
+def test_room_is_made_for_the_largest_adapter_if_any() -> None:
     assert engine_arguments([]) == {}
     arguments = engine_arguments([Adapter("a", "f1", 12), Adapter("b", "f2", 4), Adapter("a", "f1", 12)])
     assert arguments == {"enable_lora": True, "max_loras": 2, "max_lora_rank": 16}

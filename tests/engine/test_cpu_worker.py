@@ -26,7 +26,8 @@ def drawn() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("between", [False, True])
-def test_each_row_is_shrunk_by_its_adapter_and_the_plain_models_by_none(drawn: tuple[Any, Any], between: bool) -> None:
+def test_each_row_is_shrunk_by_its_own_adapter_alone(drawn: tuple[Any, Any], between: bool) -> None:
+    """A row of the plain model comes to zero; what stands beyond the rank is left alone."""
     inputs, weights = drawn
     output = torch.full((TOKENS, RANK + 1), 9.0)
     cpu_worker.shrink(inputs, weights.unsqueeze(1) if between else weights, output, ADAPTERS, 0.5)

@@ -10,7 +10,7 @@ import pytest
 
 from codemmlu.engine.sources import chat_template, inspect
 from codemmlu.errors import UserError
-from tests.engine.hub_server import ModelHub, serving
+from tests.support.model_hub import ModelHub, serving
 
 SHA, NEWER = "1" * 40, "2" * 40
 

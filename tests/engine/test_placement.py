@@ -27,7 +27,7 @@ def model(**fields: Any) -> ModelSettings:
     return ModelSettings(source="embedded", **fields)
 
 
-def test_on_a_cpu_one_engine_with_the_memory_that_the_recipe_says() -> None:
+def test_on_a_cpu_one_engine_has_the_memory_of_the_recipe() -> None:
     placed = place("m", model(cpu_kv_cache_gib=3), Resources(cpus=2))
     assert (placed.replicas, placed.gpus_each) == (1, 0)
     assert placed.arguments["kv_cache_memory_bytes"] == 3 * GIB
@@ -129,7 +129,7 @@ def test_everything_we_tell_vllm_is_an_argument_of_its(resources: Resources) -> 
     assert known >= placement._SPEED_ONLY
 
 
-def test_settings_that_change_only_the_speed_are_no_part_of_the_key() -> None:
+def test_settings_that_change_only_speed_are_not_in_the_key() -> None:
     speed: dict[str, Any] = {
         "replicas": 2,
         "tensor_parallel": 2,
@@ -153,7 +153,7 @@ def test_settings_that_may_change_the_answer_are_part_of_the_key(fields: dict[st
     ("questions", "resources", "size"),
     [(0, CPU, 8), (144, CPU, 9), (3_483, CPU, 16), (10**5, CPU, 16), (1_253, H100X8, 9), (10**6, H100X8, 128)],
 )
-def test_a_block_is_small_in_small_runs_and_bounded_in_large_ones(
+def test_a_block_is_small_in_small_runs_and_bounded_in_large(
     questions: int, resources: Resources, size: int
 ) -> None:
     placed = place("m", model(), resources)
@@ -223,6 +223,6 @@ def test_of_an_unknown_decoder_the_weights_find_room_at_least(known: None, node:
     assert str(place("m", model(), Resources((node,)), MIXTURE)) == engines
 
 
-def test_an_unknown_decoder_whose_weights_find_no_room_is_refused(known: None) -> None:
+def test_an_unknown_decoder_without_room_is_refused(known: None) -> None:
     with pytest.raises(UserError, match=r"weights 28\.4, .* and may take 13\.1; 8 x T4 would hold it"):
         place("m", model(), T4X2, MIXTURE)

@@ -30,7 +30,7 @@ def test_the_heavier_model_gets_more_engines() -> None:
     assert shares("8xH100", a=pool(1, weights=15), b=pool(1, weights=1)) == {"a": (7, 7), "b": (1, 1)}
 
 
-def test_wide_engines_are_placed_first_and_narrow_ones_in_what_is_left() -> None:
+def test_wide_engines_are_placed_before_narrow_ones() -> None:
     assert shares("3x2xL4", a=pool(1), b=pool(2, weights=9)) == {"a": (2, 2), "b": (2, 2)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.engine.sources import inspect, is_on_hub, materialise
+from codemmlu.engine.sources import cache_folder, inspect, is_on_hub, materialise
 from codemmlu.engine.wheels import SMOLLM2
 from codemmlu.errors import UserError
 
@@ -113,7 +113,7 @@ def test_a_revision_belongs_to_the_hub(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["nothing", "/no/where", "./no", "../no", "~/no/where", "a/b/c", "a/b@main"])
 def test_what_is_nothing_known_is_told(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    expected = "is neither a directory, a .gguf file, a Hub id (OWNER/NAME) nor `embedded`"
+    expected = "is neither a directory, a .gguf file, a Hub id (OWNER/NAME), `embedded` nor `scripted`"
     assert fault(source, tmp_path) == f"models: {source} {expected}"
 
 
@@ -187,7 +187,7 @@ def test_a_gguf_file_that_is_not_there_or_not_one(tmp_path: Path) -> None:
         assert fault(tmp_path / "bad.gguf", tmp_path) == f"models: {tmp_path}/bad.gguf is no GGUF file"
 
 
-def test_a_gguf_file_that_cannot_be_converted_leaves_nothing_behind(
+def test_a_gguf_file_that_cannot_be_converted_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cut.gguf").write_bytes(b"GGUF\3\0\0\0")
@@ -213,6 +213,13 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, folder: Path, monkeypatch
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF\3\0\0\1")
     inspect(str(tmp_path / "tiny.gguf"), None, str(tmp_path / "cache"))
     assert (tmp_path / "made").read_text() == "x\nx\n"
+
+
+def test_the_embedded_model_is_converted_once() -> None:
+    first = Path(materialise("embedded", cache_folder()))
+    made = (first / WEIGHTS).stat().st_mtime_ns
+    assert Path(materialise("embedded", cache_folder())) == first
+    assert (first / WEIGHTS).stat().st_mtime_ns == made
 
 
 def test_an_embedded_file_of_other_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,77 +1,70 @@
-"""GPUs held for an engine on several nodes: on a Ray that believes to have some."""
+"""GPUs held for an engine on several nodes: on a Ray that believes to have two."""
 
-import json
-import subprocess
-import sys
+import os
+import signal
+from typing import Any
 
-from tests.runs import ROOT
-
-PROGRAM = """
-import json, os, signal, time
-from codemmlu import cluster
-import ray
-
-ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", num_cpus=2, num_gpus=3,
-         logging_level="ERROR", log_to_driver=False)
-from ray.util import placement_group_table
+import pytest
 
 
-@ray.remote(num_cpus=0, max_restarts=1, max_task_retries=0)
-class Engine:
-    def __init__(self):
-        from codemmlu.engine import spanning
-        self.spanning, self.group = spanning, spanning.hold(2, seconds=30)
+@pytest.fixture
+def holder(ray_cluster: dict[str, str]) -> Any:
+    """A class of actors that hold GPUs as an engine does; one that is killed is replaced once."""
+    import ray
 
-    def pid(self):
-        return os.getpid()
+    @ray.remote(num_cpus=0, max_restarts=1, max_task_retries=-1)
+    class Holder:
+        def __init__(self, devices: int) -> None:
+            from codemmlu.engine import spanning
 
-    def too_many(self):
-        try:
-            self.spanning.hold(4, seconds=1)
-        except Exception as error:
-            return str(error)
+            self.spanning, self.group = spanning, spanning.hold(devices, seconds=60)
 
-    def close(self):
-        self.spanning.release(self.group)
+        def pid(self) -> int:
+            return os.getpid()
 
+        def name(self) -> str:
+            return str(ray.get_runtime_context().get_actor_id())
 
-def groups():
-    return sorted(group["state"] for group in placement_group_table().values())
+        def hold(self, devices: int) -> str:
+            try:
+                self.spanning.hold(devices, seconds=1)
+            except Exception as error:
+                return str(error)
+            return "held"
 
+        def close(self) -> None:
+            self.spanning.release(self.group)
 
-def free():
-    for _ in range(100):
-        if ray.available_resources().get("GPU", 0) == 3:
-            return True
-        time.sleep(0.1)
-    return False
-
-engine = Engine.remote()
-first = ray.get(engine.pid.remote())
-said = {"held": groups()}
-os.kill(first, signal.SIGKILL)
-for _ in range(100):
-    try:
-        second = ray.get(engine.pid.remote())
-        break
-    except ray.exceptions.RayError:
-        time.sleep(0.2)
-said["replaced"], said["another"] = groups(), second != first
-ray.get(engine.close.remote())
-said["released"], said["free"] = groups(), free()
-said["too_many"] = ray.get(engine.too_many.remote())
-said["after"] = free()
-print(json.dumps(said))
-"""
+    return Holder
 
 
-def test_a_group_lives_as_long_as_its_engine() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["held"] == ["CREATED"]
-    assert said["another"]
-    assert said["replaced"] == ["CREATED", "REMOVED"], "what the killed one held was given back"
-    assert said["released"] == ["REMOVED", "REMOVED"]
-    assert said["free"] and said["after"]  # noqa: PT018
-    assert said["too_many"] == "an engine of 4 GPUs waited 1 s for them; lower replicas, or end other jobs"
+def states_of(actor: str) -> list[str]:
+    """Return the state of every group that an actor has made."""
+    from ray.util import placement_group_table
+
+    return sorted(group["state"] for group in placement_group_table().values() if actor in group["name"])
+
+
+def test_a_group_lives_as_long_as_its_engine(holder: Any) -> None:
+    import ray
+
+    engine = holder.remote(2)
+    name, first = ray.get([engine.name.remote(), engine.pid.remote()])
+    assert states_of(name) == ["CREATED"]
+    os.kill(first, signal.SIGKILL)
+    assert ray.get(engine.pid.remote(), timeout=60) != first
+    assert states_of(name) == ["CREATED", "REMOVED"], "what the killed one held was not given back"
+    ray.get(engine.close.remote())
+    assert states_of(name) == ["REMOVED", "REMOVED"]
+    another = holder.remote(2)  # ready once it holds both
+    assert states_of(ray.get(another.name.remote(), timeout=60)) == ["CREATED"]
+    ray.get(another.close.remote())
+
+
+def test_gpus_that_never_come_are_waited_for_no_longer(holder: Any) -> None:
+    import ray
+
+    engine = holder.remote(1)
+    name, told = ray.get([engine.name.remote(), engine.hold.remote(3)])
+    assert told == "an engine of 3 GPUs waited 1 s for them; lower replicas, or end other jobs"
+    assert states_of(name) == ["REMOVED", "REMOVED"], "the group goes on waiting"

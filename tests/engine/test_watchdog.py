@@ -6,18 +6,19 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from codemmlu.engine import watchdog
-from tests.processes import ends, lives
+from tests.support.processes import ends, is_alive
 
 # A worker: it starts the watchdog, then a child that starts a grandchild, as vLLM's engine core starts its workers.
 # The sibling was there before the mark was set.
 WORKER = """
-import subprocess, sys, time
+import subprocess, sys
 from codemmlu.engine import watchdog
 
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -26,7 +27,7 @@ tree = [sys.executable, "-c",
     "print(subprocess.Popen(sys.argv[1:], start_new_session=True).pid, flush=True);"
     "time.sleep(600)", *sleep]
 
-sibling = subprocess.Popen(sleep, start_new_session=True)
+sibling = subprocess.Popen(sleep, start_new_session=True, stdout=subprocess.DEVNULL)
 watchdog.start(sys.argv[1])
 child = subprocess.Popen(tree, stdout=subprocess.PIPE, text=True)
 print(sibling.pid, child.pid, int(child.stdout.readline()), flush=True)
@@ -61,6 +62,14 @@ def commands() -> Iterator[tuple[int, list[str]]]:
             continue
 
 
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that other processes do."""
+    last = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < last, "it does not come"
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     """A worker with child, grandchild, watchdog and a sibling that is none of the watchdog's business."""
@@ -69,24 +78,22 @@ def worker() -> Iterator[Worker]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     sibling, child, grandchild = map(int, process.stdout.readline().split())
+    wait_until(lambda: len(watchdog.marked(mark)) == 2)  # one that has only just been forked bears no mark yet
     yield Worker(process, mark, sibling, child, grandchild)
     for pid in (process.pid, sibling, child, grandchild):
-        if lives(pid):
+        if is_alive(pid):
             os.kill(pid, signal.SIGKILL)
     process.communicate()
 
 
 def test_what_a_killed_worker_had_started_is_killed(worker: Worker) -> None:
-    last = time.monotonic() + 60  # a process that has only just been forked bears no mark yet
-    while len(watchdog.marked(worker.mark)) < 2 and time.monotonic() < last:
-        time.sleep(0.02)
     assert set(watchdog.marked(worker.mark)) == {worker.child, worker.grandchild}
     (guard,) = worker.watchdogs()
     worker.process.kill()
     assert ends(worker.child)
     assert ends(worker.grandchild)
     assert ends(guard)
-    assert lives(worker.sibling)
+    assert is_alive(worker.sibling)
     assert watchdog.marked(worker.mark) == []
 
 
@@ -98,12 +105,23 @@ def test_a_worker_that_ends_by_itself_is_tidied_up_too(worker: Worker) -> None:
     assert worker.process.wait(60) == 0
     assert ends(worker.grandchild)
     assert ends(guard)
-    assert lives(worker.sibling)
+    assert is_alive(worker.sibling)
 
 
 def test_while_the_worker_lives_nothing_is_killed(worker: Worker) -> None:
-    time.sleep(0.3)
-    assert all(map(lives, (worker.process.pid, worker.child, worker.grandchild, *worker.watchdogs())))
+    (guard,) = worker.watchdogs()
+    wait_until(lambda: waits_for_a_process(guard))
+    assert all(map(is_alive, (worker.process.pid, worker.child, worker.grandchild, guard)))
+
+
+def waits_for_a_process(pid: int) -> bool:
+    """Tell whether a process holds a handle of another one and sleeps."""
+    try:
+        handles = [os.readlink(handle) for handle in Path(f"/proc/{pid}/fd").iterdir()]
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:  # a file that was closed meanwhile
+        return False
+    return state == "S" and any("pidfd" in handle for handle in handles)
 
 
 def test_a_mark_is_found_by_how_it_begins(worker: Worker) -> None:
@@ -112,14 +130,31 @@ def test_a_mark_is_found_by_how_it_begins(worker: Worker) -> None:
     assert watchdog.marked(worker.mark + "0") == []
 
 
-def test_a_driver_waits_for_engines_that_close_by_themselves_but_not_for_ever(worker: Worker) -> None:
-    began = time.monotonic()
-    watchdog.wait_until_closed(worker.mark, seconds=0.3)
-    assert time.monotonic() - began >= 0.3
-    assert lives(worker.child)
+class Clock:
+    """A clock on which sleeping takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_engines_that_go_on_are_waited_for_only_so_long(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(watchdog, "time", clock)
+    watchdog.wait_until_closed(worker.mark, seconds=20)
+    assert 120 <= clock.now < 121
+    assert is_alive(worker.child)
+
+
+def test_a_driver_waits_for_engines_that_are_closing(worker: Worker) -> None:
     worker.process.kill()
     watchdog.wait_until_closed(worker.mark)
-    assert not lives(worker.child)
+    assert not is_alive(worker.child)
 
 
 def test_a_worker_that_is_gone_already_is_no_trouble() -> None:
@@ -150,8 +185,4 @@ def test_shared_memory_of_a_killed_worker_does_not_stay() -> None:
     assert os.path.exists(file)
     worker.kill()
     worker.wait()
-    end = time.monotonic() + 60
-    while (os.path.exists(file) or watchdog.marked(mark)) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not os.path.exists(file)
-    assert not watchdog.marked(mark)
+    wait_until(lambda: not os.path.exists(file) and not watchdog.marked(mark))

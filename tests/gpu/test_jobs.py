@@ -8,12 +8,18 @@ import pytest
 
 from codemmlu.engine.placement import built_for_cpu
 from codemmlu.plan import here
-from tests.runs import job
+from tests.support.processes import Run, finish
+from tests.support.runs import start_job
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(built_for_cpu() or not here().gpus, reason="needs an NVIDIA GPU and vLLM's CUDA build"),
 ]
+
+
+def job(name: str, *arguments: str) -> Run:
+    """Run a job as a process: its Ray finds the GPU."""
+    return finish(start_job(name, *arguments))
 
 
 def test_the_demo_is_answered(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.prompts import TEMPLATES, Message, render, template_digest
-from tests.samples import question
+from tests.support.rows import question
 
 CODEMMLU = """\
 Here is a multiple-choice question about code.
@@ -100,7 +100,7 @@ def test_as_many_letters_as_choices() -> None:
 
 
 @given(st.permutations(range(4)))
-def test_readings_that_reorder_the_choices_share_everything_before_them(order: list[int]) -> None:
+def test_reordered_readings_share_everything_before_choices(order: list[int]) -> None:
     before = CODEMMLU[: CODEMMLU.index("A. {0}")]
     assert BRACES.question in before
     assert text_of("codemmlu", tuple(order)).startswith(before)
@@ -118,7 +118,7 @@ SOLVED = [question("e1", question="One?", answer="C"), question("e2", question="
 
 
 @pytest.mark.parametrize(("template", "said"), [("codemmlu", "Answer: {}"), ("reference", "{}")])
-def test_solved_examples_are_earlier_turns_with_their_right_letters(template: str, said: str) -> None:
+def test_solved_examples_are_turns_with_their_right_letters(template: str, said: str) -> None:
     prompt = render(BRACES, template, (2, 0, 3, 1), SOLVED)
     alone = render(BRACES, template, (2, 0, 3, 1))
     assert [message.role for message in prompt.messages] == ["user", "assistant", "user", "assistant", "user"]

@@ -61,7 +61,7 @@ def write_parquet(rows: Rows, path: Path) -> list[int]:
     [(".csv", write_csv, "letter"), (".jsonl", write_jsonl, "one-based"), (".parquet", write_parquet, "text")],
 )
 @given(rows=ROWS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_comes_back_as_it_was_written(
     tmp_path: Path,
     ending: str,

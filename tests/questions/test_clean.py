@@ -8,7 +8,7 @@ import pytest
 
 from codemmlu.questions import Cleaner, Record
 from codemmlu.rows import QUESTION, Question, Rejected, letters, to_table
-from tests.questions.asking import FOUR, asked, clean, refused
+from tests.support.asking import FOUR, asked, clean, refused
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ from tests.questions.asking import FOUR, asked, clean, refused
         (list(letters(26)), list(letters(26))),
     ],
 )
-def test_choices_as_they_may_be_written(written: object, choices: list[str]) -> None:
+def test_choices_are_read_however_they_are_written(written: object, choices: list[str]) -> None:
     assert list(asked({"choices": written}).choices) == choices
 
 
@@ -68,7 +68,7 @@ def test_choices_as_they_may_be_written(written: object, choices: list[str]) -> 
         ([["a", "b"]], "choices hold a list inside the list"),
     ],
 )
-def test_choices_that_cannot_be_asked(written: object, reason: str) -> None:
+def test_choices_that_cannot_be_asked_are_rejected(written: object, reason: str) -> None:
     assert refused({"choices": written}) == Rejected("t1", reason, "quiz.csv", 2, 0)
 
 
@@ -97,7 +97,7 @@ def test_choices_are_never_evaluated(tmp_path: Path) -> None:
         ({f"option_{name}": name for name in letters(26)}, list(letters(26))),
     ],
 )
-def test_one_column_per_option(columns: dict[str, Any], choices: list[str]) -> None:
+def test_options_may_have_a_column_each(columns: dict[str, Any], choices: list[str]) -> None:
     assert list(asked(columns).choices) == choices
 
 
@@ -122,11 +122,11 @@ def test_one_column_per_option(columns: dict[str, Any], choices: list[str]) -> N
         ),
     ],
 )
-def test_option_columns_that_cannot_be_asked(columns: dict[str, Any], reason: str) -> None:
+def test_option_columns_that_cannot_be_asked_are_rejected(columns: dict[str, Any], reason: str) -> None:
     assert refused(columns).reason == reason
 
 
-def test_an_answer_that_points_at_a_trailing_empty_option_is_unlabelled() -> None:
+def test_an_answer_at_a_trailing_empty_option_is_no_label() -> None:
     assert asked({"A": "w", "B": "x", "C": "", "answer": "C"}).answer is None
 
 
@@ -146,11 +146,11 @@ def test_truth_is_the_same_text_however_it_is_written(
 
 
 @pytest.mark.parametrize("question", ["", " \n", None])
-def test_no_question_text(question: object) -> None:
+def test_a_row_without_question_text_is_rejected(question: object) -> None:
     assert refused({"question": question, "choices": FOUR}).reason == "no question text"
 
 
-def test_names_of_columns_in_upper_case() -> None:
+def test_names_of_columns_may_be_in_upper_case() -> None:
     record = Record(
         "q.csv", 2, {"Task_ID": "7", "QUESTION": "Q", "Choices": "['a', 'b']", "Answer": "b", "SUBJECT": "s"}
     )
@@ -183,7 +183,7 @@ def test_the_problem_description_goes_before_the_question() -> None:
     assert asked({"choices": FOUR, "problem_description": "Sum.", "question": None}).question == "Sum."
 
 
-def test_a_repeated_task_id_is_rejected_with_the_place_of_the_first() -> None:
+def test_a_repeated_task_id_is_rejected_and_names_the_first() -> None:
     cleaner = Cleaner()
     asked({"choices": FOUR}, cleaner, line=2)
     row = refused({"choices": FOUR, "task_id": " t1 "}, cleaner, line=9)
@@ -229,7 +229,7 @@ def test_positions_count_every_row() -> None:
     assert cleaner.subjects == {"sql", "c"}
 
 
-def test_lone_surrogates_become_replacement_characters_and_the_row_can_be_stored() -> None:
+def test_lone_surrogates_are_replaced_and_can_be_stored() -> None:
     cleaner = Cleaner(answers="text")
     row = asked({"question": "a\ud800b", "choices": ["\udfff", "😀"], "answer": "\udfff", "subject": "\ud801"}, cleaner)
     assert (row.question, row.choices, row.answer, row.subject) == ("a\ufffdb", ("\ufffd", "😀"), "A", "\ufffd")

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from codemmlu.questions import Cleaner
-from tests.questions.asking import FOUR, asked
+from tests.support.asking import FOUR, asked
 
 
 @pytest.mark.parametrize(

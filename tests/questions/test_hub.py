@@ -12,29 +12,35 @@ from typing import Any
 import pytest
 
 from codemmlu.questions.hub import SUBJECTS
-from tests.questions.asking import parquet
-from tests.questions.hub_server import Commit, Hub, serving
+from tests.support.asking import parquet
+from tests.support.dataset_hub import Commit, Hub, serving
 
 Asked = dict[str, dict[str, Any]]  # settings by the name that a test knows them by
 DATASET = "Fsoft-AIC/CodeMMLU"
 PLAIN = "someone/quiz"
 
 
-def free_port() -> int:
-    """A port where nobody answers."""
+def closed_port() -> int:
+    """A port where no server answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-# HF_ENDPOINT is read when the client is imported, so each Hub needs a process of its own. It takes a list of settings
-# on stdin and writes one line of JSON per settings: the rows, or the error that the person is told.
+DOWN = f"http://127.0.0.1:{closed_port()}"
+
+# HF_ENDPOINT is read when the client is imported, so a Hub needs a process of its own. It takes a list of settings on
+# stdin and writes one line of JSON per settings: the rows, or the error that the user is told. The client moves to
+# another Hub where the settings have an endpoint.
 ASK = """
 import dataclasses, json, sys
+import huggingface_hub.constants
 from codemmlu.errors import UserError
 from codemmlu.questions import load
 from codemmlu.recipe import QuestionSettings
 for settings in json.load(sys.stdin):
+    if endpoint := settings.pop("endpoint", None):
+        huggingface_hub.constants.ENDPOINT = endpoint
     try:
         rows = [dataclasses.asdict(row) for row in load(QuestionSettings(**settings)).rows()]
         print(json.dumps({"rows": rows}))
@@ -55,6 +61,7 @@ ASKED: Asked = {
     "plain none": {"source": PLAIN, "subjects": ["sql", "c++"]},
     "page cut": {"revision": "broken", "subjects": ["others"]},
     "no parquet": {"revision": "broken", "subjects": ["code_repair"]},
+    "down": {"endpoint": DOWN},  # the last one: the client stays there
 }
 
 
@@ -83,7 +90,7 @@ def ask(endpoint: str, home: Path, asked: Asked, **env: str) -> Heard:
         env={**clean, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -147,13 +154,13 @@ def test_the_hub_gives_every_subject_in_the_papers_order(visit: Visit) -> None:
     assert (rows[0]["question"], rows[0]["choices"], rows[0]["answer"]) == ("Q0", ["a", "b", "c"], "C")
 
 
-def test_the_problem_description_of_fill_in_the_middle_goes_before_its_question(visit: Visit) -> None:
+def test_fill_in_the_middle_starts_with_its_problem(visit: Visit) -> None:
     by_id = {row["task_id"]: row["question"] for row in visit.heard.rows("all")}
     assert by_id["fill_in_the_middle-1"] == "Sum a list.\n\nQ1"
     assert by_id["code_repair-1"] == "Q1"
 
 
-def test_subjects_are_read_in_the_order_they_are_named_and_once(visit: Visit) -> None:
+def test_subjects_are_read_in_the_order_named_and_once(visit: Visit) -> None:
     assert [row["task_id"] for row in visit.heard.rows("one")] == ["code_repair-0", "code_repair-1"]
     assert [row["task_id"] for row in visit.heard.rows("two")] == [
         "others-0",
@@ -163,13 +170,13 @@ def test_subjects_are_read_in_the_order_they_are_named_and_once(visit: Visit) ->
     ]
 
 
-def test_a_revision(visit: Visit) -> None:
+def test_a_revision_is_read(visit: Visit) -> None:
     assert [(row["task_id"], row["file"]) for row in visit.heard.rows("tag")] == [
         ("others-0", f"{DATASET}@v0/others/test")
     ]
 
 
-def test_what_the_hub_does_not_have(visit: Visit) -> None:
+def test_what_the_hub_does_not_have_is_an_error(visit: Visit) -> None:
     subjects = ", ".join(SUBJECTS)
     assert visit.heard.error("no subject") == (
         f"questions.subjects: {DATASET} has no 'poetry'; its subjects: {subjects}"
@@ -191,12 +198,12 @@ def test_what_the_hub_does_not_have(visit: Visit) -> None:
         ("no parquet", "code_repair", "Parquet magic bytes not found"),
     ],
 )
-def test_a_file_of_the_hub_that_is_broken(visit: Visit, name: str, subject: str, reason: str) -> None:
+def test_a_broken_file_of_the_hub_is_an_error(visit: Visit, name: str, subject: str, reason: str) -> None:
     start = f"questions.source: the Hub dataset {DATASET}@broken, {subject}, split test cannot be read: "
     assert visit.heard.error(name).startswith(start + reason)
 
 
-def test_reading_the_hub_is_quiet_and_asks_for_each_file_once(visit: Visit) -> None:
+def test_the_hub_is_read_quietly_and_each_file_once(visit: Visit) -> None:
     of_the_broken_file = "Failed to read schema from "
     assert [line for line in visit.heard.stderr.splitlines() if not line.startswith(of_the_broken_file)] == []
     main = visit.hub.datasets[DATASET]["main"]
@@ -204,7 +211,7 @@ def test_reading_the_hub_is_quiet_and_asks_for_each_file_once(visit: Visit) -> N
     assert sum(request.endswith("/others/test-00000-of-00001.parquet") for request in asked) == 1
 
 
-def test_a_dataset_without_configurations_has_its_subjects_in_a_column(visit: Visit) -> None:
+def test_without_configurations_subjects_are_a_column(visit: Visit) -> None:
     named = [(row["task_id"], row["subject"]) for row in visit.heard.rows("plain")]
     assert named == [("test:1", "c"), ("test:2", "sql")]
     assert [row["position"] for row in visit.heard.rows("plain one")] == [1]
@@ -226,10 +233,7 @@ def test_offline_the_cache_is_read(visit: Visit) -> None:
     assert heard.error("unknown").startswith("questions.source: the Hub dataset someone/else")
 
 
-def test_a_hub_that_is_down_is_said_at_once(tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{free_port()}"
-    heard = ask(endpoint, tmp_path, {"all": {}})
-    assert heard.error("all") == (
-        f"questions.source: the Hub dataset {DATASET} cannot be read from {endpoint}: [Errno 111] Connection refused"
+def test_a_hub_that_is_down_is_said(visit: Visit) -> None:
+    assert visit.heard.error("down") == (
+        f"questions.source: the Hub dataset {DATASET} cannot be read from {DOWN}: [Errno 111] Connection refused"
     )
-    assert heard.stderr == ""

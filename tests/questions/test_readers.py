@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from codemmlu.rows import Question, Rejected
-from tests.questions.asking import HEADER, ROW, loaded, mistake, questions, rows, write
+from tests.support.asking import HEADER, ROW, loaded, mistake, questions, rows, write
 
 
 def test_a_csv_row_stands_where_its_first_line_is(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_csv_row_stands_where_its_first_line_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8", "utf-16", "utf-16-le", "utf-32", "cp1252", "utf-7"])
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
-def test_encodings(tmp_path: Path, encoding: str, ending: str) -> None:
+def test_every_encoding_is_read(tmp_path: Path, encoding: str, ending: str) -> None:
     text = HEADER + ROW.replace("Which?", '"Where\nis\r\n „é“?"') + ROW.replace("k1", "k2")
     if ending == ".jsonl":
         fields = {"task_id": "k1", "question": "Where\nis\r\n „é“?", "choices": ["a", "b"]}
@@ -96,7 +96,7 @@ def test_a_quote_inside_an_unquoted_field_is_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["task_id,question,question,choices\n", "Answer,task_id,answer\n"])
-def test_a_column_that_appears_twice(tmp_path: Path, header: str) -> None:
+def test_a_column_that_appears_twice_is_an_error(tmp_path: Path, header: str) -> None:
     path = write(tmp_path / "q.csv", header + ROW)
     assert mistake(path).startswith(f"{path}:1: the column ")
     assert "appears twice" in mistake(path)
@@ -104,7 +104,7 @@ def test_a_column_that_appears_twice(tmp_path: Path, header: str) -> None:
 
 @pytest.mark.parametrize("content", ["", "\n\n", HEADER])
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
-def test_a_file_without_rows(tmp_path: Path, content: str, ending: str) -> None:
+def test_a_file_without_rows_is_an_error(tmp_path: Path, content: str, ending: str) -> None:
     data = content.encode()
     path = write(tmp_path / f"q{ending}", gzip.compress(data) if ending == ".csv.gz" else data)
     assert mistake(path) == f"questions.source: nothing in {path} can be asked: it has no rows"
@@ -119,7 +119,7 @@ def test_a_file_in_which_every_row_is_rejected_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [12_500, 125_000])  # 131,072 characters is where Python's csv gives up by itself
-def test_a_question_of_100_000_characters_and_more(tmp_path: Path, lines: int) -> None:
+def test_a_question_of_100_000_characters_and_more_is_read(tmp_path: Path, lines: int) -> None:
     text = 'x = "y"\n' * lines
     with (tmp_path / "q.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
@@ -131,7 +131,7 @@ def test_a_question_of_100_000_characters_and_more(tmp_path: Path, lines: int) -
 
 
 @pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
-def test_compressed_files(tmp_path: Path, ending: str, compress: Callable[[bytes], bytes]) -> None:
+def test_compressed_files_are_read(tmp_path: Path, ending: str, compress: Callable[[bytes], bytes]) -> None:
     path = write(tmp_path / f"q.csv{ending}", compress((HEADER + ROW).encode()))
     assert [(row.task_id, row.file, row.line) for row in questions(path)] == [("k1", str(path), 2)]
     write(path, path.read_bytes()[:-12])
@@ -140,7 +140,7 @@ def test_compressed_files(tmp_path: Path, ending: str, compress: Callable[[bytes
     assert mistake(path).startswith(f"questions.source: {path} cannot be read: ")
 
 
-def test_jsonl_with_bad_lines(tmp_path: Path) -> None:
+def test_bad_lines_of_jsonl_are_rejected_with_their_place(tmp_path: Path) -> None:
     good = '{"task_id": "k%d", "question": "Q", "choices": ["a", 1.50], "answer": "a"}\n'
     bad = '{"task_id": \n[1, 2]\n"text"\nnull\n\n  \n' + "[" * 200_000 + "\n"
     path = write(tmp_path / "q.jsonl", good % 1 + bad + good.strip() % 2)
@@ -155,13 +155,13 @@ def test_jsonl_with_bad_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", HEADER.encode(), b"PAR1" + bytes(100) + b"PAR1"])
-def test_a_parquet_file_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_parquet_file_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "q.parquet", content)
     message = mistake(path)
     assert message.startswith((f"{path}: not a Parquet file (", f"questions.source: {path} cannot be read: "))
 
 
-def test_a_parquet_file_with_a_broken_page(tmp_path: Path) -> None:
+def test_a_parquet_file_with_a_broken_page_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "q.parquet"
     pq.write_table(pa.table({"question": [f"Which {n}?" for n in range(5_000)]}), path)
     content = bytearray(path.read_bytes())
@@ -170,7 +170,7 @@ def test_a_parquet_file_with_a_broken_page(tmp_path: Path) -> None:
     assert mistake(path).startswith(f"questions.source: {path} cannot be read: ")
 
 
-def test_a_parquet_file_whose_strings_are_no_utf8(tmp_path: Path) -> None:
+def test_a_parquet_file_whose_strings_are_no_utf8_is_an_error(tmp_path: Path) -> None:
     offsets = pa.py_buffer(bytes([0, 0, 0, 0, 4, 0, 0, 0]))
     strings = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"caf\xe9"))
     pq.write_table(pa.table({"question": strings}), tmp_path / "q.parquet")

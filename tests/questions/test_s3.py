@@ -10,7 +10,7 @@ from codemmlu.errors import UserError
 from codemmlu.questions import load
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question
-from tests.questions.asking import parquet
+from tests.support.asking import parquet
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def at(endpoint: str, path: str) -> QuestionSettings:
         ),
     ],
 )
-def test_s3(endpoint: str, path: str, rows: list[tuple[str, str, int]]) -> None:
+def test_objects_are_read(endpoint: str, path: str, rows: list[tuple[str, str, int]]) -> None:
     read = list(load(at(endpoint, path)).rows())
     assert [(row.task_id, row.file, row.line) for row in read] == rows
     if isinstance(read[0], Question) and read[0].task_id == "c1":
@@ -69,7 +69,7 @@ def test_s3(endpoint: str, path: str, rows: list[tuple[str, str, int]]) -> None:
 
 
 @pytest.mark.parametrize("path", ["nobody/a.csv", "nobody/*.csv", "nobody", "quiz/in/none.csv", "quiz/out/*.csv"])
-def test_nothing_there_on_s3(endpoint: str, path: str) -> None:
+def test_an_object_that_is_not_there_is_an_error(endpoint: str, path: str) -> None:
     with pytest.raises(UserError) as caught:
         list(load(at(endpoint, path)).rows())
     message = str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.rows import Question, Rejected
-from tests.questions.asking import HEADER, ROW, loaded, mistake, questions, quiz, rows, write
+from tests.support.asking import HEADER, ROW, loaded, mistake, questions, quiz, rows, write
 
 
 @pytest.fixture
@@ -50,31 +50,31 @@ def test_a_glob_is_read_as_in_a_shell(here: Path, pattern: str, ids: list[str]) 
     assert [row.task_id for row in questions(pattern)] == ids
 
 
-def test_a_glob_with_an_absolute_path(tmp_path: Path) -> None:
+def test_a_glob_with_an_absolute_path_is_read(tmp_path: Path) -> None:
     quiz(tmp_path / "b.jsonl", ["b"])
     quiz(tmp_path / "a.jsonl", ["a"])
     assert [row.file for row in questions(f"{tmp_path}/*.jsonl")] == [f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"]
 
 
-def test_a_file_uri(tmp_path: Path) -> None:
+def test_a_file_uri_is_read(tmp_path: Path) -> None:
     quiz(tmp_path / "a.jsonl", ["a"])
     assert questions(f"file://{tmp_path}/a.jsonl")[0].task_id == "a"
 
 
 @pytest.mark.parametrize("source", ["none.csv", "no/such/place/q.csv", "nowhere/*.csv", "in/*.csv", "[z-a].csv", "in"])
-def test_nothing_there(here: Path, source: str) -> None:
+def test_a_source_that_is_not_there_is_an_error(here: Path, source: str) -> None:
     write(here / "in" / "readme.txt", "")
     message = mistake(source)
     assert message.startswith(f"questions.source: no file at {source}; give ") or "bad character range" in message
 
 
-def test_a_file_of_an_unknown_kind(here: Path) -> None:
+def test_a_file_of_an_unknown_kind_is_an_error(here: Path) -> None:
     write(here / "data" / "q.xlsx", b"PK")
     expected = "is not one of .csv, .jsonl, .parquet (text also as .gz, .bz2, .zst)"
     assert mistake("data/q.xlsx") == f"questions.source: data/q.xlsx {expected}"
 
 
-def test_an_address_of_an_unknown_scheme() -> None:
+def test_an_address_of_an_unknown_scheme_is_an_error() -> None:
     assert mistake("ftp://host/q.csv").startswith("questions.source: ftp://host/q.csv is no readable address: ")
 
 
@@ -102,7 +102,7 @@ def test_subjects_pass_over_the_rest(tmp_path: Path) -> None:
     assert [row.task_id for row in questions(tmp_path, subjects=["c", "sql"], limit=3)] == ["a1", "a2", "b1"]
 
 
-def test_a_subject_that_is_not_there(tmp_path: Path) -> None:
+def test_a_subject_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     path = quiz(tmp_path / "a.jsonl", ["a1"], "sql")
     assert mistake(path, subjects=["sql", "Sql"]) == f"questions.subjects: {path} has no 'Sql'; its subjects: sql"
 
@@ -114,7 +114,7 @@ def test_the_same_row_in_two_files_is_asked_once(tmp_path: Path) -> None:
     assert [type(row) for row in read] == [Question, Rejected]
 
 
-def test_files_in_folders_of_their_own_without_task_ids(here: Path) -> None:
+def test_files_of_one_name_without_task_ids_are_told_apart(here: Path) -> None:
     for subject in ("x", "y"):
         write(here / subject / "test.jsonl", '{"question": "Q", "choices": ["a", "b"]}\n')
     assert [row.task_id for row in questions("*/test.jsonl")] == ["test.jsonl:1", "y/test.jsonl:1"]

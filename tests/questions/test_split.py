@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from codemmlu.questions.split import SHARES, assign
 from codemmlu.questions.twins import near_groups, twin_key
 from codemmlu.recipe import Recipe
 from codemmlu.rows import Question
-from tests.samples import question
+from tests.support.questions import COLUMNS, write_csv
+from tests.support.rows import question
 
 WORDS = [f"word{number}" for number in range(15)]
 
@@ -27,18 +29,30 @@ def said(number: int) -> Question:
 MANY = [said(number) for number in range(400)]
 
 
-def test_parts_have_their_shares() -> None:
-    found = Counter(assign(MANY, 0))
+@pytest.fixture(scope="module")
+def parts() -> list[str]:
+    """The part of each of MANY, for seed 0."""
+    return assign(MANY, 0)
+
+
+def written(path: Path, questions: Iterable[Question]) -> Path:
+    """Write questions as a file in which all have an answer."""
+    fields = ((q.task_id, q.question, list(q.choices), "A") for q in questions)
+    return write_csv(path, (dict(zip(COLUMNS, row, strict=True)) for row in fields))
+
+
+def test_parts_have_their_shares(parts: list[str]) -> None:
+    found = Counter(parts)
     assert sum(found.values()) == len(MANY)
     for part, share in SHARES:
         assert found[part] / len(MANY) == pytest.approx(share, abs=0.07)
 
 
-def test_neither_order_nor_names_matter_and_the_seed_does() -> None:
-    parts = dict(zip([q.question for q in MANY], assign(MANY, 0), strict=True))
+def test_neither_order_nor_names_matter_and_the_seed_does(parts: list[str]) -> None:
     mixed = random.Random(1).sample([replace(q, task_id=f"x{q.task_id}") for q in MANY], len(MANY))
-    assert dict(zip([q.question for q in mixed], assign(mixed, 0), strict=True)) == parts
-    assert assign(MANY, 1) != assign(MANY, 0)
+    by_text = dict(zip([q.question for q in MANY], parts, strict=True))
+    assert dict(zip([q.question for q in mixed], assign(mixed, 0), strict=True)) == by_text
+    assert assign(MANY[:100], 1) != assign(MANY[:100], 0)
 
 
 def test_near_duplicates_are_in_one_part() -> None:
@@ -57,10 +71,7 @@ def test_what_has_nothing_in_common_is_in_no_group() -> None:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """The questions as a file."""
-    file = tmp_path / "all.csv"
-    rows = [f'{q.task_id},{q.question},"[{q.choices[0]!r}, {q.choices[1]!r}]",A' for q in MANY]
-    file.write_text("\n".join(["task_id,question,choices,answer", *rows]) + "\n")
-    return file
+    return written(tmp_path / "all.csv", MANY)
 
 
 def recipe(asked: Path, examples: Path, limit: int = 1000) -> Recipe:
@@ -78,9 +89,8 @@ def recipe(asked: Path, examples: Path, limit: int = 1000) -> Recipe:
 
 def test_nothing_is_fitted_on_what_is_asked(source: Path, tmp_path: Path) -> None:
     """Not even under another name, in other letters."""
-    lines = source.read_text().splitlines()
-    asked = tmp_path / "asked.csv"
-    asked.write_text("\n".join([lines[0], *(f"other-{line.upper()}" for line in lines[1:301])]) + "\n")
+    loud = (replace(q, task_id=f"x{n}", question=q.question.upper()) for n, q in enumerate(MANY[:300]))
+    asked = written(tmp_path / "asked.csv", loud)
     fit = fit_examples(recipe(asked, source), frozenset())
     assert 5 <= len(fit) <= 30
     assert not {twin_key(q) for q in fit} & {twin_key(q) for q in MANY[:300]}

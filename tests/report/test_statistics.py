@@ -1,16 +1,17 @@
-"""Statistics one can trust: known values, definitions written out, and what is not told."""
+"""Statistics one can trust: known values, those of scipy.stats and statsmodels, and what is not told."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats import contingency_tables, multitest, proportion
 
 from codemmlu.report import statistics
 from codemmlu.report.statistics import wilson
-from tests.report.sheets import Said, sheet
+from tests.support.score_tables import Said, sheet
 
 
 @pytest.mark.parametrize(
@@ -27,16 +28,15 @@ def test_of_nothing_there_is_no_interval() -> None:
     assert statistics.bootstrap(0, 0) is None
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 5000), st.data())
-def test_wilson_is_the_written_formula(n: int, data: st.DataObject) -> None:
-    right = data.draw(st.integers(0, n))
-    z, p = stats.norm.ppf(0.975), right / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    assert wilson(right, n) == pytest.approx([max(0.0, centre - half), min(1.0, centre + half)], abs=1e-9)
+def test_wilson_is_that_of_scipy(n: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n) | st.sampled_from([0, n]))
+    expected = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert wilson(right, n) == pytest.approx([expected.low, expected.high], abs=1e-12)
 
 
-def test_the_bootstrap_is_near_the_normal_interval_where_there_are_many() -> None:
+def test_of_many_the_bootstrap_is_near_the_normal_interval() -> None:
     found = statistics.bootstrap(4_000, 10_000)
     assert found == pytest.approx([0.4 - 1.96 * 0.0049, 0.4 + 1.96 * 0.0049], abs=5e-4)
 
@@ -54,11 +54,7 @@ def test_pairs_are_counted_on_what_both_were_asked() -> None:
 @settings(max_examples=15)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 100))
 def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, more: int) -> None:
-    asked = first + second + more
-    gold: list[str | None] = ["A"] * asked
-    one: list[Said] = [*"A" * first, *"B" * (second + more)]
-    two: list[Said] = [*"B" * first, *"A" * second, *"B" * more]
-    (pair,) = statistics.compare(*_both(gold, one, two))
+    pair = _pair(first, second, more)
     low, high = pair["interval"]
     assert low <= pair["difference"] <= high
     assert low < high
@@ -67,7 +63,27 @@ def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, 
         assert low <= 0 <= high
 
 
-def test_what_could_have_been_is_of_the_questions_that_an_accuracy_is_of() -> None:
+@settings(max_examples=30)
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 60))
+def test_an_interval_is_never_narrower_than_the_exact_one(first: int, second: int, more: int) -> None:
+    assume(first + second)
+    share = (first + second) / (first + second + more)
+    exact = [share * (2 * part - 1) for part in proportion.proportion_confint(second, first + second, method="beta")]
+    low, high = _pair(first, second, more)["interval"]
+    assert low <= exact[0] + 1e-9
+    assert high >= exact[1] - 1e-9
+    if not more and not first * second:  # every draw of the bootstrap is the same, so the interval is the exact one
+        assert [low, high] == pytest.approx(exact, abs=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 2000))
+def test_where_nothing_differs_the_interval_is_exact(asked: int) -> None:
+    most = float(proportion.proportion_confint(0, asked, method="beta")[1])
+    assert _pair(0, 0, asked)["interval"] == pytest.approx([-most, most], abs=1e-9)
+
+
+def test_hindsight_is_of_the_questions_that_an_accuracy_is_of() -> None:
     gold: list[str | None] = ["A"] * 10
     one: list[Said] = [*"AAAAA", *["failed"] * 5]
     found = statistics.hindsight(sheet(gold, {"one": one, "two": one}))
@@ -75,20 +91,41 @@ def test_what_could_have_been_is_of_the_questions_that_an_accuracy_is_of() -> No
     assert (found["oracle"], found["best_subset"]["accuracy"]) == (1.0, 1.0)
 
 
+def _pair(first: int, second: int, more: int) -> dict[str, Any]:
+    """Compare two voters: so many questions only the first has right, only the second, and neither."""
+    gold: list[str | None] = ["A"] * (first + second + more)
+    one: list[Said] = [*"A" * first, *"B" * (second + more)]
+    two: list[Said] = [*"B" * first, *"A" * second, *"B" * more]
+    (pair,) = statistics.compare(*_both(gold, one, two))
+    return pair
+
+
 def _both(right: list[str | None], one: list[Said], two: list[Said]) -> tuple[Any, Any]:
     whole = sheet(right, {"one": one, "two": two})
     return whole, whole.voters
 
 
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
-    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
-    assert statistics.mcnemar(first, second) == pytest.approx(min(1.0, expected))
+@settings(max_examples=30)
+@given(st.integers(0, 60) | st.integers(0, 20_000), st.integers(0, 60) | st.integers(0, 20_000))
+@example(0, 0)
+@example(7, 7)
+def test_mcnemar_is_that_of_statsmodels_and_scipy(first: int, second: int) -> None:
+    expected = contingency_tables.mcnemar([[0, first], [second, 0]], exact=True).pvalue
+    assert statistics.mcnemar(first, second) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    if first + second:
+        assert statistics.mcnemar(first, second) == pytest.approx(stats.binomtest(first, first + second).pvalue)
 
 
 def test_holm_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert statistics.holm([]) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_holm_is_that_of_statsmodels(count: int) -> None:
+    """Rounded: some values are equal."""
+    values = np.random.default_rng(count).beta(0.3, 1, count).round(2).tolist()
+    assert statistics.holm(values) == pytest.approx(list(multitest.multipletests(values, method="holm")[1]))
 
 
 def test_voters_that_cannot_be_told_apart_share_a_rank() -> None:
@@ -133,7 +170,7 @@ def test_coverage_by_hand() -> None:
     assert [point["surer_than"] for point in curve] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3])
 
 
-def test_of_equally_sure_answers_the_first_in_the_file_counts_first() -> None:
+def test_of_equally_sure_answers_the_first_in_file_counts_first() -> None:
     whole = sheet(["A"] * 10, {"v": [("A", 0.7)] * 5 + [("B", 0.7)] * 5})
     curve = statistics.coverage(whole, whole.voters["v"])
     assert [point["accuracy"] for point in curve[:5]] == [1.0] * 5
@@ -184,3 +221,18 @@ def test_hindsight_is_a_bound() -> None:
     assert found["oracle"] == 0.75
     assert found["best_subset"] == {"voters": ["one", "two"], "accuracy": 0.75}
     assert statistics.hindsight(sheet([None], {"one": ["A"]})) is None
+
+
+def test_a_bin_weighs_what_it_holds() -> None:
+    """Three answers at 0.95, all right, and one at 0.55, wrong: (3 x 0.05 + 0.55) / 4."""
+    whole = sheet(["A"] * 4, {"v": [("A", 0.95)] * 3 + [("B", 0.55)]})
+    found = statistics.calibration(whole, whole.voters["v"], whole.voters["v"].sure)
+    assert found is not None
+    assert found["error"] == pytest.approx(0.175)
+
+
+@pytest.mark.parametrize(("corrected", "rank"), [(0.08, 1), (0.04, 2)])
+def test_a_rank_is_told_by_the_corrected_p(corrected: float, rank: int) -> None:
+    whole = sheet(["A"], {"one": ["A"], "two": ["B"]})
+    pair = {"first": "one", "second": "two", "difference": -1.0, "p": 0.01, "p_holm": corrected}
+    assert statistics.ranks(whole, whole.voters, [pair]) == {"one": 1, "two": rank}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from codemmlu.report.submission import submission
 from codemmlu.rows import Rejected
-from tests.samples import verdict
+from tests.support.rows import verdict
 
 
 def read(text: str) -> list[list[str]]:
@@ -31,7 +31,7 @@ def test_the_file_to_the_last_character() -> None:
     assert blanks == 2
 
 
-def test_what_stands_where_there_is_no_answer_is_counted_all_the_same() -> None:
+def test_what_stands_for_no_answer_is_counted_as_blank() -> None:
     text, _, blanks = submission([verdict(None, "t0", 0), verdict("A", "t1", 1)], [rejected("t2", 2)], blank="E")
     assert text == "task_id,answer\nt0,E\nt1,A\nt2,E\n"
     assert blanks == 2

@@ -10,8 +10,8 @@ from codemmlu.report.sheet import letter_counts
 from codemmlu.report.statistics import wilson
 from codemmlu.voting.fitted import Fitted, VoterFit
 from codemmlu.voting.tally import added, cost_sums
-from tests.report.sheets import Said, sheet
-from tests.samples import answer, failed, question, reading
+from tests.support.rows import answer, failed, question, reading
+from tests.support.score_tables import Said, sheet
 
 NOTHING = cost_sums(())
 
@@ -21,7 +21,7 @@ def told(right: list[str | None], said: list[Said], **fields: Any) -> dict[str, 
     return summary.voter(sheet(right, {"v": said}, **fields), "v", NOTHING)
 
 
-def test_abstentions_count_against_accuracy_and_failures_are_left_out() -> None:
+def test_abstentions_count_as_wrong_and_failures_are_left_out() -> None:
     right: list[str | None] = ["A", "B", "C", "D", "A", None, None, None, "A"]
     one = told(right, ["A", "B", "A", None, "failed", "A", None, "failed", "skipped"])
     assert one["accuracy"] == 2 / 4
@@ -55,11 +55,16 @@ def test_cost_and_mass_are_of_all_answers() -> None:
     assert told(["A"], ["A"])["letter_mass"] is None
 
 
-def test_costs_of_different_answers_add_up_and_time_that_overlaps_counts_once() -> None:
+def test_costs_add_up_and_time_that_overlaps_counts_once() -> None:
     first = cost_sums([answer(question("t1"), started=0.0, seconds=2.0)])
     second = cost_sums([answer(question("t2"), started=1.0, seconds=2.0), answer(question("t3"), started=9.0)])
     both = summary.cost(added([first, second]))
     assert (both["prompt_tokens"], both["readings"], both["seconds"]) == (30, 3, 4.0)
+
+
+def test_an_answer_within_the_time_of_another_adds_no_time() -> None:
+    within = [answer(question("t1"), seconds=9.0), answer(question("t2"), started=1.0)]
+    assert summary.cost(cost_sums(within))["seconds"] == 9.0
 
 
 def test_the_reading_beside_replies_is_told_by_itself() -> None:
@@ -151,7 +156,7 @@ def report(**fields: Any) -> dict[str, Any]:
     }
 
 
-def test_the_headline_says_how_the_vote_stands_against_its_best_voter() -> None:
+def test_the_headline_compares_the_vote_with_its_best_voter() -> None:
     said = summary.headline(report())
     assert "The vote (log_pool) answers 75.0% right (95 % interval 60.0% to 90.0%; guessing 25.0%) of 40" in said
     assert said.endswith("It cannot be told apart from its best voter, one (70.0%; p = 0.5, corrected for 1 pairs).")
@@ -160,8 +165,11 @@ def test_the_headline_says_how_the_vote_stands_against_its_best_voter() -> None:
     assert "worse than its best" in summary.headline(report(comparisons=[{**better, "difference": -0.05}]))
 
 
-def test_the_headline_of_one_voter_names_it_and_without_labels_tells_no_accuracy() -> None:
+def test_the_headline_of_one_voter_names_it() -> None:
     assert summary.headline(report(voters={"one": {"accuracy": 0.7}})).startswith("one answers 75.0% right")
+
+
+def test_a_headline_without_labels_tells_no_accuracy() -> None:
     vote = {"rule": "log_pool", "accuracy": None, "interval": None, "asked": 0, "answered": 39}
     said = summary.headline(report(vote=vote, labelled=0))
     assert said.startswith("39 questions answered, 1 of 40 questions have no answer.")

@@ -11,14 +11,15 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
+from codemmlu.engine.scripted import Script
 from codemmlu.retrieval.encoder import Vectors
 from codemmlu.retrieval.library import Library
 from codemmlu.rows import Answer, Question, answer_from
 from tests.answering.test_worker import asking
-from tests.retrieval.encoders import BROKEN, HashingEncoder
-from tests.retrieval.shelves import library, solved
-from tests.samples import ASK, question
-from tests.scripted import SETTINGS, Script, ScriptedEngine
+from tests.support.embedders import BROKEN, BreakableEncoder
+from tests.support.engines import SETTINGS, RecordingEngine
+from tests.support.example_indexes import library, solved
+from tests.support.rows import ASK, question
 
 PETS = [
     solved("e1", "pick a pet that barks", ("a dog", "a cat"), "A"),
@@ -51,10 +52,10 @@ def without_engine(shelf: Library) -> AnswerWorker:
     return AnswerWorker(Tools(None, None, lambda: shelf), (ALONE,), 4, 256, "run")
 
 
-def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, ScriptedEngine]:
-    engine = ScriptedEngine(Script(), SETTINGS)
+def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, RecordingEngine]:
+    engine = RecordingEngine(Script())
 
-    def opens(settings: EngineSettings) -> ScriptedEngine:
+    def opens(settings: EngineSettings) -> RecordingEngine:
         return engine
 
     return AnswerWorker(Tools(opens, SETTINGS, lambda: shelf), asks, 4, 256, "run"), engine
@@ -116,7 +117,7 @@ def test_an_index_that_has_nothing_for_a_question_says_so() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"text": f"a {BROKEN} text"}, {"choices": ("fine", BROKEN)}])
-def test_a_vector_that_is_not_finite_fails_its_own_question_alone(fields: dict[str, object]) -> None:
+def test_a_vector_that_is_not_finite_fails_its_question_alone(fields: dict[str, object]) -> None:
     asked = [pet(f"q{n}") for n in range(5)]
     asked[2] = question("q2", **{"question": fields.pop("text", "pick a pet"), **fields})
     rows = answers(without_engine(library(PETS)), asking(*asked, asks=[ALONE]), asking(pet("q9"), asks=[ALONE]))
@@ -131,14 +132,14 @@ def test_a_vector_that_is_not_finite_fails_its_own_question_alone(fields: dict[s
     assert failed.key == ALONE.key(asked[2])
 
 
-def test_a_question_without_a_vector_fails_where_examples_are_shown_and_nowhere_else() -> None:
+def test_without_a_vector_only_the_ask_with_examples_fails() -> None:
     worker, engine = with_engine(library(PETS), ASK, SHOWN)
     rows = answers(worker, asking(pet("q1", BROKEN), pet("q2"), asks=[ASK, SHOWN]))
     assert [row.status for row in rows] == ["answered", "failed", "answered", "answered"]
     assert len(engine.scored) == 3
 
 
-class OneAtATime(HashingEncoder):
+class OneAtATime(BreakableEncoder):
     """Counts the calls that were under way at once."""
 
     under_way = most = 0

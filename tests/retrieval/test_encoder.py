@@ -1,15 +1,16 @@
-"""Finding an embedder: what it is known by, and what is wrong with one is said before anything starts."""
+"""Finding an embedder and opening it: its fingerprint, and what is wrong with one in one line."""
 
 import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.recipe import EmbedderSettings
-from codemmlu.retrieval.encoder import Embedder, find
+from codemmlu.retrieval.encoder import Embedder, find, open_encoder
 
 
 @pytest.fixture
@@ -64,19 +65,38 @@ def test_the_embedded_one_is_there() -> None:
     assert one == find(EmbedderSettings(), cache_folder())
 
 
-def test_a_source_that_is_none_is_the_persons_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_does_not_exist_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         find(EmbedderSettings(source="nowhere"), "/nowhere")
     said = str(error.value)
-    assert said == "examples.embedder: nowhere is neither a directory, a Hub id (OWNER/NAME) nor `embedded`"
+    assert said == (
+        "examples.embedder: nowhere is neither a directory, a Hub id (OWNER/NAME), `embedded` nor `hashing`"
+    )
 
 
-def test_a_directory_without_a_model_is_the_persons_mistake(folder: Path) -> None:
+def test_a_directory_without_a_model_is_an_error(folder: Path) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(UserError) as error:
         found(folder)
     said = str(error.value)
     assert said.startswith("examples.embedder: ")
     assert "has no config.json" in said
+    assert "\n" not in said
+
+
+def test_the_embedded_model_reads_meaning() -> None:
+    """No word is shared: only a model knows which two texts are about the same."""
+    encoder = open_encoder(find(EmbedderSettings(), cache_folder()))
+    asked, near, far = encoder.encode(["How do I sort a list?", "ordering the elements of an array", "open a socket"])
+    assert asked.shape == (384,)
+    np.testing.assert_allclose([vector @ vector for vector in (asked, near, far)], 1, atol=1e-5)
+    assert asked @ near > asked @ far + 0.2
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(folder: Path) -> None:
+    with pytest.raises(UserError) as error:
+        open_encoder(found(folder))
+    said = str(error.value)
+    assert said.startswith(f"examples.embedder: {folder} cannot be loaded: ")
     assert "\n" not in said

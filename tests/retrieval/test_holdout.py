@@ -8,6 +8,7 @@ from codemmlu.errors import UserError
 from codemmlu.questions import held_out, load, read_examples, splits
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings
 from codemmlu.rows import Question
+from tests.support.questions import write_csv
 
 ROWS = 60
 
@@ -19,9 +20,17 @@ def source(tmp_path: Path) -> str:
 
 
 def written(path: Path, numbers: range | list[int]) -> str:
-    lines = [f"q{n},What is {n % 58}?,\"['{n}', 'other']\",{'' if n % 6 == 0 else 'A'}" for n in numbers]
-    path.write_text("\n".join(["task_id,question,choices,answer", *lines]) + "\n")
-    return str(path)
+    """Write rows of which every sixth has no answer."""
+    rows = (
+        {
+            "task_id": f"q{n}",
+            "question": f"What is {n % 58}?",
+            "choices": [str(n), "other"],
+            "answer": "A" if n % 6 else None,
+        }
+        for n in numbers
+    )
+    return str(write_csv(path, rows))
 
 
 def held(source: str, n: int = 10, seed: int = 0, limit: int | None = None) -> frozenset[str]:
@@ -34,7 +43,7 @@ def names(rows: list[Question]) -> set[str]:
 
 
 def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
-    """What the person is told; always one line."""
+    """The error that the user is told: always one line."""
     assert "\n" not in str(error.value)
     return str(error.value)
 

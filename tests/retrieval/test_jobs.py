@@ -1,17 +1,20 @@
-"""The jobs with examples, as processes: what they make, say and reuse, and that what is held out stays out."""
+"""The jobs with examples, in this process: what they make, say and reuse, and that what is held out stays out."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from codemmlu.run_dir import RunDir
-from tests.runs import CountedRun, Run, finish, job
+from tests.support.processes import Run
+from tests.support.questions import write_csv
+from tests.support.runs import ScriptedRun, job
+
+ALONE = "voters={alone: {method: retrieve, abstain_below: 0}}"  # in the place of a voter with a model
+DRY_RUN = ("run", "recipes/retrieve.yaml", "--dry-run")
 
 
 def sentence(number: int) -> str:
@@ -20,43 +23,33 @@ def sentence(number: int) -> str:
 
 
 def written(path: Path, count: int, answers: dict[str, str] | None = None) -> Path:
-    """A file of solved questions, with other answers where `answers` says so."""
-    with path.open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["task_id", "question", "choices", "answer"])
-        for n in range(count):
-            right = (answers or {}).get(f"q{n}", "ABC"[n % 3])
-            lines.writerow([f"q{n}", sentence(n), [f"item{n % 3}", f"item{n}", "something"], right])
-    return path
+    """Write a file of solved questions, with other answers where `answers` says so."""
+    rows = (
+        {
+            "task_id": f"q{n}",
+            "question": sentence(n),
+            "choices": [f"item{n % 3}", f"item{n}", "something"],
+            "answer": (answers or {}).get(f"q{n}", "ABC"[n % 3]),
+        }
+        for n in range(count)
+    )
+    return write_csv(path, rows)
 
 
-class SolvedRun(CountedRun):
+class SolvedRun(ScriptedRun):
     """A run over a file of solved questions, six of which are asked, with the hashing embedder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        written(self.source, self.questions)
-        (self.folder / "script.json").write_text("{}")
+        written(self.csv, self.questions)
         recipe = json.loads(self.recipe.read_text())
         recipe["questions"]["holdout"] = {"n": 6}
-        recipe["examples"] = {"source": str(self.source)}
+        recipe["examples"] = {"source": str(self.csv), "embedder": {"source": "hashing"}}
         recipe["voters"] = {"shown": {"model": "m", "examples": 2}}
         self.recipe.write_text(json.dumps(recipe))
 
-    def start(self, *overrides: str) -> "psutil.Popen":
-        """Starts jobs/answer.py."""
-        return self._start("answer", *overrides)
-
-    def index(self, *overrides: str) -> Run:
-        """Runs jobs/index.py to its end."""
-        return finish(self._start("index", *overrides))
-
-    def _start(self, name: str, *overrides: str) -> "psutil.Popen":
-        given = [name, str(self.asked), str(self.folder / "script.json"), str(self.recipe), *overrides]
-        return self.started("tests.retrieval.hashed_job", *given)
-
     def manifest(self) -> dict[str, Any]:
-        """The index's manifest."""
+        """Read the index's manifest."""
         manifest: dict[str, Any] = json.loads((self.out / "index" / "manifest.json").read_text())
         return manifest
 
@@ -66,55 +59,57 @@ def answers(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["task_id"]: row for file in folder.glob("*.parquet") for row in pq.read_table(file).to_pylist()}
 
 
-def mistake(done: Run) -> str:
-    """What the person is told; always one line, and exit 2."""
+def fault(done: Run) -> str:
+    """The error that the user is told: always one line, and exit 2."""
     assert done.code == 2, done.out + done.err
     assert len(done.err.strip().splitlines()) == 1, done.err
     return done.err.strip()
 
 
 @pytest.fixture(scope="module")
-def made(running_ray: None, tmp_path_factory: pytest.TempPathFactory) -> SolvedRun:
+def made(ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> SolvedRun:
     """A run whose index was made. Tests that change it work on a copy."""
-    run = SolvedRun(tmp_path_factory.mktemp("made"), 30, {})
-    done = run.index()
+    run = SolvedRun(tmp_path_factory.mktemp("made"), 30)
+    done = run.run(name="index")
     assert done.code == 0, done.err
-    assert f"examples: 24 with an answer from {run.source}" in done.out
-    assert f"examples: an index of 24 (exact, 32 dimensions) is at {run.out}/index" in done.out
+    assert f"examples: 24 with an answer from {run.csv}" in done.out
+    assert f"examples: an index of 24 (exact, 256 dimensions) is at {run.out}/index" in done.out
     return run
 
 
-def copied(made: SolvedRun, folder: Path) -> SolvedRun:
+@pytest.fixture
+def run(made: SolvedRun, tmp_path: Path) -> SolvedRun:
     """A run of its own on the same questions, with the index that was made."""
-    run = SolvedRun(folder, 30, {})
-    shutil.copytree(made.out / "index", run.out / "index")
-    return run
+    other = SolvedRun(tmp_path / "own", 30)
+    shutil.copytree(made.out / "index", other.out / "index")
+    return other
 
 
 def test_an_index_whose_inputs_did_not_change_is_reused(made: SolvedRun) -> None:
     before = made.manifest()
-    again = made.index("--json")
+    again = made.run("--json", name="index")
     assert again.code == 0, again.err
     assert "their index stands and nothing changed: reused" in again.err
     assert json.loads(again.out)["fingerprint"] == before["fingerprint"]
     assert made.manifest() == before
 
 
-def test_an_index_is_made_anew_when_what_it_is_of_changes(made: SolvedRun, tmp_path: Path) -> None:
-    run = copied(made, tmp_path)
-    other = run.index("examples.text=question+choices", "examples.kind=hnsw")
+def test_an_index_is_made_anew_when_its_settings_change(run: SolvedRun) -> None:
+    other = run.run("examples.text=question+choices", "examples.kind=hnsw", name="index")
     assert other.code == 0, other.err
     assert "the index is made anew, its text and kind changed" in other.out
     assert (run.manifest()["text"], run.manifest()["kind"]) == ("question+choices", "hnsw")
-    written(run.source, 31)
-    more = run.index("examples.text=question+choices", "examples.kind=hnsw")
+
+
+def test_an_index_is_made_anew_when_its_examples_change(run: SolvedRun) -> None:
+    written(run.csv, 31)
+    more = run.run(name="index")
     assert more.code == 0, more.err
     assert "the index is made anew, its examples or seed changed" in more.out
     assert run.manifest()["count"] == 25
 
 
-def test_a_model_is_shown_solved_examples_and_is_asked_once(made: SolvedRun, tmp_path: Path) -> None:
-    run = copied(made, tmp_path)
+def test_a_model_is_shown_solved_examples_and_asked_once(run: SolvedRun) -> None:
     done = run.run()
     assert done.code == 0, done.err
     assert "their index stands and nothing changed: reused" in done.out
@@ -144,22 +139,14 @@ def test_a_model_is_shown_solved_examples_and_is_asked_once(made: SolvedRun, tmp
     assert sum(run.times_asked().values()) == 18
 
 
-def test_an_index_that_stands_elsewhere_is_used(made: SolvedRun, tmp_path: Path) -> None:
-    run, standing = copied(made, tmp_path), made.out / "index"
-    alone = ["voters={alone: {method: retrieve, abstain_below: 0}}", "examples.source=null", f"out={tmp_path}/other"]
-
-    nowhere = run.run(*alone, f"examples.index={tmp_path}/nowhere")
-    assert f"examples.index: there is none at {tmp_path}/nowhere" in mistake(nowhere)
-    assert "voters.alone: needs solved examples" in mistake(run.run(*alone))
-    other = mistake(run.run(*alone, f"examples.index={standing}", "examples.text=question+choices"))
-    assert f"examples.text: {standing} was made of 'question', the recipe has 'question+choices'" in other
-
-    assert "nothing to learn from" in mistake(run.run(*alone, f"examples.index={standing}")), "all of it is asked"
+def test_an_index_that_stands_elsewhere_is_used(made: SolvedRun, run: SolvedRun, tmp_path: Path) -> None:
+    standing = made.out / "index"
+    elsewhere = [ALONE, "examples.source=null", f"out={tmp_path}/other", f"examples.index={standing}"]
     before = (standing / "manifest.json").read_bytes()
-    used = run.run(*alone, f"examples.index={standing}", "questions.limit=20")
+    used = run.run(*elsewhere, "questions.limit=20")
     assert used.code == 0, used.err
     assert "the weights are fitted without them" in used.out
-    assert (standing / "manifest.json").read_bytes() == before, "somebody else's index stays as it is"
+    assert (standing / "manifest.json").read_bytes() == before, "an index that another run made stays as it is"
     assert f"examples: 24 in the index at {standing} (exact)" in used.out
     assert "questions.holdout is ignored" in used.out
     stored = answers(tmp_path / "other" / "answers" / "retrieve")
@@ -168,14 +155,35 @@ def test_an_index_that_stands_elsewhere_is_used(made: SolvedRun, tmp_path: Path)
     assert run.times_asked() == {}, "no engine"
 
 
-def test_weights_follow_what_is_asked(made: SolvedRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["examples.index=NOWHERE"], "examples.index: there is none at NOWHERE"),
+        ([], "voters.alone: needs solved examples"),
+        (
+            ["examples.index=STANDING", "examples.text=question+choices"],
+            "examples.text: STANDING was made of 'question', the recipe has 'question+choices'",
+        ),
+        (["examples.index=STANDING", "questions.limit=30"], "nothing to learn from"),  # every example is asked
+    ],
+)
+def test_an_index_that_cannot_be_used_is_an_error(
+    made: SolvedRun, run: SolvedRun, tmp_path: Path, overrides: list[str], says: str
+) -> None:
+    def filled(text: str) -> str:
+        return text.replace("STANDING", str(made.out / "index")).replace("NOWHERE", str(tmp_path / "nowhere"))
+
+    done = run.run(ALONE, "examples.source=null", f"out={tmp_path}/other", *map(filled, overrides))
+    assert filled(says) in fault(done)
+
+
+def test_weights_follow_what_is_asked(ray_cluster: dict[str, str], tmp_path: Path) -> None:
     """The same examples, other questions: the index stands, and nothing is fitted on what is asked now."""
-    run = SolvedRun(tmp_path, 30, {})
+    run = SolvedRun(tmp_path / "own", 30)
     few, more = written(tmp_path / "few.csv", 4), written(tmp_path / "more.csv", 12)
-    alone = ["voters={alone: {method: retrieve, abstain_below: 0}}"]
-    assert run.index(*alone, f"questions.source={few}").code == 0
+    assert run.run(ALONE, f"questions.source={few}", name="index").code == 0
     first = run.manifest()
-    again = run.index(*alone, f"questions.source={more}")
+    again = run.run(ALONE, f"questions.source={more}", name="index")
     assert again.code == 0, again.err
     assert "their index stands and nothing changed: reused" in again.out
     assert "other questions are asked than before, the weights are fitted without them" in again.out
@@ -185,21 +193,21 @@ def test_weights_follow_what_is_asked(made: SolvedRun, tmp_path: Path) -> None:
     assert first["shards"] == second["shards"]
 
 
-def test_an_index_in_a_place_of_its_own_is_made_by_one_run_at_a_time(made: SolvedRun, tmp_path: Path) -> None:
+def test_one_run_at_a_time_makes_an_index_of_its_own_place(tmp_path: Path) -> None:
+    run = SolvedRun(tmp_path / "own", 30)
     place = RunDir(str(tmp_path / "index"))
     place.create()
     with place.lock():
-        done = made.index(f"examples.index={tmp_path}/index", f"out={tmp_path}/run")
-    assert f"another run is writing to {tmp_path}/index" in mistake(done)
+        done = run.run(f"examples.index={tmp_path}/index", name="index")
+    assert f"another run is writing to {tmp_path}/index" in fault(done)
 
 
-def test_a_changed_index_file_is_the_persons_mistake(made: SolvedRun, tmp_path: Path) -> None:
-    run = copied(made, tmp_path)
+def test_a_changed_index_file_is_an_error(run: SolvedRun) -> None:
     file = run.out / "index" / "00000" / "index.faiss"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    said = mistake(run.run())
+    said = fault(run.run())
     assert f"{run.out}/index/00000/index.faiss has sha256" in said
     assert "its manifest says" in said
     assert run.times_asked() == {}
@@ -208,7 +216,7 @@ def test_a_changed_index_file_is_the_persons_mistake(made: SolvedRun, tmp_path: 
 def test_a_holdout_of_two_files_is_ignored_and_said(tmp_path: Path) -> None:
     asked, solved = written(tmp_path / "asked.csv", 20), written(tmp_path / "solved.csv", 30)
     sources = [f"questions.source={asked}", f"examples.source={solved}"]
-    done = job("run", "recipes/retrieve.yaml", "--dry-run", *sources, f"out={tmp_path}/x")
+    done = job(*DRY_RUN, *sources, f"out={tmp_path}/x")
     assert done.code == 0, done.err
     said = "questions.holdout is ignored: questions.source and examples.source are not the same"
     assert done.out.splitlines().count(said) == 1
@@ -226,31 +234,36 @@ def test_a_holdout_of_two_files_is_ignored_and_said(tmp_path: Path) -> None:
         (["questions.source=sample", "examples.source=EMPTY"], "examples.source: EMPTY has no question with an answer"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, overrides: list[str], says: str) -> None:
+def test_examples_that_cannot_be_had_are_an_error(tmp_path: Path, overrides: list[str], says: str) -> None:
     solved = written(tmp_path / "solved.csv", 30)
     empty = written(tmp_path / "empty.csv", 4, {f"q{n}": "" for n in range(4)})
     sources = [f"questions.source={solved}", f"examples.source={solved}", "questions.holdout.n=10", f"out={tmp_path}/x"]
     given = [override.replace("EMPTY", str(empty)) for override in overrides]
-    done = job("run", "recipes/retrieve.yaml", "--dry-run", *sources, *given)
-    assert says.replace("EMPTY", str(empty)) in mistake(done)
+    assert says.replace("EMPTY", str(empty)) in fault(job(*DRY_RUN, *sources, *given))
 
 
-def test_a_submitted_job_keeps_no_index_where_ray_deletes_it(tmp_path: Path) -> None:
-    given = ["examples.index=my/index", f"out={tmp_path}/x"]
-    done = job("run", "recipes/retrieve.yaml", *given, env={"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"})
-    assert "examples.index: my/index is relative" in mistake(done)
+def test_a_submitted_job_keeps_no_index_where_ray_deletes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    done = job("run", "recipes/retrieve.yaml", "examples.index=my/index", f"out={tmp_path}/x")
+    assert "examples.index: my/index is relative" in fault(done)
 
 
-def test_held_out_answers_teach_nothing(tmp_path: Path, running_ray: None) -> None:
-    """The whole run with the real embedder, twice: the second time every held-out row has a wrong answer.
+@pytest.mark.parametrize(
+    ("embedder", "dimensions"), [("hashing", 256), pytest.param("embedded", 384, marks=pytest.mark.soak)]
+)
+def test_held_out_answers_teach_nothing(
+    ray_cluster: dict[str, str], tmp_path: Path, embedder: str, dimensions: int
+) -> None:
+    """The whole run, twice: the second time every held-out row has a wrong answer.
 
     What was learned, and what is said of every question, is the same to the last bit.
     """
     source = written(tmp_path / "solved.csv", 40)
-    sources = [f"questions.source={source}", f"examples.source={source}", "questions.holdout.n=10"]
+    given = [f"questions.source={source}", f"examples.source={source}", "questions.holdout.n=10"]
+    given.append(f"examples.embedder.source={embedder}")
     runs = []
     for name in ("right", "wrong"):
-        done = job("run", "recipes/retrieve.yaml", *sources, f"out={tmp_path}/{name}")
+        done = job("run", "recipes/retrieve.yaml", *given, f"out={tmp_path}/{name}")
         assert done.code == 0, done.err
         manifest = json.loads((tmp_path / name / "index" / "manifest.json").read_text())
         stored = answers(tmp_path / name / "answers" / "retrieve")
@@ -259,7 +272,7 @@ def test_held_out_answers_teach_nothing(tmp_path: Path, running_ray: None) -> No
         written(source, 40, {held: "ABC"["CAB".index("ABC"[int(held[1:]) % 3])] for held in stored})
     (manifest, stored, report), (other_manifest, other_stored, other_report) = runs
     assert len(stored) == 10
-    assert manifest["dimensions"] == 384
+    assert manifest["dimensions"] == dimensions
     assert manifest["fingerprint"] == other_manifest["fingerprint"]
     assert manifest["weights"] == other_manifest["weights"]
     assert manifest["weights"]["fitted_on"] == 30

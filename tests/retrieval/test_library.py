@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval.encoder import Vectors
+from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.retrieval.library import Library
 from codemmlu.retrieval.neighbours import Candidate, Rule, diverse, ranked
 from codemmlu.rows import Question
-from tests.retrieval.encoders import BROKEN, HashingEncoder, Placed
-from tests.retrieval.shelves import library, solved
-from tests.samples import question
+from tests.support.embedders import BROKEN, Placed
+from tests.support.example_indexes import library, solved
+from tests.support.rows import question
 
 
 def told(shelf: Library, asked: Question, most: int) -> list[str]:
@@ -46,7 +47,7 @@ def test_the_nearest_come_first_with_their_cosines() -> None:
     assert found.nearest == pytest.approx(0.9848, abs=1e-3)
 
 
-def test_an_example_comes_back_as_it_was_with_the_vectors_of_its_choices() -> None:
+def test_an_example_comes_back_with_its_choices_vectors() -> None:
     example = solved("e1", "Which  loop?\n", ("for", "while", "do"), "C")
     (found,) = library([example]).look_up([question("q1", question="which loop")], 1)
     (one,) = found.solved
@@ -80,7 +81,7 @@ def test_a_question_is_never_its_own_example() -> None:
 
 
 @pytest.mark.parametrize("text", ["the very same", "The VERY  same", "\tthe\nvery same ", "THE VERY\u00a0SAME"])
-def test_its_text_under_another_name_is_kept_from_labelled_questions(text: str) -> None:
+def test_the_same_text_is_kept_from_labelled_questions(text: str) -> None:
     examples = [solved("e1", text), solved("e2", "the very other")]
     asked = question("q1", question="the very same")
     assert told(library(examples, exclude="same"), asked, 5) == ["e2"]
@@ -118,7 +119,7 @@ def test_near_copies_are_dropped_where_the_recipe_says_so() -> None:
         ({"exclude": "same"}, False, "same"),
     ],
 )
-def test_where_questions_have_answers_their_copies_are_kept_from_them(
+def test_the_default_rule_excludes_copies_where_labels_are(
     settings: dict[str, str], labelled: bool, exclude: str
 ) -> None:
     assert Rule.of(ExampleSettings.model_validate(settings), labelled).exclude == exclude
@@ -134,7 +135,7 @@ def test_nothing_below_the_least_similarity_is_given(least: float, seen: int) ->
     assert found.nearest == pytest.approx(0.9848, abs=1e-3), "said whether it is shown or not"
 
 
-def test_of_equally_near_examples_the_first_in_the_index_comes_first() -> None:
+def test_of_equally_near_examples_the_first_stored_is_first() -> None:
     examples = [solved(name, "equal words") for name in ("e9", "e3", "e7", "e1", "e5")]
     asked = question("q1", question="equal words here")
     for shard in (2, 3, 100):
@@ -219,7 +220,7 @@ def test_the_text_that_is_embedded_is_what_the_recipe_says() -> None:
 # --- vectors that are none
 
 
-def test_a_vector_that_is_not_finite_is_an_error_that_names_the_text() -> None:
+def test_a_vector_that_is_not_finite_is_an_error_with_its_text() -> None:
     shelf = library([solved("e1", "loop")])
     with pytest.raises(ValueError, match=f"not finite for 'a {BROKEN}'"):
         shelf.look_up([question("q0", question="loop"), question("q1", question=f"a {BROKEN}")], 1)
@@ -230,7 +231,7 @@ def test_a_vector_that_is_not_finite_is_an_error_that_names_the_text() -> None:
 
 def test_an_embedder_of_another_length_is_an_error() -> None:
     shelf = library([solved("e1", "loop")], asks_with=Placed({"loop": (1.0,)}))
-    with pytest.raises(ValueError, match="2 dimensions, the index has 32"):
+    with pytest.raises(ValueError, match="2 dimensions, the index has 256"):
         shelf.look_up([question("q", question="loop")], 1)
 
 
@@ -258,7 +259,7 @@ def test_equal_texts_are_embedded_once() -> None:
 # --- answers by transfer
 
 
-def test_what_the_neighbours_say_is_a_distribution_over_the_questions_own_choices() -> None:
+def test_transfer_gives_a_distribution_over_the_choices() -> None:
     shelf = library([solved("e1", "pick a pet", ("a cat", "a stone"), "A")])
     asked = [
         question("q1", question="pick a pet", choices=("one stone", "one cat", "one cloud")),
@@ -282,7 +283,7 @@ def test_an_example_that_is_fitted_on_is_not_its_own_nearest() -> None:
     assert [one.example.task_id for one in as_fit.solved] == ["e35", "e60"]
 
 
-def test_its_twins_are_not_its_nearest_either_and_other_questions_see_them() -> None:
+def test_an_example_fitted_on_does_not_see_its_twins() -> None:
     twin = solved("twin", "asked", ASKED.choices)
     shelf = library([solved("asked", "asked", ASKED.choices), twin, solved("e35", "e35")], Placed(AROUND))
     (as_fit,) = shelf.look_up([question("fit/asked", question="asked")], 2)

@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.methods import fitting, nearest_last
+from codemmlu.engine.scripted import Script
 from codemmlu.prompts import Prompt, render
 from codemmlu.retrieval.transfer import Solved
-from tests.retrieval.shelves import solved
-from tests.samples import ASK, question
-from tests.scripted import SETTINGS, Script, ScriptedEngine
+from tests.support.engines import RecordingEngine
+from tests.support.example_indexes import solved
+from tests.support.rows import ASK, question
 
 ASKED = question("q", question="this one is asked")
 NO_VECTORS = np.zeros((2, 1), dtype=np.float32)
 
 
-class Short(ScriptedEngine):
+class Short(RecordingEngine):
     """An engine that takes prompts of at most so many words."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(Script(), SETTINGS)
+        super().__init__(Script())
         self._most = most
 
     def fits(self, tokens: int) -> bool:
@@ -54,7 +55,7 @@ def cost(length: int) -> int:
     return ROOMY.tokens(render(ASKED, "codemmlu", examples=[one.example])) - ALONE
 
 
-def shown(engine: ScriptedEngine, ask: Ask, neighbours: Sequence[Solved]) -> tuple[Prompt, list[str]]:
+def shown(engine: RecordingEngine, ask: Ask, neighbours: Sequence[Solved]) -> tuple[Prompt, list[str]]:
     """The prompt, and the task_ids that it is said to show, nearest first."""
     told = fitting(engine, ask, ASKED, neighbours)
     prompt = render(ASKED, ask.template, examples=nearest_last(told))
@@ -91,20 +92,20 @@ def test_the_budget_is_of_all_examples_together(budget: int, told: list[str]) ->
     assert shown(ROOMY, asking(2, tokens=2 * cost(10) + budget), near(10, 10))[1] == told
 
 
-def test_where_every_example_is_too_long_the_question_is_asked_alone() -> None:
+def test_where_no_example_fits_the_question_stands_alone() -> None:
     for engine, ask in ((ROOMY, asking(3, tokens=1)), (Short(ALONE), asking(3))):
         prompt, told = shown(engine, ask, near(10, 10, 10))
         assert told == []
         assert prompt == render(ASKED, "codemmlu")
 
 
-def test_examples_never_make_a_prompt_longer_than_the_engine_takes() -> None:
+def test_examples_keep_a_prompt_within_the_engine_s_length() -> None:
     neighbours = near(10, 200, 10, 10)
     assert shown(Short(ALONE + 2 * cost(10)), asking(4), neighbours)[1] == ["e0", "e2"]
     assert shown(Short(ALONE + 2 * cost(10) - 1), asking(4), neighbours)[1] == ["e0"]
 
 
-def test_a_question_that_does_not_fit_by_itself_is_left_to_the_engine() -> None:
+def test_a_question_too_long_by_itself_goes_to_the_engine() -> None:
     """It is the engine that says so, as for a question without examples."""
     assert shown(Short(1), asking(3), near(5, 5)) == (render(ASKED, "codemmlu"), [])
 

@@ -1,4 +1,4 @@
-"""The shelf: what an ask knows of the examples it looks at."""
+"""The shelf: where a recipe's index is, which questions it must not learn from, and what an ask's key knows of it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,26 +7,29 @@ from typing import Any
 import pytest
 
 from codemmlu.answering.asks import ask_of
-from codemmlu.recipe import DirectVoter, ExampleSettings, RetrieveVoter
+from codemmlu.errors import UserError
+from codemmlu.questions.twins import twin_key
+from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import VERSION, Manifest
 from codemmlu.run_dir import RunDir
-from codemmlu.shelf import Shelf
-from tests.retrieval.encoders import HASHED
-from tests.retrieval.shelves import LIKE_RIGHT, RULE, SETTINGS
-from tests.samples import QUESTION
+from codemmlu.shelf import Shelf, asked_of, held_out_of, place_of
+from tests.support.embedders import HASHED
+from tests.support.example_indexes import LIKE_RIGHT, RULE, SETTINGS
+from tests.support.questions import questions_csv
+from tests.support.rows import QUESTION, question
 
 MANIFEST = Manifest(
     version=VERSION,
     fingerprint="f",
-    embedder="hashed",
+    embedder=HASHED.source,
     revision=None,
-    embedder_fingerprint="hashed-1",
+    embedder_fingerprint=HASHED.fingerprint,
     text="question",
     metric="cosine",
     kind="exact",
     count=3,
-    dimensions=32,
+    dimensions=256,
     shards=(),
     weights=LIKE_RIGHT,
     recall_at_10=None,
@@ -75,3 +78,43 @@ def test_the_same_index_elsewhere_is_the_same_ask(shelf: Shelf, tmp_path: Path) 
 def test_examples_that_are_picked_to_differ_have_no_stand_ins(shelf: Shelf) -> None:
     assert shelf.view.spare
     assert not replace(shelf, rule=Rule("same", "keep", -1, 0.5)).view.spare
+
+
+# --- what a recipe says of its index
+
+
+def recipe(folder: Path, **sections: dict[str, Any]) -> Recipe:
+    """Return a recipe over eight questions that are examples, too."""
+    source = {"source": str(questions_csv(folder / "solved.csv", 8))}
+    given = {name: {**source, **sections.get(name, {})} for name in ("questions", "examples")}
+    return Recipe.model_validate(
+        {"out": str(folder / "run"), **given, "voters": {"v": {"method": "retrieve"}}, "models": {}}
+    )
+
+
+def test_an_index_is_in_the_run_unless_it_has_its_own_place(tmp_path: Path) -> None:
+    assert place_of(recipe(tmp_path)).address == f"{tmp_path}/run/index"
+    assert place_of(recipe(tmp_path, examples={"index": f"{tmp_path}/own"})).address == f"{tmp_path}/own"
+
+
+def test_an_index_at_no_address_is_an_error_by_its_own_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        place_of(recipe(tmp_path, examples={"index": "ftp://host/index"}))
+    assert str(error.value).startswith("examples.index: ftp://host/index is no writable address: ")
+
+
+def test_only_a_source_that_is_split_holds_questions_out(tmp_path: Path) -> None:
+    assert held_out_of(recipe(tmp_path)) is None
+    holdout = {"holdout": {"n": 3}}
+    other = {"source": str(questions_csv(tmp_path / "other.csv", 8))}
+    assert held_out_of(recipe(tmp_path, questions=holdout, examples=other)) is None
+    held = held_out_of(recipe(tmp_path, questions=holdout))
+    assert held is not None
+    assert len(held) == 3
+
+
+def test_what_is_asked_is_known_by_its_text(tmp_path: Path) -> None:
+    every = {name: twin_key(question(question=f"#{name} which is it?")) for name in (f"q{n}" for n in range(8))}
+    assert asked_of(recipe(tmp_path)) == set(every.values())
+    split = recipe(tmp_path, questions={"holdout": {"n": 3}})
+    assert asked_of(split) == {every[name] for name in held_out_of(split) or ()}

@@ -11,6 +11,7 @@ import pytest
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import vectors
+from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
 from codemmlu.retrieval.store import (
     INDEX,
     MANIFEST,
@@ -25,8 +26,8 @@ from codemmlu.retrieval.store import (
     sha256_of,
 )
 from codemmlu.run_dir import RunDir
-from tests.retrieval.encoders import DIMENSIONS, HASHED, HashingEncoder
-from tests.retrieval.shelves import LIKE_RIGHT, SETTINGS
+from tests.support.embedders import HASHED
+from tests.support.example_indexes import LIKE_RIGHT, SETTINGS
 
 CONTENT = vectors.build("exact", HashingEncoder().encode(["one", "two", "three"]))
 
@@ -66,7 +67,7 @@ def manifest_of(index: RunDir) -> Manifest:
 
 
 def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
-    """What the person is told; always one line."""
+    """The error that the user is told: always one line."""
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -132,7 +133,7 @@ def test_another_embedder_is_refused_and_both_are_named(index: RunDir) -> None:
     with pytest.raises(UserError) as error:
         check_embedder(manifest, SETTINGS, other, index)
     said = fault(error)
-    assert "was made with hashed (hashed-1), the recipe has some/model@abc (xxxxxxxxxxxx)" in said
+    assert "was made with hashing (hashing/1), the recipe has some/model@abc (xxxxxxxxxxxx)" in said
     assert said.startswith(f"examples.embedder: {index.shown} ")
 
 
@@ -155,7 +156,7 @@ def test_a_file_is_read_when_it_is_the_one_the_manifest_names(index: RunDir) -> 
 @pytest.mark.parametrize(
     "other", [CONTENT[:-1], CONTENT[: len(CONTENT) // 2], b"", CONTENT[:60] + b"\x7f" + CONTENT[61:], CONTENT + b"\0"]
 )
-def test_a_file_that_was_changed_or_cut_is_refused_with_both_hashes(index: RunDir, other: bytes) -> None:
+def test_a_changed_or_cut_file_is_refused_with_both_hashes(index: RunDir, other: bytes) -> None:
     (shard,) = manifest_of(index).shards
     index.write(shard.index, other)
     with pytest.raises(UserError) as error:
@@ -172,7 +173,7 @@ def test_a_file_that_is_not_there_is_said_by_name(index: RunDir) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no index", b"\0" * 4096, CONTENT[:100], CONTENT[:-4]])
-def test_bytes_that_are_no_faiss_file_are_the_persons_to_delete(content: bytes) -> None:
+def test_bytes_that_are_no_faiss_file_are_an_error(content: bytes) -> None:
     with pytest.raises(UserError) as error:
         vectors.open_index(np.frombuffer(content, dtype=np.uint8))
     said = fault(error)
@@ -188,11 +189,11 @@ BASE = fingerprint(SETTINGS, HASHED, "exact", "content", 0)
 @pytest.mark.parametrize(
     ("settings", "embedder", "kind", "content", "seed"),
     [
-        ({"text": "question+choices"}, "hashed-1", "exact", "content", 0),
-        ({}, "hashed-2", "exact", "content", 0),
-        ({}, "hashed-1", "hnsw", "content", 0),
-        ({}, "hashed-1", "exact", "other", 0),
-        ({}, "hashed-1", "exact", "content", 1),
+        ({"text": "question+choices"}, HASHED.fingerprint, "exact", "content", 0),
+        ({}, "hashing/2", "exact", "content", 0),
+        ({}, HASHED.fingerprint, "hnsw", "content", 0),
+        ({}, HASHED.fingerprint, "exact", "other", 0),
+        ({}, HASHED.fingerprint, "exact", "content", 1),
     ],
 )
 def test_what_changes_the_index_changes_its_fingerprint(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.retrieval.store import Weights
 from codemmlu.retrieval.transfer import FEATURES, Array, Solved, features, fit, log_probabilities
 from codemmlu.rows import Question, letters
-from tests.retrieval.encoders import HashingEncoder
-from tests.retrieval.shelves import solved
-from tests.samples import question
+from tests.support.example_indexes import solved
+from tests.support.rows import question
 
 ENCODER = HashingEncoder()
 WORDS = [f"{first}{second}" for first, second in itertools.product("bdfgk", ["ab", "ed", "im", "ol", "ut"])]
@@ -75,7 +75,7 @@ def test_what_is_learned_depends_on_nothing_but_what_is_shown() -> None:
     np.testing.assert_allclose(other.weights, fit(tables, rights, 0).weights, atol=1e-2)
 
 
-def test_questions_with_different_numbers_of_choices_are_learned_from_together() -> None:
+def test_questions_of_any_number_of_choices_are_learned_from() -> None:
     near = [neighbour(solved("e1", "which", ("good word", "bad word")), 0.9)]
     asked = [
         (question("q1", choices=("good", "bad")), 0),
@@ -110,7 +110,7 @@ def weights_of(weights: tuple[float, ...]) -> Weights:
     return Weights(features=("a", "b", "c"), scales=(1.0, 2.0, 0.5), weights=weights, fitted_on=1, seed=0, left_out="")
 
 
-def test_log_probabilities_by_hand() -> None:
+def test_log_probabilities_are_those_worked_out_by_hand() -> None:
     table = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.5]])
     found = log_probabilities(table, weights_of((0.0, float(np.log(2)), float(np.log(3)))))
     np.testing.assert_allclose(np.exp(found), [1 / 6, 2 / 6, 3 / 6])
@@ -172,7 +172,7 @@ def test_nearer_neighbours_say_more() -> None:
     assert first < second
 
 
-def test_a_wrong_choice_of_a_neighbour_is_told_from_its_right_one() -> None:
+def test_a_neighbour_s_wrong_and_right_choices_differ() -> None:
     found = table(question("q", choices=("Cat ", "dog", "eel")), [neighbour(solved("e1", "x", ("cat", "dog")), 1.0)])
     third = 1 / 3  # each feature is centred over the choices
     assert column(found, "right, same text, kernel 4") == pytest.approx([1 - third, -third, -third])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from codemmlu.rows import Reading
 from codemmlu.scoring import choice_probabilities, estimate, orders
-from tests.samples import reading
+from tests.support.rows import reading
 
 LIKING = np.log([0.55, 0.25, 0.15, 0.05])
 

@@ -1,6 +1,7 @@
 """Readings to probabilities, against scipy."""
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import special
 
 from codemmlu.rows import Reading
-from codemmlu.scoring import choice_probabilities, is_finite, pick
+from codemmlu.scoring import choice_probabilities, is_finite, margin, pick
 from codemmlu.scoring.readings import log_softmax
-from tests.samples import reading
+from tests.support.rows import reading
 
 logs = st.floats(-60, 0, width=32)
 orders = st.integers(2, 26).flatmap(lambda n: st.permutations(range(n)))
@@ -55,8 +56,8 @@ def test_a_permuted_order_maps_back(order: list[int], data: st.DataObject) -> No
 
 
 @given(sets_of_readings(), st.randoms(use_true_random=False))
-def test_the_order_of_the_readings_does_not_matter(readings: list[Reading], random: object) -> None:
-    shuffled = readings[::-1]
+def test_the_order_of_the_readings_does_not_matter(readings: list[Reading], random: Random) -> None:
+    shuffled = random.sample(readings, len(readings))
     np.testing.assert_allclose(choice_probabilities(shuffled), choice_probabilities(readings), rtol=1e-9)
     assert pick(choice_probabilities(shuffled)) == pick(choice_probabilities(readings))
 
@@ -104,3 +105,8 @@ def test_the_likeliest_letter_and_of_equals_the_first(probabilities: list[float]
 def test_one_letter_that_is_not_finite_spoils_a_reading(value: float) -> None:
     assert is_finite(reading([-1.0, -2.0]))
     assert not is_finite(reading([-1.0, value]))
+
+
+def test_the_margin_is_to_the_next_likeliest_choice() -> None:
+    assert margin((0.2, 0.5, 0.3)) == pytest.approx(0.2)
+    assert margin((1.0,)) == 1.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from codemmlu.rows import Reading, Turn
 from codemmlu.scoring import margin, pick, verified
-from tests.samples import reading
+from tests.support.rows import reading
 
 
 def talk(*checks: float, left: int = 4) -> tuple[list[Reading], list[Turn]]:
@@ -30,7 +30,7 @@ def test_the_last_answer_is_on_top() -> None:
     assert pick(verified(*talk(0.1, 0.2, 0.3, left=1))) == "D"
 
 
-def test_a_choice_that_was_left_over_is_less_sure_the_closer_the_others_were() -> None:
+def test_a_choice_left_over_is_less_sure_after_close_checks() -> None:
     sure, unsure = (margin(verified(*talk(*checks, left=1))) for checks in ((0.01, 0.01, 0.01), (0.49, 0.49, 0.49)))
     assert unsure < sure < 1
 

@@ -5,39 +5,50 @@
 A round counts when at the kill at least one answer is durable and one is missing; one that does not is repeated.
 """
 
+import asyncio
 import os
 import random
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu.scoring import margin
-from tests.raylets import Raylets, two_raylets
-from tests.runs import CountedRun, Run, finish, kill
-from tests.scripted import ENGINE_PROCESS
-from tests.tiny import tiny_model
+from codemmlu.answering.asks import ask_of
+from codemmlu.answering.methods import METHODS, Case, Told
+from codemmlu.engine.scripted import CORE_PROCESS
+from codemmlu.recipe import DirectVoter, VerifyVoter
+from codemmlu.rows import question_from
+from tests.support.processes import finish, kill
+from tests.support.raylets import Raylets, processes_of, two_raylets
+from tests.support.runs import ScriptedRun
+from tests.support.tiny_model import tiny_model
+from tests.support.transformers_engine import CLOSE, TransformersEngine
 
 pytestmark = pytest.mark.soak
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "3"))
+VICTIMS = {"engine": CORE_PROCESS, "worker": "BlockWorker", "raylet": "raylet/raylet", "driver": "jobs/answer.py"}
+# As many as there are victims: each is killed once.
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", str(len(VICTIMS))))
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 QUESTIONS = 600
 ENGINES = 2
-SCRIPT = {"right": {f"#q{i} ": f"that {i}" for i in range(0, QUESTIONS, 4)}, "process": True, "seconds": 0.5}
+SCRIPT = {
+    "answers": {f"#q{i} ": f"that {i}" for i in range(0, QUESTIONS, 4)},
+    "own_process": True,
+    "seconds": 0.5,
+}
 BATCH = 64  # questions that an engine has in flight
-REAL_QUESTIONS = 400
-CHOICES = 3  # of each question
-OURS = ("BlockWorker", ENGINE_PROCESS, "EngineCore", "counted_job", "watchdog.py", "multiprocessing")
-Verdicts = list[dict[str, Any]]
+REAL_QUESTIONS = 300
+OURS = ("BlockWorker", CORE_PROCESS, "EngineCore", "VLLM::Worker", "jobs/answer.py", "watchdog.py", "multiprocessing")
 
 
 @pytest.fixture(scope="module")
@@ -47,62 +58,53 @@ def cluster() -> Iterator[Raylets]:
         yield cluster
 
 
-def chaos(cluster: Raylets, folder: Path, questions: int = QUESTIONS) -> CountedRun:
-    """A run of the scripted engine on the cluster."""
-    return CountedRun(folder, questions, SCRIPT, cluster.environment)
-
-
-def start(run: CountedRun) -> "psutil.Popen":
-    """The run's job, which has just begun."""
+def start(run: ScriptedRun) -> "psutil.Popen":
+    """The run's job with an engine on each raylet, which has just begun."""
     return run.start(f"models.m.replicas={ENGINES}")
 
 
-def verdicts(run: CountedRun) -> Verdicts:
-    """What the run came to."""
-    rows: Verdicts = pq.read_table(run.out / "verdicts.parquet").to_pylist()
-    return rows
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster: Raylets, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    """The verdicts of a run that nothing happened to."""
-    run = chaos(cluster, tmp_path_factory.mktemp("undisturbed"))
-    done = finish(start(run))
+def test_two_raylets_share_the_work(cluster: Raylets, tmp_path: Path) -> None:
+    """An engine on each, and both have work to do. How quick they are is printed, not promised."""
+    run = ScriptedRun(tmp_path, QUESTIONS, SCRIPT | {"seconds": 2.0}, cluster.environment)
+    process = start(run)
+    run.wait_for_some(process)
+    homes = [worker.ppid() for worker in processes_of(cluster.folder, VICTIMS["worker"])]
+    done = finish(process)
     assert done.code == 0, done.err
-    return verdicts(run)
+    assert len(set(homes)) == len(homes) == ENGINES, "a raylet has more than one engine"
+    assert finished(cluster.folder, run) == 0
+    shares = [counts.total() for counts in run.by_engine().values()]
+    rows = run.answers()
+    took = max(row["started"] + row["seconds"] for row in rows) - min(row["started"] for row in rows)
+    print(f"\n{ENGINES} engines: {QUESTIONS / took:.1f} questions/s, balance {shares}", end="")
+    # Two engines seldom start in the same second.
+    assert min(shares) > 0.2 * sum(shares), "one engine does most of the work"
 
 
-def kill_one(cluster: Raylets, victim: str, process: "psutil.Popen", rng: random.Random) -> None:
-    """One of what there is of a kind."""
-    if victim == "raylet":
-        cluster.kill_second()
-        return
-    names = {"engine": ENGINE_PROCESS, "worker": "BlockWorker", "real engine": "EngineCore"}
-    kill(process if victim == "driver" else rng.choice(cluster.processes(names[victim])))
-
-
-def test_kills_at_random_moments(cluster: Raylets, undisturbed: Verdicts, tmp_path: Path) -> None:
+def test_kills_at_random_moments(cluster: Raylets, tmp_path: Path) -> None:
     rng = random.Random(SEED)
-    deck = ["engine", "worker", "raylet", "driver"]
     counted: Counter[str] = Counter()
-    order = [victim for _ in range(-(-ROUNDS // len(deck))) for victim in rng.sample(deck, len(deck))]
+    order = [victim for _ in range(-(-ROUNDS // len(VICTIMS))) for victim in rng.sample([*VICTIMS], len(VICTIMS))]
     for number, victim in enumerate(order[:ROUNDS]):
         for attempt in range(5):
-            if one_round(cluster, undisturbed, tmp_path / f"{number}-{attempt}", victim, rng):
+            if one_round(cluster, tmp_path / f"{number}-{attempt}", victim, rng):
                 counted[victim] += 1
                 break
     print(f"\nseed {SEED}: {counted.total()} of {ROUNDS} rounds counted, none lost an answer: {dict(counted)}")
     assert counted.total() == ROUNDS, "a round that does not count shows nothing"
 
 
-def one_round(cluster: Raylets, undisturbed: Verdicts, folder: Path, victim: str, rng: random.Random) -> bool:
+def one_round(cluster: Raylets, folder: Path, victim: str, rng: random.Random) -> bool:
     """Whether it counts; what is wrong raises."""
-    run = chaos(cluster, folder)
+    run = ScriptedRun(folder, QUESTIONS, SCRIPT, cluster.environment)
     process = start(run)
     run.wait_for_some(process, rng.randint(1, QUESTIONS // 2))
     time.sleep(rng.uniform(0, 0.5))
     durable = len(run.durable())
-    kill_one(cluster, victim, process, rng)
+    if victim == "raylet":
+        cluster.kill_second()
+    else:
+        kill(process if victim == "driver" else rng.choice(processes_of(cluster.folder, VICTIMS[victim])))
     first, issues = finish(process), 1
     if victim == "raylet":
         cluster.replace_second()
@@ -110,27 +112,32 @@ def one_round(cluster: Raylets, undisturbed: Verdicts, folder: Path, victim: str
     while last.code and issues < 3:
         last, issues = finish(start(run)), issues + 1
     assert last.code == 0, last.err
-    twice = finished(cluster, run, undisturbed)
+    twice = finished(cluster.folder, run)
     print(f"\n{victim}: {durable} durable at the kill, {twice} asked twice, {issues} issues", end="")
     assert twice <= ENGINES * 2 * BATCH, "more was asked twice than can be in flight"
     return 1 <= durable < QUESTIONS
 
 
-def finished(cluster: Raylets, run: CountedRun, undisturbed: Verdicts) -> int:
-    """Every question has one answer and the verdict it has to have, and nothing is left; how many were asked twice."""
+def finished(folder: str, run: ScriptedRun) -> int:
+    """Every question has one answer and the verdict it has to have, and nothing is left; how many were asked twice.
+
+    Args:
+        folder: RAY_TMPDIR of the Ray that it ran on.
+    """
     assert sorted(run.durable()) == sorted(f"q{i}" for i in range(QUESTIONS)), "lost or doubled"
-    assert verdicts(run) == undisturbed
-    nothing_left(cluster)
+    rows = pq.read_table(run.out / "verdicts.parquet").to_pylist()
+    assert {row["task_id"]: row["letter"] for row in rows} == {f"q{i}": "A" if i % 4 else "B" for i in range(QUESTIONS)}
+    assert all(max(row["probabilities"]) == pytest.approx(7 / 9) for row in rows)
+    nothing_left(folder)
     return sum(times > 1 for times in run.times_asked().values())
 
 
-def nothing_left(cluster: Raylets, seconds: float = 60) -> None:
-    """No process of a job and no placement group outlives it."""
+def nothing_left(folder: str, seconds: float = 60) -> None:
+    """No process of a job outlives it."""
     end = time.monotonic() + seconds
-    while (left := [one for name in OURS for one in cluster.processes(name)]) and time.monotonic() < end:
+    while (left := [one for name in OURS for one in processes_of(folder, name)]) and time.monotonic() < end:
         time.sleep(0.2)
     assert not left, "processes are left behind"
-    assert not cluster.placement_groups(), "placement groups are left behind"
 
 
 @contextmanager
@@ -168,126 +175,100 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextmanager
+def broken_amid(run: ScriptedRun, breaks: Callable[[Path], Any]) -> Iterator[None]:
+    """Break a run's storage once some of its answers are durable, until the block ends."""
+    ended = Event()
+    with ExitStack() as broken, ThreadPoolExecutor(1) as beside:
+
+        def wait_and_break() -> None:
+            while not run.durable():
+                if ended.wait(0.05):
+                    raise AssertionError("no answer became durable")
+            broken.enter_context(breaks(run.folder))
+
+        breaking = beside.submit(wait_and_break)
+        try:
+            yield
+        finally:
+            ended.set()
+        breaking.result()
+
+
 @pytest.mark.parametrize(
     ("breaks", "why"), [(full_disk, "No space left on device"), (denied, "Operation not permitted")]
 )
 def test_storage_that_breaks_once(
-    cluster: Raylets, undisturbed: Verdicts, small_disk: Path, breaks: Callable[[Path], Any], why: str
+    ray_cluster: dict[str, str], small_disk: Path, breaks: Callable[[Path], Any], why: str
 ) -> None:
-    run = chaos(cluster, small_disk)
-    process = start(run)
-    durable = run.wait_for_some(process)
-    with breaks(small_disk):
-        first: Run = finish(process)
+    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT)
+    with broken_amid(run, breaks):
+        first = run.run()
         kept = len(run.durable())
     assert first.code == 2, first.err
     assert first.err.count("\n") == 1, first.err
     assert f"error: out: {run.out}/" in first.err
     assert f"cannot be written: {why}" in first.err
-    assert durable <= kept < QUESTIONS
-    last = finish(start(run))
+    assert 1 <= kept < QUESTIONS
+    last = run.run()
     assert last.code == 0, last.err
     assert f"{kept} answers are here already" in last.out
-    twice = finished(cluster, run, undisturbed)
+    twice = finished(os.environ["RAY_TMPDIR"], run)
     print(f"\n{why}: {kept} durable when it stopped, {twice} asked twice")
 
 
-def test_two_raylets_share_the_work(cluster: Raylets, tmp_path: Path) -> None:
-    """An engine on each, and both have work to do."""
-    took = {}
-    for engines in (1, 2):
-        run = chaos(cluster, tmp_path / str(engines), 960)
-        process = run.start(f"models.m.replicas={engines}")
-        run.wait_for_some(process)
-        homes = [worker.ppid() for worker in cluster.processes("BlockWorker")]
-        done = finish(process)
-        assert done.code == 0, done.err
-        assert len(set(homes)) == len(homes) == engines, "a raylet has more than one engine"
-        shares = [counts.total() for counts in run.by_engine().values()]
-        rows = run.answers()
-        took[engines] = max(row["started"] + row["seconds"] for row in rows) - min(row["started"] for row in rows)
-        print(f"\n{engines} engines: {len(rows) / took[engines]:.1f} questions/s, balance {shares}", end="")
-    # Two engines seldom start in the same second: how much quicker they are is printed, not promised.
-    assert min(shares) > 0.3 * sum(shares), "one engine does most of the work"
-    assert took[2] < took[1]
+def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: Path) -> None:
+    """Nothing is lost, doubled, cut short or changed: each answer is what transformers says, asked one by one.
 
-
-@dataclass(frozen=True)
-class Undisturbed:
-    """Verdicts of the real engine that nothing happened to, by task_id. noise: see `furthest`."""
-
-    verdicts: dict[str, dict[str, Any]]
-    noise: float
-    model: Path
-
-    def run(self, folder: Path, cluster: Raylets) -> CountedRun:
-        """A run of the same model and questions."""
-        return CountedRun(folder, REAL_QUESTIONS, "vllm", cluster.environment)
-
-    def overrides(self, batch: int = BATCH) -> list[str]:
-        """Of all its runs: one voter asks once, one in turns."""
-        model = [f"models.m.source={self.model}", "models.m.cpu_kv_cache_gib=1", f"models.m.max_num_seqs={batch}"]
-        return [*model, "voters.checked={model: m, method: verify}"]
-
-
-@pytest.fixture(scope="module")
-def real(cluster: Raylets, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """What a kill changes is what is asked together, and so the last digits: the noise is that of other batches."""
-    folder = tmp_path_factory.mktemp("real")
-    plain = Undisturbed({}, 0.0, tiny_model(folder / "tiny"))
-    found = []
-    for batch in (BATCH, BATCH // 8):
-        run = plain.run(folder / str(batch), cluster)
-        done = run.run(*plain.overrides(batch))
-        assert done.code == 0, done.err
-        found.append({row["task_id"]: row for row in verdicts(run)})
-    return replace(plain, verdicts=found[0], noise=furthest(*found))
-
-
-def test_a_real_engine_comes_to_the_same_verdicts(cluster: Raylets, real: Undisturbed, tmp_path: Path) -> None:
-    """Where it is close a letter hangs on the noise; everywhere else nothing is lost, doubled, cut short or changed.
-
-    Its engine's process is killed, then the worker that has another, then the driver, each while answers come in.
+    The engine's process is killed, then the worker that has another, then the driver, each while answers come in.
     """
-    run = real.run(tmp_path, cluster)
-    process = run.start(*real.overrides())
+    model = tiny_model(tmp_path / "tiny", spread=0.15)
+    run = ScriptedRun(tmp_path / "run", REAL_QUESTIONS, environment=cluster.environment, source=str(model))
+    settings = ("cpu_kv_cache_gib=1", f"max_num_seqs={BATCH}", "dtype=float32", "max_model_len=1024")
+    given = [*(f"models.m.{setting}" for setting in settings), "voters.checked={model: m, method: verify}"]
+    process = run.start(*given)
     durable = [0]
-    for victim in ("real engine", "worker", "driver"):
-        durable.append(run.wait_for_some(process, durable[-1] + BATCH))
-        kill_one(cluster, victim, process, random.Random(SEED))
+    for victim in ("EngineCore", VICTIMS["worker"], VICTIMS["driver"]):
+        durable.append(run.wait_for_some(process, durable[-1] + BATCH // 2))
+        (one,) = processes_of(cluster.folder, victim)
+        kill(one)
     assert finish(process).code != 0
-    nothing_left(cluster)
-    done = run.run(*real.overrides())
+    nothing_left(cluster.folder)
+    done = finish(run.start(*given))
     assert done.code == 0, done.err
-    nothing_left(cluster)
-    rows = run.answers()
-    assert sorted(row["task_id"] for row in rows) == sorted([*real.verdicts, *real.verdicts]), "lost or doubled"
-    turned = sum(is_whole(row["turns"]) for row in rows if row["turns"])
-    its = {row["task_id"]: row for row in verdicts(run)}
-    clear = [name for name, row in real.verdicts.items() if margin(row["probabilities"]) > 2 * real.noise]
-    differ = [name for name, row in real.verdicts.items() if row["letter"] != its[name]["letter"]]
-    print(
-        f"\n{durable[1:]} of {2 * REAL_QUESTIONS} durable at the kills of engine, worker and driver, {turned} "
-        "conversations of more than one answer; a probability differs by up to "
-        f"{real.noise:.2g} between two undisturbed runs and by {furthest(real.verdicts, its):.2g} after the kills; "
-        f"{len(clear)} are clear, {len(differ)} differ"
-    )
-    assert turned, "no conversation had a second answer: this round shows nothing"
-    assert clear
-    assert not set(clear) & set(differ)
+    nothing_left(cluster.folder)
+    rows = {(row["task_id"], bool(row["turns"])): row for row in run.answers()}
+    stored = [row for file in (run.out / "questions").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    assert len(run.answers()) == len(rows) == 2 * len(stored) == 2 * REAL_QUESTIONS, "lost or doubled"
+    engine, several, differ = TransformersEngine(model), 0, []
+    for row in stored:
+        for voter in (DirectVoter(model="m"), VerifyVoter(model="m", method="verify")):
+            case = Case(question_from(row))
+            expected = asyncio.run(METHODS[voter.method](engine, ask_of(voter, "weights", None), case))
+            found = rows[row["task_id"], voter.method == "verify"]
+            several += len(expected["turns"]) > 2
+            if not is_close(expected):
+                assert_same(found, expected)
+            elif found["letter"] != expected["letter"]:
+                differ.append(row["task_id"])
+    print(f"\n{durable[1:]} of {len(rows)} durable at the kills, {several} have a second answer, close ones: {differ}")
+    assert several > 10, "no conversation had a second answer: this round shows nothing"
 
 
-def is_whole(turns: list[dict[str, Any]]) -> bool:
-    """Whether a conversation has a second answer. Raises where it does not end as `verify` ends: at a check that says
-    TRUE, or at the last of three choices."""
-    kinds = [turn["kind"] for turn in turns]
-    assert kinds == (["answer", "check"] * CHOICES)[: len(kinds)], "a turn is missing"
-    satisfied = kinds[-1] == "check" and turns[-1]["p_true"] >= 0.5
-    assert satisfied or kinds.count("answer") == CHOICES, "it stops too early"
-    return len(kinds) > 2
+def is_close(told: Told) -> bool:
+    """Tell whether rounding alone may change an answer: letters are near each other, or a check is near its limit."""
+    best_two = [sorted(reading.logprobs)[-2:] for reading in told["readings"] if len(reading.logprobs) > 1]
+    checks = [turn.p_true for turn in told["turns"] if turn.kind == "check"]
+    return min([*(best - next_ for next_, best in best_two), *(abs(p - 0.5) for p in checks)]) < CLOSE
 
 
-def furthest(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> float:
-    """The largest difference of a choice's probability between two runs' verdicts."""
-    pairs = ((one[name]["probabilities"], other[name]["probabilities"]) for name in one)
-    return max(abs(float(p) - float(q)) for these, those in pairs for p, q in zip(these, those, strict=True))
+def assert_same(found: dict[str, Any], expected: Told) -> None:
+    """An answer's letter, turns and readings are those that are expected."""
+    assert found["letter"] == expected["letter"]
+    assert [(turn["kind"], turn["letter"]) for turn in found["turns"]] == [
+        (turn.kind, turn.letter) for turn in expected["turns"]
+    ]
+    for turn, one in zip(found["turns"], expected["turns"], strict=True):
+        assert turn["p_true"] == (None if one.p_true is None else pytest.approx(one.p_true, abs=CLOSE))
+    for reading, other in zip(found["readings"], expected["readings"], strict=True):
+        assert reading["logprobs"] == pytest.approx(other.logprobs, abs=CLOSE)

@@ -13,13 +13,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.runs import CountedRun
+from tests.support.questions import append_csv
+from tests.support.runs import ScriptedRun
 
 pytestmark = pytest.mark.soak
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
 PLANTED = "<img src=x onerror=\"document.title='planted'\"></script><script>document.title='planted'</script>"
+
+LOADED = "new Promise((done) => document.readyState === 'complete' ? done() : addEventListener('load', done))"
 
 
 class Page:
@@ -61,10 +64,8 @@ async def opened(port: int, url: str, width: int = 1200, scheme: str = "light") 
             await page.ask("Emulation.setDeviceMetricsOverride", **screen)
             await page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
             await page.ask("Page.navigate", url=url)
-            for _ in range(100):
-                if await page.value("document.readyState") == "complete" and await page.value("location.href") == url:
-                    break
-                await asyncio.sleep(0.1)
+            await page.value(f"location.href === {json.dumps(url)} || Promise.reject(location.href)")
+            await page.value(LOADED)
             yield page
 
 
@@ -86,12 +87,10 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, ray_cluster: dict[str, str]) -> Path:
     """The report of a run with several voters and a planted script."""
-    run = CountedRun(tmp_path_factory.mktemp("report"), 120, {})
-    planted = PLANTED.replace('"', '""')
-    with run.source.open("a") as file:
-        file.write(f"planted,\"needle {planted}\",\"['a', 'b {'wide' * 200}']\",A\n")
+    run = ScriptedRun(tmp_path_factory.mktemp("report"), 120)
+    append_csv(run.csv, ("planted", f"needle {PLANTED}", ["a", f"b {'wide' * 200}"], "A"))
     voters = ("voters.cyclic={model: m, readings: cyclic}", "voters.verify={model: m, method: verify}")
     done = run.run(*voters)
     assert done.code == 0, done.err
@@ -113,21 +112,22 @@ def test_the_report_opens_everywhere(port: int, report: Path, tmp_path: Path, wi
     asyncio.run(look())
 
 
-def test_search_finds_a_question_and_what_is_planted_does_not_run(port: int, report: Path) -> None:
+def test_search_finds_a_question_and_runs_nothing_in_it(port: int, report: Path) -> None:
     search = """(async () => {
         const search = document.getElementById("search");
+        const questions = () => [...document.querySelectorAll("details.question")];
+        const until = async (holds) => { while (!holds()) await new Promise((done) => setTimeout(done, 20)); };
         search.value = "NEEDLE"; search.dispatchEvent(new Event("input"));
-        await new Promise((done) => setTimeout(done, 500));
-        const found = [...document.querySelectorAll("details.question")];
-        found[0].open = true;
-        await new Promise((done) => setTimeout(done, 300));
-        return [found.length, found[0].querySelector("pre").textContent, document.title];
+        await until(() => questions().length == 1);
+        const [found] = questions();
+        found.open = true;
+        await until(() => found.querySelector("pre"));
+        return [found.querySelector("pre").textContent, document.title];
     })()"""
 
     async def look() -> None:
         async with opened(port, report.as_uri(), 390) as page:
-            count, text, title = await page.value(search)
-            assert count == 1
+            text, title = await asyncio.wait_for(page.value(search), 60)
             assert text.startswith("needle <img src=x onerror=")
             assert "planted" not in title
             assert await page.value("document.images.length") == 0

@@ -1,31 +1,35 @@
 """`ray job submit` to a cluster that `ray start --head` made, as the README has it."""
 
-import csv
 import json
 import secrets
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ACTIVATED, RAY, head_node
-from tests.runs import ROOT
-from tests.test_readme import CSV
+from tests.support.questions import questions_csv
+from tests.support.ray import ACTIVATED, RAY, head_node
+from tests.support.runs import ROOT
+from tests.support.tiny_model import tiny_model
 
 pytestmark = pytest.mark.soak
-COUNT = 12
+COUNT, SOLVED = 12, 30
 
 # As the README says, and whether the home directory has a token from another Ray or not: where it has one, `ray start`
 # asks for it by itself and `ray job submit` does not send it.
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def dashboard() -> Iterator[str]:
     """A head node with its dashboard, which takes the jobs."""
-    with head_node(environment=TOKEN):
-        yield "http://127.0.0.1:8265"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with head_node(f"--dashboard-port={port}", environment=TOKEN):
+        yield f"http://127.0.0.1:{port}"
 
 
 def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -33,27 +37,23 @@ def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(line, cwd=ROOT, env=ACTIVATED | TOKEN, capture_output=True, text=True, timeout=600)
 
 
-def test_submitted_job(dashboard: str, tmp_path: Path) -> None:
-    """Of a person's own questions."""
-    (tmp_path / "my.csv").write_text("".join(CSV.splitlines(keepends=True)[: 1 + COUNT]))
-    run = ["python", "jobs/run.py", "recipes/demo.yaml", f"questions.source={tmp_path}/my.csv"]
+def test_a_submitted_job_answers_the_users_own_questions(dashboard: str, tmp_path: Path) -> None:
+    """A real engine and an index that the job makes itself. An `out` that Ray would delete is refused."""
+    source = questions_csv(tmp_path / "my.csv", COUNT)
+    solved = questions_csv(tmp_path / "solved.csv", SOLVED, text="#s{i} what is right?")
+    model = tiny_model(tmp_path / "tiny")
+    run = ["python", "jobs/run.py", "recipes/demo.yaml", f"questions.source={source}", f"models.smol.source={model}"]
+    run += [f"examples={{source: {solved}, embedder: {{source: hashing}}}}", "voters.near={method: retrieve}"]
     refused = submit(dashboard, *run)
+    assert refused.returncode != 0
     assert "out: runs/demo is relative" in refused.stdout + refused.stderr
     done = submit(dashboard, *run, f"out={tmp_path}/run")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{COUNT} questions from {tmp_path}/my.csv" in done.stdout
+    assert f"{COUNT} questions from {source}" in done.stdout
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["voters"]["direct"]["answered"] == COUNT
-    with open(tmp_path / "run" / "submission.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["task_id"] for row in rows] == [f"q{i}" for i in range(COUNT)]
-    assert all(row["answer"] in "ABC" for row in rows)
-
-
-def test_submitted_job_makes_its_own_index(dashboard: str, tmp_path: Path) -> None:
-    done = submit(dashboard, "python", "jobs/run.py", "recipes/retrieve.yaml", f"out={tmp_path}/run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "examples: an index of 100" in done.stdout
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["voters"]["retrieve"]["answered"] == report["questions"] == 44
-    assert json.loads((tmp_path / "run" / "index" / "manifest.json").read_text())["count"] == 100
+    assert report["voters"]["near"]["answered"] == COUNT
+    assert json.loads((tmp_path / "run" / "index" / "manifest.json").read_text())["count"] == SOLVED
+    rows = [line.split(",") for line in (tmp_path / "run" / "submission.csv").read_text().splitlines()]
+    assert [name for name, _ in rows] == ["task_id", *(f"q{i}" for i in range(COUNT))]
+    assert all(letter in tuple("ABC") for _, letter in rows[1:])

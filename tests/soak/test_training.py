@@ -12,8 +12,8 @@ from codemmlu.engine import chat
 from codemmlu.engine.sources import cache_folder, materialise
 from codemmlu.prompts import render
 from codemmlu.rows import Question, Reading, answer_from, question_from
-from tests.runs import CountedRun, Run, descendants, finish, job, kill, named
-from tests.training.runs import Finetune
+from tests.support.finetunes import Finetune
+from tests.support.runs import CountedRun, Run, descendants, finish, job, kill, named
 
 pytestmark = pytest.mark.soak
 OFTEN = "finetune.checkpoint_steps=2"

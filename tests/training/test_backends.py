@@ -9,7 +9,7 @@ import pytest
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.training.backends import choose, load_with_peft
-from tests.tiny import tiny_model
+from tests.support.tiny_model import tiny_model
 
 
 def settings(**changed: Any) -> FinetuneSettings:
@@ -26,7 +26,7 @@ def settings(**changed: Any) -> FinetuneSettings:
         ({}, True, False, "it is not installed (make setup EXTRAS=gpu,dev)"),
     ],
 )
-def test_where_unsloth_cannot_run_auto_says_why_and_one_that_is_asked_for_is_not_replaced(
+def test_where_unsloth_cannot_run_the_reason_is_given(
     changed: dict[str, Any], on_gpu: bool, installed: bool, why: str
 ) -> None:
     assert choose(settings(**changed), on_gpu, lambda _: installed) == ("peft", f"unsloth cannot run here: {why}")
@@ -39,7 +39,7 @@ def test_what_runs_is_taken() -> None:
     assert choose(settings(backend="peft"), True, lambda _: True) == ("peft", "as finetune.backend says")
 
 
-def test_an_evaluation_leaves_the_gradients_of_nf4_weights_as_they_were(tmp_path: Path) -> None:
+def test_an_evaluation_does_not_change_gradients_of_nf4_weights(tmp_path: Path) -> None:
     import torch
 
     model = load_with_peft(str(tiny_model(tmp_path / "tiny")), None, settings(rank=4), None).model
@@ -62,7 +62,7 @@ def test_an_evaluation_leaves_the_gradients_of_nf4_weights_as_they_were(tmp_path
         torch.testing.assert_close(one, other)
 
 
-def test_layers_that_no_model_has_are_the_persons_mistake(tmp_path: Path) -> None:
+def test_targets_that_no_layer_has_are_a_mistake_of_the_user(tmp_path: Path) -> None:
     wrong = settings(quantization="none", targets=["nothing_of_the_kind"])
     with pytest.raises(UserError, match=r"finetune\.targets: .*nothing_of_the_kind"):
         load_with_peft(str(tiny_model(tmp_path / "tiny")), None, wrong, None)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.adapters import CONFIG, LEARNT
-from tests.runs import ROOT
-from tests.training.runs import Finetune
+from tests.support.runs import ROOT
+from tests.support.finetunes import Finetune
 
 
 @pytest.fixture(scope="module")

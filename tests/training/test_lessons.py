@@ -21,7 +21,7 @@ from codemmlu.training.lessons import (
     pairs,
     schooling,
 )
-from tests.samples import question
+from tests.support.rows import question
 
 SETTINGS = FinetuneSettings(model="m", epochs=4, batch_size=2)
 
@@ -56,7 +56,7 @@ def settings(**changed: Any) -> FinetuneSettings:
     return SETTINGS.model_copy(update=changed)
 
 
-def test_over_as_many_epochs_as_choices_the_right_one_stands_at_every_letter() -> None:
+def test_over_the_epochs_the_right_choice_stands_at_every_letter() -> None:
     for one in questions(20):
         right = letters(4).index(one.answer or "")
         assert {order_of(one, epoch, SETTINGS).index(right) for epoch in range(4)} == {0, 1, 2, 3}
@@ -103,7 +103,7 @@ def test_what_is_too_long_sheds_its_most_distant_examples_first() -> None:
     assert (dropped, "near one" in said, "far" in said) == (0, True, False)
 
 
-def test_each_epoch_has_every_lesson_once_in_an_order_that_is_always_the_same() -> None:
+def test_an_epoch_has_every_lesson_once_in_a_reproducible_order() -> None:
     its = [Lesson(one) for one in questions(11)]
     rows, _ = schooling(Characters(), its, SETTINGS, encoded)
     assert rows == schooling(Characters(), its, SETTINGS, encoded)[0]
@@ -127,12 +127,12 @@ def test_micro_batches_hold_sequences_of_about_one_length() -> None:
     assert [len(row["input_ids"]) for row in whole] != sorted(len(row["input_ids"]) for row in whole)
 
 
-def test_what_does_not_fill_a_micro_batch_waits_for_the_next_epoch() -> None:
+def test_an_incomplete_micro_batch_waits_for_the_next_epoch() -> None:
     whole, rest = by_length([{"input_ids": [n], "labels": []} for n in range(7)], 3, "ab")
     assert (len(whole), len(rest)) == (6, 1)
 
 
-def test_neighbours_are_shown_nearest_last_and_withheld_from_a_share() -> None:
+def test_neighbours_are_shown_nearest_last_and_some_withheld() -> None:
     some = questions(200)
     table = lesson_rows(some, ["train"] * 199 + ["tune"], [[(n + 1) % 200, (n + 2) % 200] for n in range(200)], {})
     its = lessons(table, "train", settings(examples=2, withhold=0.25))
@@ -153,7 +153,7 @@ def test_pairs_set_the_right_letter_against_the_wrong_one() -> None:
     assert pairs(Characters(), [lesson], 0, settings(max_length=20)) == ([], 1)
 
 
-def test_a_letter_that_is_no_token_of_its_own_is_the_persons_to_know() -> None:
+def test_a_letter_must_be_one_token_after_the_template() -> None:
     class Merging(Characters):
         def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
             return [len(text)]

@@ -12,7 +12,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from codemmlu.training.lessons import IGNORED
 from codemmlu.training.letters import LetterTrainer, PairTrainer
-from tests.tiny import tiny_model
+from tests.support.tiny_model import tiny_model
 
 LETTERS = [330, 389, 340, 422]  # any four tokens
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14], [15, 16, 17, 18, 19]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from codemmlu.voting.ballots import FAILED, ballots
-from tests.samples import table, vote
+from tests.support.rows import table, vote
 
 
 def test_what_does_not_sum_to_one_is_brought_to_it() -> None:
@@ -32,7 +32,7 @@ def test_what_does_not_sum_to_one_is_brought_to_it() -> None:
         vote(None, ()),
     ],
 )
-def test_an_answer_that_is_none_counts_as_failed_and_does_not_vote(broken: object) -> None:
+def test_a_malformed_answer_counts_as_failed_and_does_not_vote(broken: object) -> None:
     some = ballots(table(broken, vote("B", (0.1, 0.9), "w", choices=broken.choices)))  # type: ignore[attr-defined,arg-type]
     assert some.status[0, 0] == FAILED
     assert (some.letters[0, 0], some.voting[0, 0]) == (-1, False)

@@ -14,7 +14,7 @@ from codemmlu.scoring import pick
 from codemmlu.voting.ballots import ballots
 from codemmlu.voting.fitted import Fitted, VoterFit
 from codemmlu.voting.rules import RULES, decide, feature_names
-from tests.samples import table, vote
+from tests.support.rows import table, vote
 
 ODDS = st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda odds: sum(odds) > 0.01)
 
@@ -29,15 +29,34 @@ def silent(voter: str, status: str) -> Vote:
     return vote(None, (), voter, status)
 
 
-def verdict(rule: str, votes: list[Vote], fitted: Fitted | None = None) -> tuple[str | None, tuple[float, ...]]:
-    """The letter and the probabilities of the one question that the votes are on."""
+Told = tuple[str | None, tuple[float, ...]]
+
+
+def verdicts(votes: list[Vote], fitted: Fitted | None = None) -> dict[str, Told]:
+    """Return every rule's letter and probabilities for the one question that the votes are on."""
     some = ballots(table(*votes))
     known = fitted or Fitted(order=tuple(reversed(some.voters)))
     if known.stacked is None:
         known = known.model_copy(update={"stacked": dict.fromkeys(feature_names(some, known), 1.0)})
-    found = decide(rule, some, known)
-    letter = int(found.letters[0])
-    return (letters(26)[letter] if letter >= 0 else None), tuple(map(float, found.probabilities[0]))
+    found: dict[str, Told] = {}
+    for rule in RULES:
+        decided = decide(rule, some, known)
+        letter = int(decided.letters[0])
+        name = letters(26)[letter] if letter >= 0 else None
+        found[rule] = name, tuple(map(float, decided.probabilities[0]))
+    return found
+
+
+def verdict(rule: str, votes: list[Vote], fitted: Fitted | None = None) -> Told:
+    """Return one rule's letter and probabilities."""
+    return verdicts(votes, fitted)[rule]
+
+
+def assert_near(found: dict[str, Told], expected: dict[str, Told], atol: float) -> None:
+    """Check that all rules have the same letters, and probabilities that differ by rounding alone."""
+    for rule, (letter, probabilities) in expected.items():
+        assert found[rule][0] == letter, rule
+        np.testing.assert_allclose(found[rule][1], probabilities, atol=atol, err_msg=rule)
 
 
 STATUSES = st.sampled_from(["abstained", "failed", "skipped"])
@@ -52,87 +71,73 @@ def voters(least: int, most: int) -> "st.SearchStrategy[list[Vote]]":
 VOTES, THREE, SEVERAL = voters(1, 5), voters(3, 3), voters(2, 5)
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(votes=VOTES, data=st.data())
-def test_the_order_of_the_votes_does_not_matter(rule: str, votes: list[Vote], data: st.DataObject) -> None:
+def test_the_order_of_the_votes_does_not_matter(votes: list[Vote], data: st.DataObject) -> None:
     known = Fitted(order=("v1", "v0"), voters={"v0": VoterFit(weight=0.3), "v1": VoterFit(weight=0.7, temperature=2.0)})
     known = known.model_copy(update={"order": known.order if len(votes) > 1 else ()})
     shuffled = data.draw(st.permutations(votes))
-    assert verdict(rule, shuffled, known) == verdict(rule, votes, known)
+    assert verdicts(shuffled, known) == verdicts(votes, known)
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(many=st.lists(THREE, min_size=2, max_size=4), data=st.data())
-def test_the_order_of_rows_does_not_matter_among_several_questions(
-    rule: str, many: list[list[Vote]], data: st.DataObject
-) -> None:
+def test_the_order_of_rows_of_several_questions_does_not_matter(many: list[list[Vote]], data: st.DataObject) -> None:
     rows = [replace(v, task_id=f"t{n}", position=n) for n, votes in enumerate(many) for v in votes]
-    found = []
-    for one in (rows, data.draw(st.permutations(rows))):
-        some = ballots(table(*one))
-        known = Fitted(order=some.voters)
-        known = known.model_copy(update={"stacked": dict.fromkeys(feature_names(some, known), 1.0)})
-        found.append(decide(rule, some, known))
-    assert found[0].letters.tolist() == found[1].letters.tolist()
-    assert found[0].probabilities.tolist() == found[1].probabilities.tolist()
+    one, other = (ballots(table(*these)) for these in (rows, data.draw(st.permutations(rows))))
+    known = Fitted(order=one.voters)
+    known = known.model_copy(update={"stacked": dict.fromkeys(feature_names(one, known), 1.0)})
+    for rule in RULES:
+        here, there = decide(rule, one, known), decide(rule, other, known)
+        assert here.letters.tolist() == there.letters.tolist(), rule
+        assert here.probabilities.tolist() == there.probabilities.tolist(), rule
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(votes=THREE, wide=st.integers(5, 9))
-def test_wider_questions_beside_it_change_nothing(rule: str, votes: list[Vote], wide: int) -> None:
+def test_wider_questions_beside_it_change_nothing(votes: list[Vote], wide: int) -> None:
     beside = [replace(vote("A", [1 / wide] * wide, f"v{i}"), task_id="wide", position=99) for i in range(3)]
     some = ballots(table(*votes, *beside))
     known = Fitted(order=("v2",)).model_copy(update={"stacked": dict.fromkeys(feature_names(some, Fitted()), 1.0)})
-    found = decide(rule, some, known)
-    letter, probabilities = verdict(rule, votes, known)
-    assert letters(26)[found.letters[0]] == letter
-    np.testing.assert_allclose(found.probabilities[0, :4], probabilities, atol=1e-12)
+    alone = verdicts(votes, known)
+    for rule in RULES:
+        found = decide(rule, some, known)
+        assert letters(26)[found.letters[0]] == alone[rule][0], rule
+        np.testing.assert_allclose(found.probabilities[0, :4], alone[rule][1], atol=1e-12, err_msg=rule)
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(votes=VOTES, silence=st.lists(STATUSES, max_size=3))
-def test_abstentions_and_failures_never_vote(rule: str, votes: list[Vote], silence: list[str]) -> None:
+def test_abstentions_and_failures_never_vote(votes: list[Vote], silence: list[str]) -> None:
     more = [*votes, *(silent(f"s{i}", status) for i, status in enumerate(silence))]
-    letter, odds = verdict(rule, more)
-    plain = verdict(rule, votes)
-    assert letter == plain[0]
-    np.testing.assert_allclose(odds, plain[1], atol=1e-9)
+    assert_near(verdicts(more), verdicts(votes), atol=1e-9)
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(odds=ODDS)
-def test_one_voter_has_its_own_answer(rule: str, odds: list[float]) -> None:
+def test_one_voter_has_its_own_answer(odds: list[float]) -> None:
     one = answered("v", odds)
-    letter, probabilities = verdict(rule, [one, silent("other", "failed")])
-    assert letter == one.letter
-    np.testing.assert_allclose(probabilities, one.probabilities, atol=1e-12)
+    own = dict.fromkeys(RULES, (one.letter, one.probabilities))
+    assert_near(verdicts([one, silent("other", "failed")]), own, atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(value=st.floats(0.05, 0.3))
-def test_one_voter_has_its_own_answer_where_two_choices_are_all_but_equal(rule: str, value: float) -> None:
+def test_one_voter_keeps_its_answer_if_choices_are_nearly_equal(value: float) -> None:
     probabilities = (value, math.nextafter(value, 1), value / 2)
     one = vote(pick(probabilities), probabilities)
-    assert verdict(rule, [one])[0] == one.letter
+    assert {letter for letter, _ in verdicts([one]).values()} == {one.letter}
 
 
-@pytest.mark.parametrize("rule", RULES)
 @given(st.lists(STATUSES, min_size=1, max_size=3))
-def test_where_nobody_answered_there_is_no_letter(rule: str, silence: list[str]) -> None:
-    letter, odds = verdict(rule, [silent(f"s{i}", status) for i, status in enumerate(silence)])
-    assert (letter, sum(odds)) == (None, 0.0)
+def test_where_nobody_answered_there_is_no_letter(silence: list[str]) -> None:
+    found = verdicts([silent(f"s{i}", status) for i, status in enumerate(silence)])
+    assert {(letter, sum(odds)) for letter, odds in found.values()} == {(None, 0.0)}
 
 
-@pytest.mark.parametrize("rule", RULES)
 @example(odds=[1 - 2**-53, 1.0, 1.0, 1.0], copies=2)
 @given(odds=ODDS, copies=st.integers(2, 4))
-def test_voters_that_agree_in_everything_decide_as_one(rule: str, odds: list[float], copies: int) -> None:
+def test_voters_that_agree_in_everything_decide_as_one(odds: list[float], copies: int) -> None:
     one = answered("v0", odds)
-    letter, probabilities = verdict(rule, [answered(f"v{i}", odds) for i in range(copies)])
-    assert letter == one.letter
-    assert sum(probabilities) == pytest.approx(1)
-    if rule == "log_pool":
-        np.testing.assert_allclose(probabilities, one.probabilities, atol=1e-5)
+    found = verdicts([answered(f"v{i}", odds) for i in range(copies)])
+    for rule, (letter, probabilities) in found.items():
+        assert letter == one.letter, rule
+        assert sum(probabilities) == pytest.approx(1), rule
+    np.testing.assert_allclose(found["log_pool"][1], one.probabilities, atol=1e-5)
 
 
 @given(SEVERAL)
@@ -148,7 +153,7 @@ def test_log_pool_by_hand() -> None:
     assert odds == pytest.approx((0.4, 0.6))  # sqrt(0.8 * 0.1) : sqrt(0.2 * 0.9) = 2 : 3
 
 
-def test_a_weight_and_a_temperature_change_what_a_voter_says_in_the_pool() -> None:
+def test_weight_and_temperature_change_a_voters_part_in_a_pool() -> None:
     votes = [vote("A", (0.8, 0.2), "v1"), vote("B", (0.1, 0.9), "v2")]
     one_alone = Fitted(voters={"v1": VoterFit(weight=1.0), "v2": VoterFit(weight=0.0)})
     assert verdict("log_pool", votes, one_alone)[1] == pytest.approx((0.8, 0.2))
@@ -215,7 +220,7 @@ def test_a_cascade_takes_the_first_voter_that_is_clear() -> None:
     assert verdict("cascade", votes, nobody) == verdict("log_pool", votes, nobody)
 
 
-def test_a_letter_alone_counts_as_what_a_voter_of_its_skill_knows() -> None:
+def test_a_letter_alone_gets_probabilities_by_the_voters_skill() -> None:
     known = Fitted(voters={"theirs": VoterFit(skill=0.6), "mine": VoterFit(weight=0.0)})
     votes = [vote("B", (), "theirs"), vote("A", (0.4, 0.2, 0.2, 0.2), "mine")]
     assert verdict("log_pool", votes, known)[1] == pytest.approx((0.1, 0.7, 0.1, 0.1))  # 1/4 + 0.6 * 3/4
@@ -226,3 +231,20 @@ def test_in_the_last_round_too_the_borda_count_breaks_the_tie() -> None:
     letter, odds = verdict("instant_runoff", votes)
     assert letter == "A"
     assert odds[0] > odds[1]
+
+
+def test_choices_that_a_voter_finds_equal_have_half_a_point() -> None:
+    votes = [vote("A", (0.6, 0.2, 0.2), name) for name in ("v0", "v1")]
+    assert verdict("borda", votes)[1] == pytest.approx((4 / 6, 1 / 6, 1 / 6))
+
+
+def test_of_equally_many_first_places_the_borda_count_decides() -> None:
+    """A: 2 + 0, B: 1 + 2, C: 0 + 1. Once C is out, A and B have one voter each."""
+    votes = [vote("A", (0.5, 0.4, 0.1), "v0"), vote("B", (0.1, 0.6, 0.3), "v1")]
+    assert verdict("instant_runoff", votes)[0] == "B"
+
+
+def test_a_cascade_asks_in_its_own_order() -> None:
+    votes = [vote("A", (0.9, 0.1), "dear"), vote("B", (0.1, 0.9), "small")]
+    for order, letter in ((("small", "dear"), "B"), (("dear", "small"), "A")):
+        assert verdict("cascade", votes, Fitted(order=order, margin=0.3))[0] == letter

@@ -7,7 +7,7 @@ from codemmlu.recipe import DirectVoter
 from codemmlu.rows import Answer, Question, to_table
 from codemmlu.scoring import prior
 from codemmlu.voting.tally import Part, own_prior_sums, tally
-from tests.samples import answer, failed, question, reading
+from tests.support.rows import answer, failed, question, reading
 
 SURE, FLAT = reading((-9.0, -0.01, -9.0, -9.0)), reading((-1.4, -1.3, -1.4, -1.4))
 QUESTIONS = tuple(question(f"t{n}") for n in range(6))
@@ -35,7 +35,7 @@ def asked(of: Question, ask: Ask, likes: float) -> Answer:
     return answer(of, ask, readings=(reading((likes, -1.0, -2.0, -2.0)),))
 
 
-def test_what_an_earlier_issue_asked_besides_is_no_part_of_a_cascades_prior() -> None:
+def test_a_cascades_prior_ignores_answers_of_an_earlier_attempt() -> None:
     first = [answer(q, ONE, readings=(FLAT if q in CLOSE else SURE,)) for q in QUESTIONS]
     own = [asked(q, OTHER, -0.5) for q in CLOSE]
     left_over = [asked(q, OTHER, -9.0) for q in QUESTIONS if q not in CLOSE]
@@ -44,7 +44,7 @@ def test_what_an_earlier_issue_asked_besides_is_no_part_of_a_cascades_prior() ->
     assert found == {"later": prior.sums(one.readings for one in own)}
 
 
-def test_failures_with_the_right_choice_moved_are_told_by_themselves() -> None:
+def test_failures_with_the_right_choice_moved_count_separately() -> None:
     panel = Panel({"first": SEATS["first"]}, {}, (), 4, ("first",))
     moved = [one for to in "ABCD" if (one := swapped(QUESTIONS[0], to))]
     answers = [*(failed(q, ONE) for q in moved if q != QUESTIONS[0]), *(answer(q, ONE) for q in QUESTIONS)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from codemmlu.rows import Answer, Question, Turn
 from codemmlu.voting.thresholds import DEFAULT, fit_threshold
-from tests.samples import ASK, answer, failed, question
+from tests.support.rows import ASK, answer, failed, question
 
 
 def talk(of: Question, *checked: float) -> Answer:

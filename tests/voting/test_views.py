@@ -12,7 +12,7 @@ from codemmlu.recipe import RetrieveVoter, WhenSettings
 from codemmlu.rows import Answer, Neighbour, Vote, to_table
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import stored_answers, submitted, submitted_on_fit, unclear, view
-from tests.samples import ASK, DIRECT, answer, failed, question, reading, vote
+from tests.support.rows import ASK, DIRECT, answer, failed, question, reading, vote
 
 QUESTIONS = [question(f"t{n}") for n in range(4)]
 KEY = ASK.key(QUESTIONS[0])
@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(str(tmp_path))
 
 
-def test_votes_stand_in_the_order_of_the_questions_whatever_the_answers(run: RunDir) -> None:
+def test_votes_stand_in_the_order_of_the_questions(run: RunDir) -> None:
     keep(run, [answer(QUESTIONS[2])], [answer(QUESTIONS[0]), answer(QUESTIONS[3])])
     answers = stored_answers(run, "m", {ASK.key(q) for q in QUESTIONS})
     votes = view("one", DIRECT, ASK, QUESTIONS, answers)
@@ -49,7 +49,7 @@ def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
 
 
 @pytest.mark.parametrize("status", ["abstained", "failed"])
-def test_what_is_no_answer_has_no_letter_however_its_readings_look(run: RunDir, status: str) -> None:
+def test_what_is_no_answer_has_no_letter_whatever_its_readings(run: RunDir, status: str) -> None:
     row = replace(answer(QUESTIONS[0]), status=status)  # type: ignore[arg-type]
     keep(run, [row])
     (seen,) = view("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
@@ -74,7 +74,7 @@ RIVALS = [failed(QUESTIONS[0], started=1.0), LATE, EARLY, failed(QUESTIONS[0], s
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(RIVALS), st.integers(0, 4))
-def test_of_several_answers_the_first_one_that_is_no_failure_counts(run: RunDir, rows: list[Answer], cut: int) -> None:
+def test_of_several_answers_the_first_that_is_no_failure_counts(run: RunDir, rows: list[Answer], cut: int) -> None:
     """Whatever the order of the rows and of the files they are in."""
     keep(run, rows[:cut], rows[cut:])
     assert stored_answers(run, "m", {KEY}) == {KEY: EARLY}
@@ -125,7 +125,7 @@ def test_two_thresholds_are_two_views_on_one_answer() -> None:
     assert [vote.status for (vote,) in votes] == ["answered", "abstained"]
 
 
-def test_a_model_that_is_shown_examples_does_not_abstain_for_them() -> None:
+def test_a_model_that_is_shown_examples_does_not_abstain() -> None:
     (seen,) = view("one", DIRECT, ASK, QUESTIONS[:1], {KEY: near(0.1)})
     assert seen.status == "answered"
 
@@ -176,7 +176,7 @@ def test_a_submission_votes_by_letters_alone() -> None:
     ]
 
 
-def test_a_submission_says_nothing_of_examples_that_it_does_not_answer() -> None:
+def test_a_submission_skips_examples_that_it_does_not_answer() -> None:
     """Nor of one that has the name of a question: it may have meant that."""
     examples = [question("fit/t0"), question("fit/t1"), question("fit/t2")]
     votes = submitted_on_fit("theirs", examples, {"t0": "D", "t2": "A"}, frozenset({"t2"}))

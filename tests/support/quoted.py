@@ -7,10 +7,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tests.runs import ROOT, Run, job
+from tests.support.questions import questions_csv
+from tests.support.runs import ROOT, Run, job
 
 FILES = ("cluster.yaml", "deploy/rayjob.yaml", "deploy/kaggle-two-t4.ipynb")
-ROWS = [f"q{i},What is {i} + {i}?,\"['{2 * i}', '{3 * i + 1}', 'neither']\"" for i in range(80)]
 
 
 def versions(text: str) -> set[tuple[str, str]]:
@@ -36,9 +36,8 @@ def recipes(text: str) -> set[str]:
 
 def planned(command: str, folder: Path, *options: str) -> Run:
     """The plan of a command that a file quotes, with 40 questions, 40 solved ones and `out` in `folder`."""
-    questions, solved = folder / "questions.csv", folder / "solved.csv"
-    questions.write_text("\n".join(["task_id,question,choices", *ROWS[:40]]))
-    solved.write_text("\n".join(["task_id,question,choices,answer", *(f"{row},A" for row in ROWS[40:])]))
+    questions = questions_csv(folder / "questions.csv", 40, answers="")
+    solved = questions_csv(folder / "solved.csv", 40, prefix="s", text="#s{i} which was it?")
     there = {"questions.source": questions, "examples.source": solved, "out": folder / "run"}
     python, script, *words = command.replace("/opt/codemmlu/", "").split()
     assert python == "python", command

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tests.runs import ROOT, CountedRun, Run, finish, job
-from tests.tiny import tiny_model
+from tests.support.runs import ROOT, CountedRun, Run, finish, job
+from tests.support.tiny_model import tiny_model
 
 OF = ("apple", "pear", "plum", "cherry", "fig", "lime", "kiwi", "melon")
 WORDS = ("red", "green", "blue", "white")
@@ -60,7 +60,9 @@ class Finetune:
         script.write_text("{}")
         answered = CountedRun(folder / "counted", 0, "vllm")
         plain = ["questions.holdout=null", "voters={base: {model: m}}", "finetune=null", f"out={folder / 'answered'}"]
-        process = answered.started("tests.counted_job", str(answered.asked), str(script), str(self.recipe), *plain)
+        process = answered.started(
+            "tests.support.counted_job", str(answered.asked), str(script), str(self.recipe), *plain
+        )
         asked = finish(process)
         assert asked.code == 0, asked.err
         return [f"finetune.pairs_from={folder / 'answered'}", "finetune.objective=preference"]

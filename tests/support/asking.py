@@ -1,4 +1,4 @@
-"""Short ways to put rows before the cleaner and files before `load`, for the tests of this folder."""
+"""Short ways to put rows before the cleaner and files before `load`."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def questions(source: Path | str, **more: Any) -> list[Question]:
 
 
 def mistake(source: Path | str, **more: Any) -> str:
-    """What the person is told: always one line."""
+    """Return the error that the user is told: always one line."""
     with pytest.raises(UserError) as caught:
         rows(source, **more)
     assert len(str(caught.value).splitlines()) == 1

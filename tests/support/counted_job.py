@@ -24,7 +24,7 @@ from codemmlu.engine.vllm_engine import open_vllm
 from codemmlu.errors import UserError
 from codemmlu.prompts import Prompt
 from codemmlu.rows import Reading
-from tests.scripted import Script, ScriptedEngine
+from tests.support.engines import Script, ScriptedEngine
 
 
 class Counted:

@@ -1,0 +1,16 @@
+"""Backends: which engine serves a model source. A new backend is one entry here."""
+
+from codemmlu.engine.protocol import Engine, EngineSettings, OpenEngine
+from codemmlu.engine.scripted import SCRIPTED, open_scripted
+from codemmlu.engine.vllm_engine import open_vllm
+
+BACKENDS: dict[str, OpenEngine] = {"vllm": open_vllm, SCRIPTED: open_scripted}
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """Open the engine that `settings.backend` names.
+
+    Raises:
+        UserError: The model cannot be had.
+    """
+    return BACKENDS[settings.backend](settings)

@@ -1,0 +1,1 @@
+"""Mutations: faults put into the code on purpose, to prove that the tests notice them."""

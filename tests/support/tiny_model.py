@@ -1,0 +1,38 @@
+"""A tiny model with random weights and a real tokenizer: what a training or an engine does shows in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+from codemmlu.engine.sources import cache_folder, materialise
+
+
+def tokenizer() -> Any:
+    """Load the embedded model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(materialise("embedded", cache_folder()))
+
+
+def tiny_model(folder: Path, spread: float = 0.02) -> Path:
+    """Write a Llama of 2 layers and 64 dimensions, with the embedded model's tokenizer, as a model directory.
+
+    Args:
+        folder: Where it goes.
+        spread: Of the random weights. At 0.02 all letters are about as likely, at 0.15 every prompt prefers others.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    words = tokenizer()
+    torch.manual_seed(0)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(
+        vocab_size=len(words),
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        initializer_range=spread,
+        **shape,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder

@@ -1,0 +1,215 @@
+"""Asking: what is left to ask of a pool, in how many blocks, and what its engines are opened with. Nothing is started.
+
+Whole pools on Ray are in tests/test_waves.py and tests/test_side_by_side.py.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codemmlu import cluster, pipeline
+from codemmlu.answering.asks import Ask
+from codemmlu.answering.schedule import Asking, Calibration, Panel, Pass, Seat, Wave
+from codemmlu.asking import Toolbox, ask
+from codemmlu.command import Job
+from codemmlu.engine.hardware import Resources
+from codemmlu.engine.placement import Placement
+from codemmlu.engine.scripted import Script
+from codemmlu.engine.sources import Model
+from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
+from codemmlu.report.terminal import Terminal
+from codemmlu.rows import Answer, Question, to_table
+from codemmlu.run_dir import RunDir
+from tests.support.rows import ASK, answer, failed, question, reading
+
+QUESTIONS = [question(f"t{n}") for n in range(20)]
+OTHER = replace(ASK, template="reference")
+SURE, UNSURE = reading((-0.1, -3.0, -3.0, -3.0)), reading((-1.0, -1.1, -3.0, -3.0))
+WHEN = WhenSettings(margin_below=0.3, of=("cheap",))
+SCRIPT = {"answers": {"print": "two"}}
+
+
+@dataclass
+class Started:
+    """What a pool's pipeline was started with, and the blocks that its waves came to."""
+
+    pool: str
+    waves: Sequence[pipeline.Wave]
+    worker: pipeline.Worker
+    placement: Placement
+    per_block: int
+    blocks: list[list[list[dict[str, Any]]]] = field(default_factory=list)
+
+    def asked(self, wave: int) -> list[tuple[str, list[str]]]:
+        """Return each question of a wave with the names of its asks."""
+        rows = (row for block in self.blocks[wave] for row in block)
+        return [(row["task_id"], [one["name"] for one in row["asks"]]) for row in rows]
+
+
+class Pools:
+    """Keeps what pools are started with. What a wave asks is answered before the next one is written."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.started = run, list[Started]()
+
+    def ask_all(
+        self,
+        terminal: Terminal,
+        run: RunDir,
+        pool: str,
+        waves: Sequence[pipeline.Wave],
+        worker: pipeline.Worker,
+        placement: Placement,
+        per_block: int,
+    ) -> None:
+        """See pipeline.ask_all."""
+        assert not run.exists("pending/m/killed/0/000000.parquet"), "it was there before"
+        one = Started(pool, waves, worker, placement, per_block)
+        self.started.append(one)
+        for wave in waves:
+            wave.write(run)
+            count = int(run.read(wave.ready))
+            files = [f"{wave.folder}/{number:06d}.parquet" for number in range(count)]
+            assert run.files(wave.folder) == files
+            one.blocks.append([run.read_table(file).to_pylist() for file in files])
+            keep(run, pool, wave.folder.replace("/", "-"), self._answers(one.asked(-1), worker.asks))
+
+    def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[Ask]) -> Iterator[Answer]:
+        by_id, by_name = {one.task_id: one for one in QUESTIONS}, {ask.name: ask for ask in asks}
+        for task_id, names in asked:
+            for name in names:
+                sure = int(task_id[1:]) % 4 == 0
+                yield answer(by_id[task_id], by_name[name], readings=(SURE if sure else UNSURE,))
+
+
+def keep(run: RunDir, pool: str, name: str, answers: Iterable[Answer]) -> None:
+    """Write answers as a pool keeps them."""
+    run.write_table(f"answers/{pool}/{name}.parquet", to_table(list(answers), Answer))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run of twenty questions, without an answer."""
+    made = RunDir(str(tmp_path))
+    made.write_table("questions/000000.parquet", to_table(QUESTIONS, Question))
+    return made
+
+
+@pytest.fixture
+def pools(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Pools:
+    """Stands for Ray, on two cores."""
+    kept = Pools(run)
+    monkeypatch.setattr(pipeline, "ask_all", kept.ask_all)
+    monkeypatch.setattr(cluster, "join", lambda gpus: Resources(cpus=2))
+    monkeypatch.setattr(cluster, "refuse_unshared", lambda run: None)
+    return kept
+
+
+def seat(name: str, ask: Ask, **settings: Any) -> Seat:
+    """Return the seat of a voter that reads letters."""
+    return Seat(name, DirectVoter(model=ask.pool, **settings), ask.pool, ask)
+
+
+def go(run: RunDir, *waves: Wave, seats: Sequence[Seat] = (), **model: Any) -> None:
+    """Ask one pool, of scripted engines, these waves. model: its settings in the recipe."""
+    settings = {"source": "scripted", **model}
+    recipe = Recipe.model_validate({"out": run.address, "models": {"m": settings}, "voters": {"cheap": {"model": "m"}}})
+    script = Script.model_validate(SCRIPT).model_dump(mode="json")
+    tools = Toolbox({"m": Model("scripted", None, "fingerprint", None, script)}, None)
+    panel = Panel({one.name: one for one in seats}, {}, (), 4)
+    ask(Job(recipe, Terminal(), False, None, "again"), run, [Pass("m", waves)], panel, tools)
+
+
+def test_a_pool_without_anything_left_starts_nothing(
+    run: RunDir, pools: Pools, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def join(gpus: str | None) -> Resources:
+        raise AssertionError("Ray was looked for")
+
+    monkeypatch.setattr(cluster, "join", join)
+    keep(run, "m", "a", (answer(one, asked) for one in QUESTIONS for asked in (ASK, OTHER)))
+    go(run, (Asking(ASK),), (Asking(OTHER),))
+    assert pools.started == []
+    assert capsys.readouterr().out.splitlines() == [
+        "m: 40 answers are here already and are not asked again",
+        "m: nothing left to ask, no engine is started",
+    ]
+
+
+def test_only_what_has_no_answer_is_asked(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(run, "m", "a", map(answer, QUESTIONS[:12]))
+    keep(run, "m", "b", [failed(one) for one in QUESTIONS[12:15]])
+    go(run, (Asking(ASK),))
+    (one,) = pools.started
+    assert one.asked(0) == [(f"t{n}", [ASK.name]) for n in range(12, 20)]
+    assert one.waves[0].due == 8
+    out = capsys.readouterr().out
+    assert "m: 12 answers are here already" in out
+    assert "m: 3 questions failed before and are asked again" in out
+    assert "m: asking 8; starting 1 engine on the CPU (2 CPU cores), scripted" in out
+
+
+def test_a_small_run_is_cut_into_blocks_of_eight(run: RunDir, pools: Pools) -> None:
+    go(run, (Asking(ASK), Asking(OTHER)))
+    (one,) = pools.started
+    assert (one.per_block, one.waves[0].most, one.waves[0].due) == (8, 3, 40)
+    assert [len(block) for block in one.blocks[0]] == [8, 8, 4]
+    assert not run.files(one.waves[0].folder), "blocks that were asked are cleared away"
+
+
+def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
+    """The engines still know their asks: a later wave may have to be judged by them."""
+    keep(run, "m", "a", [*map(answer, QUESTIONS), answer(QUESTIONS[19], OTHER)])
+    go(run, (Asking(ASK),), (Asking(OTHER),))
+    assert "m: 21 answers are here already" in capsys.readouterr().out
+    (one,) = pools.started
+    assert [one.asked(0)[0], len(one.waves)] == [("t0", [OTHER.name]), 1]
+    assert one.worker.asks == (ASK, OTHER)
+
+
+def test_a_cascade_is_asked_what_turns_out_unclear(
+    run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its blocks are counted as if all were; every fourth question is clear once the first voter has answered."""
+    go(run, (Asking(ASK),), (Asking(OTHER, when=WHEN),), seats=[seat("cheap", ASK), seat("dear", OTHER, when=WHEN)])
+    (one,) = pools.started
+    assert [(wave.most, wave.due) for wave in one.waves] == [(3, 20), (3, 0)]
+    assert [task_id for task_id, _ in one.asked(1)] == [f"t{n}" for n in range(20) if n % 4]
+    assert "m: asking 20, and then what 1 later pass may need;" in capsys.readouterr().out
+
+
+def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools) -> None:
+    """The pilot is asked first; the prior is written down, and what is asked later is judged by the same."""
+    pilot = Calibration(ASK, tuple(QUESTIONS[:4]))
+    go(run, (Asking(ASK, questions=pilot.questions),), (Asking(OTHER, after=pilot),))
+    (one,) = pools.started
+    assert [task_id for task_id, _ in one.asked(0)] == ["t0", "t1", "t2", "t3"]
+    priors = {tuple(asked["log_prior"]) for block in one.blocks[1] for row in block for asked in row["asks"]}
+    (prior,) = priors
+    assert prior[0] > prior[1] > prior[2], "A is liked best, and B next"
+    run.clear("answers/m")
+    keep(run, "m", "a", [answer(one) for one in QUESTIONS[:4]])  # they say B now
+    go(run, (Asking(ASK, questions=pilot.questions),), (Asking(OTHER, after=pilot),))
+    assert pools.started[1].blocks[0][0][0]["asks"][0]["log_prior"] == list(prior)
+
+
+def test_engines_of_a_script_get_the_script_alone(run: RunDir, pools: Pools) -> None:
+    go(run, (Asking(ASK),), max_num_seqs=3)
+    tools = pools.started[0].worker.tools
+    assert tools.settings
+    assert (tools.settings.backend, tools.settings.arguments["script"]["answers"]) == ("scripted", SCRIPT["answers"])
+    assert tools.open_library is None
+    assert pools.started[0].worker.most_choices == 4
+
+
+def test_an_earlier_issues_blocks_are_cleared_away(run: RunDir, pools: Pools) -> None:
+    """A job that was killed may have left some, and may still be reading them: no folder is used twice."""
+    run.write("pending/m/killed/0/000000.parquet", b"")
+    go(run, (Asking(ASK),))
+    first = pools.started[0].waves[0].folder
+    run.clear("answers/m")
+    go(run, (Asking(ASK),))
+    assert pools.started[1].waves[0].folder != first

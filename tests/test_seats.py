@@ -1,0 +1,187 @@
+"""Seats: which voter gets which ask, and what its letter prior or its threshold is estimated from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codemmlu.answering.asks import Ask, View
+from codemmlu.answering.schedule import PILOT, Seat
+from codemmlu.engine.adapters import CONFIG, MANIFEST, WEIGHTS
+from codemmlu.engine.sources import Model
+from codemmlu.errors import UserError
+from codemmlu.recipe import ModelSettings, Recipe
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir
+from codemmlu.seats import NEVER, find_seats, weights_digest, write_pilot
+from tests.support.rows import question
+
+MODEL = Model("/models/m", None, "fingerprint", None, {})
+QUESTIONS = [question(f"t{n}", question=f"question {n}") for n in range(100)]
+FIT = tuple(question(f"fit/{n}", question=f"example {n}") for n in range(5))
+VIEW = View("index", "index, fitted", tokens=2000, spare=True)
+DIRECT = {"model": "m"}
+PRIOR = {"model": "m", "calibrate": "prior"}
+EARLY = {**PRIOR, "readings": "cyclic", "early_exit": "margin"}
+FITTED = {"model": "m", "method": "verify", "threshold": "fit"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """An empty run."""
+    made = RunDir(str(tmp_path / "run"))
+    made.create()
+    return made
+
+
+def seats(
+    run: RunDir,
+    questions: Sequence[Question] = QUESTIONS,
+    fit: tuple[Question, ...] = FIT,
+    model: Model = MODEL,
+    more: dict[str, Any] | None = None,
+    **voters: dict[str, Any],
+) -> dict[str, Seat]:
+    """Find the seats of these voters. more: other sections of the recipe."""
+    recipe = Recipe.model_validate(
+        {
+            "out": run.address,
+            "models": {"m": {"source": "/models/m"}},
+            "examples": {"source": "solved.csv"},
+            "vote": {"fit": {"limit": 5}},
+            **(more or {}),
+            "voters": voters,
+        }
+    )
+    return find_seats(recipe, {"m": model}, VIEW, run, lambda: iter(questions), fit)
+
+
+def ask(run: RunDir, voter: dict[str, Any], **more: Any) -> Ask:
+    """Return the ask of one voter."""
+    return seats(run, **more, one=voter)["one"].ask
+
+
+def test_a_prior_is_a_view_on_what_is_asked_anyway(run: RunDir) -> None:
+    found = seats(run, plain=DIRECT, prior=PRIOR)
+    assert found["prior"].ask == found["plain"].ask
+    assert found["plain"].calibration is None
+    calibration = found["prior"].calibration
+    assert calibration
+    assert (calibration.ask, calibration.questions, calibration.split) == (found["plain"].ask, None, "test")
+    assert not found["prior"].waits
+
+
+def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
+    mixed = [question("t1", choices=("a", "b")), question("t2"), question("t3")]
+    one = seats(run, mixed, one={"model": "m", "calibrate": "null-prompt", "readings": "cyclic"})["one"]
+    assert one.calibration
+    assert one.calibration.split == "null"
+    assert {len(empty.choices) for empty in one.calibration.questions or ()} == {2, 4}
+    assert one.calibration.ask.setting("readings") == 1
+    assert one.ask.setting("readings") == "cyclic"
+
+
+def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> None:
+    found = seats(run, plain=DIRECT, early=EARLY)
+    pilot = found["early"].calibration
+    assert pilot
+    assert pilot.ask == found["plain"].ask, "so that it costs nothing where that is asked anyway"
+    assert len(pilot.questions or ()) == PILOT
+    assert set(pilot.questions or ()) < set(QUESTIONS)
+    assert found["early"].ask != ask(run, {**PRIOR, "readings": "cyclic"})
+
+
+def test_another_pilot_makes_another_ask(run: RunDir) -> None:
+    """What an early exit reads depends on the prior; one that is written down stays when questions come."""
+    first = seats(run, QUESTIONS[:80], early=EARLY)
+    assert ask(run, EARLY, questions=QUESTIONS) != first["early"].ask
+    write_pilot(run, first)
+    assert ask(run, EARLY, questions=QUESTIONS) == first["early"].ask
+    assert seats(run, early=EARLY)["early"].calibration == first["early"].calibration
+
+
+def test_a_threshold_is_fitted_on_conversations_to_the_end(run: RunDir) -> None:
+    one = seats(run, one=FITTED)["one"]
+    assert one.waits
+    assert one.calibration
+    assert (one.calibration.questions, one.calibration.split) == (FIT, "fit")
+    assert one.calibration.ask.setting("threshold") == NEVER > 1
+    assert ask(run, FITTED, fit=FIT[::-1]) == one.ask
+    assert ask(run, FITTED, fit=FIT[:-1]) != one.ask, "other examples may fit another threshold"
+    assert ask(run, {**FITTED, "threshold": 0.5}) != one.ask
+
+
+def test_the_seed_is_part_of_what_is_drawn_alone(run: RunDir) -> None:
+    for voter, drawn in (({"model": "m", "method": "sample"}, True), (DIRECT, False), (FITTED, False)):
+        assert (ask(run, voter, more={"seed": 1}) != ask(run, voter, more={"seed": 2})) == drawn, voter
+
+
+@pytest.mark.parametrize(
+    ("voter", "decides"),
+    [
+        (DIRECT, False),
+        (FITTED, False),
+        ({"model": "m", "examples": 2}, True),
+        ({"model": "m", "method": "reason"}, True),
+        ({"model": "m", "method": "sample"}, True),
+    ],
+)
+def test_length_counts_where_it_decides_what_is_read(run: RunDir, voter: dict[str, Any], decides: bool) -> None:
+    """That is, how many examples are shown and how much is written."""
+    asked = [ask(run, voter, more={"models": {"m": {"source": "x", "max_model_len": n}}}) for n in (1024, 4096)]
+    assert (asked[0] != asked[1]) == decides
+    assert asked[0].length == (1024 if decides else 0)
+
+
+def test_an_ask_knows_its_model(run: RunDir) -> None:
+    assert ask(run, DIRECT).weights == weights_digest(MODEL, ModelSettings(source="/models/m"))
+    other = Model("/models/m", None, "other weights", None, {})
+    assert ask(run, DIRECT, model=other) != ask(run, DIRECT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        ({"dtype": "float32"}, True),
+        ({"quantization": "awq"}, True),
+        ({"experts_per_token": 1}, True),
+        ({"engine": {"seed": 3}}, True),
+        ({"engine": {"max_num_batched_tokens": 64}}, False),
+        ({"max_num_seqs": 3, "replicas": 2, "tensor_parallel": 2}, False),
+    ],
+)
+def test_settings_that_change_numbers_change_asks(run: RunDir, settings: dict[str, Any], changes: bool) -> None:
+    other = ask(run, DIRECT, more={"models": {"m": {"source": "x", **settings}}})
+    assert (other != ask(run, DIRECT)) == changes
+
+
+def adapter(folder: Path, manifest: dict[str, Any] | None = None) -> str:
+    """Write a LoRA adapter, with the manifest of one that was trained here."""
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 8}))
+    (folder / WEIGHTS).write_bytes(b"weights")
+    if manifest is not None:
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+    return str(folder)
+
+
+def test_an_adapter_is_part_of_the_ask(run: RunDir, tmp_path: Path) -> None:
+    path = adapter(tmp_path / "lora")
+    tuned = ask(run, {**DIRECT, "adapter": path})
+    assert tuned.adapter == path
+    assert tuned.weights != ask(run, DIRECT).weights
+
+
+def test_an_adapter_of_another_model_is_refused(run: RunDir, tmp_path: Path) -> None:
+    path = adapter(tmp_path / "lora", {"base_fingerprint": "another model's"})
+    with pytest.raises(UserError, match=r"^voters\.one\.adapter: .*lora was trained on another model than models\.m"):
+        ask(run, {**DIRECT, "adapter": path})
+    assert ask(run, {**DIRECT, "adapter": adapter(tmp_path / "same", {"base_fingerprint": "fingerprint"})})
+
+
+def test_an_adapter_that_is_not_trained_yet_is_said(run: RunDir) -> None:
+    finetune = {"finetune": {"model": "m", "name": "tuned"}}
+    with pytest.raises(UserError, match=r"voters\.one\.adapter: tuned is not trained yet; jobs/finetune\.py and"):
+        ask(run, {**DIRECT, "adapter": "tuned"}, more=finetune)
