@@ -77,11 +77,25 @@ def join(gpus: str | None = None) -> Resources:
         if _GIVEN or _HERE:
             _join(_GIVEN or "auto", quiet)  # auto finds the cluster's token, an address does not
         else:
-            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            start_here(**quiet)
         signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
     alive = [node for node in ray.nodes() if node["Alive"]]
     cpus = int(sum(node["Resources"].get("CPU", 0) for node in alive))
     return grown(gpus, cpus) if gpus else Resources(() if built_for_cpu() else _nodes(alive), cpus)
+
+
+def start_here(**options: Any) -> None:
+    """Start a Ray on this machine, on loopback, that ends with this process. options: of ray.init"""
+    for tries_left in (1, 0):
+        try:
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+            return
+        except (
+            Exception
+        ) as error:  # no narrower: so Ray 2.60 says that its node took more than 30 s, as on a busy machine
+            if not tries_left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from codemmlu import cluster  # before ray: see there
+
+# isort: split
 import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 
-from codemmlu import cluster
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.report.terminal import Terminal

@@ -11,6 +11,7 @@ from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
 from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.engine import adapters, sources
+from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import FinetuneSettings, Recipe
@@ -25,6 +26,8 @@ def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
     """Trains what the recipe's `finetune` says, or says that it stands already. Raises UserError."""
     recipe, say = job.recipe, job.terminal.say
     base = recipe.models[settings.model]
+    if is_scripted(base.source):
+        raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
     model = sources.inspect(base.source, base.revision, sources.cache_folder())
     shelf = find_shelf(job, labelled=True) if settings.examples else None
     start = find_start(recipe, settings, model)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from codemmlu import cluster  # before ray: see there
+
+# isort: split
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from codemmlu import cluster
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import store, transfer, vectors

@@ -19,11 +19,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from codemmlu import cluster  # before ray: see there
+
+# isort: split
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
-from codemmlu import cluster
 from codemmlu.answering import suspects
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.worker import AnswerWorker, Tools

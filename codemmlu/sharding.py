@@ -6,12 +6,14 @@ first shard alone.
 
 from collections.abc import Sequence
 
+from codemmlu import cluster  # before ray: see there
+
+# isort: split
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
 
-from codemmlu import cluster
 from codemmlu.retrieval import store, transfer, vectors
 from codemmlu.retrieval.library import Library, OpenShard, unpack
 from codemmlu.retrieval.neighbours import Rule

@@ -34,16 +34,17 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all tests that share a Ray, or an engine, in one worker of pytest-xdist, and note each test's kind."""
-    for item in items:
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.ray)
-        kind = next((kind for kind in KINDS if item.get_closest_marker(kind)), "pure")
-        if kind in ("engine", "ray"):
-            item.add_marker(pytest.mark.xdist_group(kind))
-        item.user_properties.append(("kind", kind))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep all tests that share a Ray, or an engine, in one worker of pytest-xdist, and note each test's kind.
+
+    Here and not once all are collected: pytest-xdist reads the groups before this file could set them.
+    """
+    if "ray_cluster" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.ray)
+    kind = next((kind for kind in KINDS if item.get_closest_marker(kind)), "pure")
+    if kind in ("engine", "ray"):
+        item.add_marker(pytest.mark.xdist_group(kind))
+    item.user_properties.append(("kind", kind))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

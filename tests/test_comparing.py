@@ -56,18 +56,20 @@ def finished(
         place = "" if parts == 1 else f"/{number:06d}.parquet"
         run.write_table(f"voters.parquet{place}", to_table(votes[number::parts], Vote))
         run.write_table(f"verdicts.parquet{place}", to_table(rows[number::parts], Verdict))
-    run.write("report.json", json.dumps({"voters": dict.fromkeys(voters, {})}).encode())
+    run.write("report.json", json.dumps({"voters": {name: {} for name in voters}}).encode())
     return run.address
 
 
 def compared(*places: str) -> dict[str, Any]:
     """Return what comparing says of runs."""
-    return comparing.compare(Terminal(), places).report
+    report: dict[str, Any] = comparing.compare(Terminal(), places).report
+    return report
 
 
 def pair_of(report: dict[str, Any], voter: str) -> dict[str, Any]:
-    (pair,) = [pair for pair in report["comparisons"] if pair["voter"] == voter]
-    return pair
+    pairs: list[dict[str, Any]] = [pair for pair in report["comparisons"] if pair["voter"] == voter]
+    assert len(pairs) == 1
+    return pairs[0]
 
 
 def test_two_runs_are_paired_question_by_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,5 +180,5 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path, report: bytes | None
     run.clear("report.json")
     if report is not None:
         run.write("report.json", report)
-    with pytest.raises(UserError, match="no report.json there"):
+    with pytest.raises(UserError, match=r"no report\.json there"):
         compared(run.address)

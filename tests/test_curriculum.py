@@ -1,6 +1,5 @@
 """The curriculum: what is learnt from, by parts, and that nothing of what is asked is in it."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,24 +14,28 @@ from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import Recipe
 from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.shelf import asked_of
+from tests.support.questions import questions_csv, write_csv
 from tests.support.rows import ASK, answer, reading
 
 MODEL = Model("somewhere", None, "weights", None, {})
 
 
+ROWS = [
+    {
+        "task_id": f"q{n}{copy}",
+        "question": f"What is {n * 7919} of {n}, in number {n * n}?",
+        "choices": ["a", "b", "c"],
+        "answer": "ABC"[n % 3],
+    }
+    for n, copy in [*((n, "") for n in range(200)), *((n, "-copy") for n in range(10))]
+]
+
+
 @pytest.fixture
 def solved(tmp_path: Path) -> Path:
     """200 solved questions, the first ten of which stand there twice."""
-    path = tmp_path / "solved.csv"
-    with path.open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["task_id", "question", "choices", "answer"])
-        for n in [*range(200), *range(10)]:
-            text = f"What is {n * 7919} of {n}, in number {n * n}?"
-            lines.writerow(
-                [f"q{n}" if n not in range(10) else f"q{n}-{file.tell()}", text, ["a", "b", "c"], "ABC"[n % 3]]
-            )
-    return path
+    return write_csv(tmp_path / "solved.csv", ROWS)
 
 
 def recipe(solved: Path, **finetune: Any) -> Recipe:
@@ -56,8 +59,6 @@ def found(given: Recipe, **told: Any) -> Any:
 def test_what_is_asked_is_not_learnt_from_under_any_name(solved: Path) -> None:
     given = recipe(solved)
     curriculum = found(given)
-    from codemmlu.shelf import asked_of
-
     learnt = [question_from(row) for row in curriculum.table.to_pylist()]
     assert not asked_of(given) & {twin_key(question) for question in learnt}
     assert curriculum.asked > 0, "a twin of a question that is asked stood among the examples"
@@ -101,12 +102,14 @@ def test_neighbours_are_learnt_ones_nearest_first(solved: Path) -> None:
 
 
 def test_shown_examples_may_lie_beyond_the_training_limit(solved: Path) -> None:
+    few = {row["task_id"] for row in found(recipe(solved, limit=5)).table.to_pylist() if row["part"] == "train"}
     every = [row["task_id"] for row in found(recipe(solved)).table.to_pylist() if row["part"] == "train"]
-    curriculum = found(recipe(solved, limit=5, examples=1), look_up=lambda asked, most: [every[-1:] for _ in asked])
+    beyond = next(name for name in every if name not in few)
+    curriculum = found(recipe(solved, limit=5, examples=1), look_up=lambda asked, most: [[beyond] for _ in asked])
     rows = curriculum.table.to_pylist()
-    assert rows[rows[0]["neighbours"][0]]["task_id"] == every[-1]
+    assert rows[rows[0]["neighbours"][0]]["task_id"] == beyond
     assert curriculum.train == 5
-    assert [row["part"] for row in rows].count("shown") <= 1
+    assert [row["task_id"] for row in rows if row["part"] == "shown"] == [beyond]
 
 
 def test_generated_questions_are_learnt_and_never_tuned_by(solved: Path) -> None:
@@ -117,8 +120,7 @@ def test_generated_questions_are_learnt_and_never_tuned_by(solved: Path) -> None
 
 
 def test_where_nothing_is_left_to_tune_by_it_is_said(tmp_path: Path) -> None:
-    few = tmp_path / "few.csv"
-    few.write_text("task_id,question,choices,answer\n" + "".join(f'q{n},{n}?,"[1, 2]",A\n' for n in range(42)))
+    few = questions_csv(tmp_path / "few.csv", 42, text="{i}?", choices=("1", "2"))
     with pytest.raises(UserError, match="there is no example in the tune part to learn from; give more examples"):
         found(recipe(few))
 
@@ -128,9 +130,9 @@ def answered(solved: Path, tmp_path: Path) -> Path:
     """A run that asked every solved question of the model as it came, which likes C best of what is wrong, and A next;
     of the model with some weights, which likes B or C; and long ago of another model."""
     run = RunDir(str(tmp_path / "answered"))
-    rows = list(csv.DictReader(solved.open()))
     questions = [
-        Question(r["task_id"], None, r["question"], ("a", "b", "c"), r["answer"], "x", n) for n, r in enumerate(rows)
+        Question(str(r["task_id"]), None, str(r["question"]), ("a", "b", "c"), str(r["answer"]), "x", n)
+        for n, r in enumerate(ROWS)
     ]
     run.write_table("questions/0.parquet", to_table(questions, Question))
     tuned, old = replace(ASK, weights="tuned"), replace(ASK, weights="old")

@@ -23,6 +23,7 @@ from tests.support.questions import append_csv, questions_csv
 from tests.support.rows import ASK, answer, failed, question, reading
 
 OTHER = replace(ASK, template="reference")
+ONE = {"v": ASK}
 CHOICES = ("one", "two", "three", "four")
 
 
@@ -63,7 +64,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sto
     """Makes a run of so many questions, whose voters are named with their asks; its page has no figures."""
     monkeypatch.setattr(outcome, "stored_figures", lambda *_: [])
 
-    def make(n: int, voters: dict[str, Ask] = {"v": ASK}, **fields: Any) -> Stored:
+    def make(n: int, voters: dict[str, Ask] = ONE, **fields: Any) -> Stored:
         source = questions_csv(tmp_path / "questions.csv", n, choices=CHOICES)
         append_csv(source, ("short", "One choice?", ["x"], "A"))
         settings = {
@@ -81,7 +82,11 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sto
         run.write_table("questions/000000.parquet", to_table(questions, Question))
         run.write_table("rejected.parquet", to_table([row for row in rows if isinstance(row, Rejected)], Rejected))
         run.write("recipe.yaml", recipe.as_yaml().encode())
-        seats = {name: Seat(name, DirectVoter(model="m", template=ask.template), "m", ask) for name, ask in voters.items()}
+        seats = {
+            name: Seat(name, voter, "m", voters[name])
+            for name, voter in recipe.voters.items()
+            if isinstance(voter, DirectVoter)
+        }
         return Stored(run, recipe, questions, Panel(seats, {}, (), len(CHOICES)))
 
     return make

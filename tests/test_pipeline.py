@@ -15,11 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import ray
 import ray.exceptions
 
 from codemmlu import pipeline
 from codemmlu.answering.pending import Item, write_blocks
 from codemmlu.answering.worker import Tools
+from codemmlu.engine import watchdog
 from codemmlu.engine.placement import Placement
 from codemmlu.engine.protocol import Engine, EngineSettings
 from codemmlu.engine.scripted import Script
@@ -133,11 +135,11 @@ def test_an_error_of_an_actor_is_told_as_what_it_is(
 def actor(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """This process stands for an actor that Ray has started for the first time. The processes that it kills."""
     killed: list[int] = []
-    monkeypatch.setattr(pipeline.os, "kill", lambda pid, number: killed.append(pid))
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
     context = SimpleNamespace(was_current_actor_reconstructed=False, get_actor_id=lambda: "actor")
-    monkeypatch.setattr(pipeline.ray, "get_runtime_context", lambda: context)
-    monkeypatch.setattr(pipeline.ray.util, "get_node_ip_address", lambda: "10.0.0.7")
-    monkeypatch.setattr(pipeline.watchdog, "start", lambda mark: None)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.7")
+    monkeypatch.setattr(watchdog, "start", lambda mark: None)
     monkeypatch.setattr(BlockWorker, "POLL", 0)
     monkeypatch.setattr(BlockWorker, "PAUSE", 0)
     return killed

@@ -1,6 +1,7 @@
 """The reduce on Ray: every question is in one part with all its answers, and a task's mistake is told."""
 
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -75,5 +76,5 @@ def test_a_mistake_that_a_task_finds_is_the_users(run: RunDir, joined: Joined) -
         spreading.each(run.files("questions"), _mistake)
 
 
-def _mistake(*_: object) -> Told:
+def _mistake(*_: object) -> Any:
     raise UserError("this is wrong")

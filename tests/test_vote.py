@@ -32,7 +32,7 @@ def finished(ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def run(finished: ScriptedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedRun:
-    """A copy of the finished run, with the 30 usual questions and without Ray; `times_asked` counts the copy's alone."""
+    """A copy of the finished run with the 30 usual questions, and no Ray. `times_asked` counts what the copy asks."""
     monkeypatch.setattr(cluster, "join", no_ray)
     return copied(finished, tmp_path)
 

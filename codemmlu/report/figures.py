@@ -325,7 +325,8 @@ def _figure(title: str, note: str, draw: Callable[["Axes"], None], size: tuple[f
             patch.set(facecolor="none", edgecolor="none")
         out = io.StringIO()
         # Not savefig, which draws everything once more for the layout alone.
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(out, metadata={"Date": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

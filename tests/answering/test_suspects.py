@@ -1,12 +1,12 @@
 """What engines die of: asked beside others once more, then alone, then given up. Here no process ends.
 
-Real deaths are in tests/test_jobs.py and tests/soak/test_deaths.py.
+Real deaths are in tests/soak/test_deaths.py.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -38,7 +38,7 @@ class Worker:
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """See AnswerWorker."""
-        task_ids = block["task_id"].to_pylist()
+        task_ids = [str(task_id) for task_id in block["task_id"].to_pylist()]
         self.under_way.append(task_ids)
         self.begun.append([*self.under_way])
         await asyncio.sleep(0.02)  # others begin meanwhile
@@ -74,14 +74,17 @@ class Pool:
 
     async def _engine(self, suspects: Suspects | None, fatal: Iterable[str]) -> None:
         worker = Worker(fatal)
-        ends = asyncio.gather(*(self._ask(suspects, worker, number) for number in self.waiting))
-        death = asyncio.ensure_future(worker.died.wait())
-        await asyncio.wait([ends, death], return_when=asyncio.FIRST_COMPLETED)
+        blocks = [asyncio.create_task(self._ask(suspects, worker, number)) for number in self.waiting]
+        watch = asyncio.create_task(worker.died.wait())
+        left: set[asyncio.Task[Any]] = {*blocks}
+        while left and not watch.done():
+            done, left = await asyncio.wait({*left, watch}, return_when=asyncio.FIRST_COMPLETED)
+            left.discard(watch)
+            for task in done:
+                task.result()
         self.begun += worker.begun
-        if ends.done():
-            ends.result()
-        ends.cancel()
-        death.cancel()
+        for task in (*left, watch):
+            task.cancel()
 
     async def _ask(self, suspects: Suspects | None, worker: Worker, number: int) -> None:
         block, name = self.waiting[number], f"{FOLDER}/tried/{number}"

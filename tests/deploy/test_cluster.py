@@ -24,7 +24,7 @@ FILE = ROOT / "cluster.yaml"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
 # Stands for both: writes its arguments down, and keeps what rsync would have sent.
-STUB = """#!{python}
+STUB = """#!{python} -IS
 import json, os, shutil, sys
 sent = [a for a in sys.argv[1:] if os.path.isfile(a)]
 if sys.argv[0].endswith("rsync"):

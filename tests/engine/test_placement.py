@@ -153,9 +153,7 @@ def test_settings_that_may_change_the_answer_are_part_of_the_key(fields: dict[st
     ("questions", "resources", "size"),
     [(0, CPU, 8), (144, CPU, 9), (3_483, CPU, 16), (10**5, CPU, 16), (1_253, H100X8, 9), (10**6, H100X8, 128)],
 )
-def test_a_block_is_small_in_small_runs_and_bounded_in_large(
-    questions: int, resources: Resources, size: int
-) -> None:
+def test_a_block_is_small_in_small_runs_and_bounded_in_large(questions: int, resources: Resources, size: int) -> None:
     placed = place("m", model(), resources)
     assert block_size(questions, placed) == size
     assert size * 4 <= max(32, placed.in_flight), "several blocks are in flight for every engine"

@@ -187,9 +187,7 @@ def test_a_gguf_file_that_is_not_there_or_not_one(tmp_path: Path) -> None:
         assert fault(tmp_path / "bad.gguf", tmp_path) == f"models: {tmp_path}/bad.gguf is no GGUF file"
 
 
-def test_a_gguf_file_that_cannot_be_converted_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gguf_file_that_cannot_be_converted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cut.gguf").write_bytes(b"GGUF\3\0\0\0")
     failing = tmp_path / "python"
     failing.write_text("#!/bin/sh\necho Traceback >&2; touch $4/half; echo 'ValueError: cut off' >&2; exit 1\n")

@@ -10,7 +10,7 @@ import pytest
 
 from codemmlu.errors import UserError
 from codemmlu.questions import fit_examples
-from codemmlu.questions.split import SHARES, assign
+from codemmlu.questions.split import SHARES, Part, assign
 from codemmlu.questions.twins import near_groups, twin_key
 from codemmlu.recipe import Recipe
 from codemmlu.rows import Question
@@ -30,7 +30,7 @@ MANY = [said(number) for number in range(400)]
 
 
 @pytest.fixture(scope="module")
-def parts() -> list[str]:
+def parts() -> list[Part]:
     """The part of each of MANY, for seed 0."""
     return assign(MANY, 0)
 
@@ -41,14 +41,14 @@ def written(path: Path, questions: Iterable[Question]) -> Path:
     return write_csv(path, (dict(zip(COLUMNS, row, strict=True)) for row in fields))
 
 
-def test_parts_have_their_shares(parts: list[str]) -> None:
+def test_parts_have_their_shares(parts: list[Part]) -> None:
     found = Counter(parts)
     assert sum(found.values()) == len(MANY)
     for part, share in SHARES:
         assert found[part] / len(MANY) == pytest.approx(share, abs=0.07)
 
 
-def test_neither_order_nor_names_matter_and_the_seed_does(parts: list[str]) -> None:
+def test_neither_order_nor_names_matter_and_the_seed_does(parts: list[Part]) -> None:
     mixed = random.Random(1).sample([replace(q, task_id=f"x{q.task_id}") for q in MANY], len(MANY))
     by_text = dict(zip([q.question for q in MANY], parts, strict=True))
     assert dict(zip([q.question for q in mixed], assign(mixed, 0), strict=True)) == by_text

@@ -19,7 +19,7 @@ LONG = "a_voter.with-a-name-of-64-characters".ljust(64, "x")
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
     """What figures need to know of a report with two voters."""
-    good: list[Said] = [("A", 0.9)] * 15 + [("B", 0.6)] * 5
+    good: list[Said] = [*[("A", 0.9)] * 15, *[("B", 0.6)] * 5]
     said: dict[str, list[Said]] = {"good": good, LONG: good[::-1]}
     whole = sheet(["A"] * 20, said, rules={"log_pool": good})
     costs = cost_sums([answer(question())])

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu import cluster, lending
+from codemmlu import lending  # before ray: see cluster
+
+# isort: split
+import ray
+
 from codemmlu.errors import UserError
 from codemmlu.retrieval.encoder import Embedder, Encoder
 from codemmlu.retrieval.hashing import HashingEncoder
@@ -46,7 +50,7 @@ def test_weights_of_another_version_are_refused(whole: Made) -> None:
 
 def test_an_index_too_large_for_the_object_store_is_mapped(whole: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     small = [{"Alive": True, "Resources": {"object_store_memory": 1000.0}}]
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: small)
+    monkeypatch.setattr(ray, "nodes", lambda: small)
     shared = shared_index(whole.folder, whole.manifest)
     assert shared.shards[0][0] == str(whole.folder / "00000" / "index.faiss")
     assert nearest_of(lending.open_shared(shared, threads=1)) == nearest_of(library(EXAMPLES))
@@ -55,7 +59,7 @@ def test_an_index_too_large_for_the_object_store_is_mapped(whole: Made, monkeypa
 @pytest.mark.parametrize(("rule", "sent"), [(RULE, False), (DIVERSE, True)])
 def test_vectors_of_examples_are_sent_only_for_diversity(whole: Made, rule: Rule, sent: bool) -> None:
     ((_, examples),) = shared_index(whole.folder, whole.manifest, rule).shards
-    columns = cluster.ray.get(examples).column_names
+    columns = ray.get(examples).column_names
     assert ("vector" in columns) == sent
     assert "choice_vectors" in columns
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codemmlu import cluster, sharding  # in this order: see cluster
+from codemmlu import cluster, sharding
 from codemmlu.questions.twins import twin_key
 from codemmlu.retrieval import vectors
 from codemmlu.retrieval.encoder import Encoder
@@ -43,8 +43,7 @@ def blocks_of(
 
 def names_in(index: RunDir, shard: Shard) -> list[str]:
     """Read the task_ids of a shard's examples."""
-    names: list[str] = index.read_table(shard.examples)["task_id"].to_pylist()
-    return names
+    return [str(name) for name in index.read_table(shard.examples)["task_id"].to_pylist()]
 
 
 # --- which examples a shard gets
@@ -95,8 +94,8 @@ def test_what_an_approximate_kind_misses_is_measured(index: RunDir, kind: str, l
     first, second = (vectors.open_index(np.frombuffer(index.read(shard.index), dtype=np.uint8)) for shard in shards)
     assert first.ntotal == second.ntotal == 300
     if kind == "ivfpq":
-        learned = [one.quantizer.reconstruct_n(0, one.nlist) for one in (first, second)]
-        np.testing.assert_array_equal(*learned, err_msg="shards share their lists")
+        lists, others = (one.quantizer.reconstruct_n(0, one.nlist) for one in (first, second))
+        np.testing.assert_array_equal(lists, others, err_msg="shards share their lists")
 
 
 # --- how recall is counted

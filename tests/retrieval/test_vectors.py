@@ -1,6 +1,7 @@
 """FAISS: each kind finds what comparing with all vectors finds, and an opened index lies in the bytes it was given."""
 
 from functools import cache
+from typing import Any
 
 import faiss
 import numpy as np
@@ -104,7 +105,7 @@ def test_an_opened_index_lies_in_the_bytes_it_was_given(kind: str) -> None:
     rows = clustered()[:500]
     content = np.frombuffer(vectors.build(kind, rows), dtype=np.uint8)
     index = vectors.open_index(content)
-    flat = index if kind == "exact" else faiss.downcast_index(index.storage)
+    flat: Any = index if kind == "exact" else faiss.downcast_index(index.storage)
     stored = faiss.rev_swig_ptr(flat.get_xb(), rows.size)
     assert np.shares_memory(stored, content)
     np.testing.assert_array_equal(stored.reshape(rows.shape), rows)

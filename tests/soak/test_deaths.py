@@ -1,6 +1,7 @@
 """Engines that die again and again, in whole runs; tests/answering/test_suspects.py has the rules one by one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,9 +58,13 @@ def test_a_replacement_that_cannot_start_is_replaced(tmp_path: Path, ray_cluster
     assert sorted(run.durable()) == sorted(f"q{i}" for i in range(100))
 
 
-def test_engines_killed_at_their_start_end_the_run(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
-    run = ScriptedRun(tmp_path, 30, {"killed_at_start": True})
+@pytest.mark.parametrize("script", [{"kills_engine": ["#q"]}, {"killed_at_start": True}], ids=str)
+def test_engines_that_die_without_an_answer_end_the_run(
+    script: dict[str, Any], tmp_path: Path, ray_cluster: dict[str, str]
+) -> None:
+    run = ScriptedRun(tmp_path, 30, script)
     done = run.run()
     assert done.code == 1
     assert f"not finished: the run stopped: {REPLACEMENTS + 1} engines in a row died without one answer" in done.err
+    assert "to continue:" in done.err
     assert run.answers() == []

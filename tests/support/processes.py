@@ -44,7 +44,7 @@ def ends(pid: int, seconds: float = 60) -> bool:
     return True
 
 
-def descendants(process: "psutil.Popen") -> list[psutil.Process]:
+def descendants(process: "psutil.Process | psutil.Popen") -> list[psutil.Process]:
     """Return every process below one, by parents alone: psutil compares start times too, which shift with the clock."""
     children_of: dict[int, list[psutil.Process]] = {}
     for process_ in psutil.process_iter():

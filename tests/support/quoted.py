@@ -7,8 +7,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from tests.support.processes import Run
 from tests.support.questions import questions_csv
-from tests.support.runs import ROOT, Run, job
+from tests.support.runs import ROOT, job
 
 FILES = ("cluster.yaml", "deploy/rayjob.yaml", "deploy/kaggle-two-t4.ipynb")
 

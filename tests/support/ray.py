@@ -30,16 +30,10 @@ def ray_in_this_process(cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]
     """
     from codemmlu import cluster  # before ray: it sets where Ray listens
 
-    ray = cluster.ray
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    # isort: split
+    import ray
+
+    cluster.start_here(num_cpus=cpus, num_gpus=gpus, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     finally:

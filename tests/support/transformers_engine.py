@@ -58,7 +58,7 @@ class TransformersEngine:
         text: list[int] = []
         while len(text) < sampling.max_tokens:
             text.append(int(self.next_token([*tokens, *text]).argmax()))
-        return Generation((self.tokenizer.decode(text),), len(tokens), 0, len(text))
+        return Generation((self.tokenizer.decode(text, skip_special_tokens=True),), len(tokens), 0, len(text))
 
     def tokens(self, prompt: Prompt) -> int:
         """See Engine."""

@@ -1,0 +1,210 @@
+"""Learning: when weights are trained, when they are reused, and that none are asked what they learnt from."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codemmlu import cluster, finetuning
+from codemmlu.answering.schedule import Seat
+from codemmlu.command import Job
+from codemmlu.curriculum import Curriculum
+from codemmlu.engine.adapters import LEARNT
+from codemmlu.engine.sources import Model, cache_folder, inspect
+from codemmlu.errors import UserError
+from codemmlu.learning import find_start, refuse_learnt, trained
+from codemmlu.questions.twins import twin_key
+from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
+from codemmlu.report.terminal import Terminal
+from codemmlu.rows import Question
+from codemmlu.run_dir import RunDir
+from codemmlu.training.published import Manifest
+from tests.support.finetunes import Finetune, published, solved_csv
+from tests.support.questions import write_csv
+from tests.support.rows import ASK, question
+
+QUESTIONS = [question(f"t{n}", question=f"What does {n} print?") for n in range(4)]
+
+
+@dataclass
+class Trainer:
+    """Stands for Ray Train: publishes weights at once, and keeps what it was given."""
+
+    scratch: Path
+    trained: list[tuple[Curriculum, str | None]] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
+
+    def train(
+        self,
+        terminal: Terminal,
+        run: RunDir,
+        settings: FinetuneSettings,
+        model: Model,
+        curriculum: Curriculum,
+        name: str,
+        start: str | None = None,
+        gpus: str | None = None,
+    ) -> Manifest:
+        """See finetuning.train."""
+        self.trained.append((curriculum, start))
+        base = {"base": model.source, "base_fingerprint": model.fingerprint}
+        published(Path(run.address), curriculum.learnt, self.scratch, fingerprint=name, **base)
+        return self.manifest(run)
+
+    def manifest(self, run: RunDir) -> Manifest:
+        """Read the manifest that was published."""
+        return Manifest.model_validate_json(run.read("adapters/tuned/manifest.json"))
+
+    def merge(self, run: RunDir, settings: FinetuneSettings, model: Model) -> str:
+        """See finetuning.merge."""
+        self.merged.append(settings.name)
+        run.write(f"merged/{settings.name}/config.json", b"{}")
+        return "there"
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    made = Trainer(tmp_path / "scratch")
+    monkeypatch.setattr(finetuning, "train", made.train)
+    monkeypatch.setattr(finetuning, "merge", made.merge)
+    monkeypatch.setattr(cluster, "join", lambda: None)
+    return made
+
+
+@pytest.fixture
+def tuning(tmp_path: Path) -> Finetune:
+    """A finetune of which nothing was run yet."""
+    return Finetune(tmp_path / "tuning", examples=60, source="embedded")
+
+
+def learn(tuning: Finetune, *overrides: str) -> Manifest:
+    """Train what the recipe says."""
+    recipe = load(str(tuning.recipe), [*overrides])
+    assert recipe.finetune is not None
+    return trained(Job(recipe, Terminal(), False, None, "again"), RunDir(recipe.out), recipe.finetune)
+
+
+def test_weights_that_stand_are_reused(tuning: Finetune, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    first = learn(tuning)
+    told = capsys.readouterr().out
+    assert "on the tune part loss 1.500 -> 1.250, right 0.250 -> 0.500 (step 2 of 2)\n" in told
+    assert learn(tuning, "finetune.checkpoint_steps=3") == first
+    assert capsys.readouterr().out == "finetune: tuned stands and nothing changed: reused\n"
+    assert len(trainer.trained) == 1
+
+
+@pytest.mark.parametrize("changed", ["finetune.rank=4", "finetune.limit=20", "finetune.seed=1"])
+def test_other_settings_are_trained_anew(tuning: Finetune, trainer: Trainer, changed: str) -> None:
+    first = learn(tuning)
+    assert learn(tuning, changed).fingerprint != first.fingerprint
+    assert len(trainer.trained) == 2
+
+
+def test_weights_are_merged_once_and_again_after_training(tuning: Finetune, trainer: Trainer) -> None:
+    learn(tuning)
+    assert trainer.merged == []
+    learn(tuning, "finetune.merge=true")
+    learn(tuning, "finetune.merge=true")
+    assert (len(trainer.trained), trainer.merged) == (1, ["tuned"])
+    learn(tuning, "finetune.merge=true", "finetune.rank=4")
+    assert (len(trainer.trained), trainer.merged) == (2, ["tuned", "tuned"])
+
+
+def test_what_the_starting_weights_learnt_counts_as_learnt(tuning: Finetune, trainer: Trainer, tmp_path: Path) -> None:
+    model = inspect("embedded", None, cache_folder())
+    known = {"base": "embedded", "base_fingerprint": model.fingerprint}
+    start = published(tmp_path / "first", ["a", "b"], **known)
+    learn(tuning, f"finetune.start={start}")
+    ((curriculum, place),) = trainer.trained
+    assert place == str(start)
+    assert curriculum.learnt > {"a", "b"}
+    learn(tuning)
+    assert not trainer.trained[1][0].learnt & {"a", "b"}
+
+
+def test_examples_that_are_asked_are_counted_and_left_out(
+    tuning: Finetune, trainer: Trainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = solved_csv(tmp_path / "asked.csv", 5)
+    learn(tuning, "questions.holdout=null", f"questions.source={asked}")
+    assert "finetune: 5 examples are questions that are asked, and are not learnt from\n" in capsys.readouterr().out
+
+
+def test_examples_are_shown_as_voters_see_them(
+    tuning: Finetune, ray_cluster: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of the run's examples is made, and the nearest ones of the train part are shown."""
+    trainer = Trainer(tmp_path / "scratch")
+    monkeypatch.setattr(finetuning, "train", trainer.train)
+    learn(tuning, "examples.embedder.source=hashing", "finetune.examples=2")
+    rows = trainer.trained[0][0].table.to_pylist()
+    assert (tuning.out / "index" / "manifest.json").is_file()
+    assert max(len(row["neighbours"]) for row in rows) == 2
+    assert {rows[place]["part"] for row in rows for place in row["neighbours"]} <= {"train", "shown"}
+    assert all(place != number for number, row in enumerate(rows) for place in row["neighbours"])
+
+
+def test_a_scripted_engine_has_no_weights_to_train(tuning: Finetune, trainer: Trainer) -> None:
+    with pytest.raises(UserError, match=r"finetune\.model: models\.m is a scripted engine, which has no weights"):
+        learn(tuning, "models.m.source=scripted")
+    assert trainer.trained == []
+
+
+def recipe_of(tmp_path: Path, **fields: Any) -> Recipe:
+    """Return a recipe that asks the first two questions."""
+    rows = [{**asdict(one), "choices": list(one.choices)} for one in QUESTIONS[:2]]
+    source = write_csv(tmp_path / "asked.csv", rows)
+    known = {"out": "runs/x", "questions": {"source": str(source)}, "voters": {"v": {"model": "m"}}}
+    known["models"] = {"m": {"source": "embedded"}}
+    return Recipe.model_validate({**known, **fields})
+
+
+def keys(questions: Sequence[Question]) -> list[str]:
+    return [twin_key(one) for one in questions]
+
+
+def start_of(recipe: Recipe, start: Path | None, fingerprint: str = "weights") -> Any:
+    """Find the weights to go on from."""
+    settings = FinetuneSettings(model="m", start=str(start) if start else None)
+    return find_start(recipe, settings, Model("m", None, fingerprint, None, {}))
+
+
+def test_training_starts_from_weights_of_the_same_model(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    assert start_of(recipe, None) is None
+    start = published(tmp_path / "run", keys(QUESTIONS[2:]))
+    assert start_of(recipe, start).path == str(start)
+    with pytest.raises(UserError, match=r"^finetune\.start: .* was trained on another model than models\.m now is"):
+        start_of(recipe, start, "other weights")
+
+
+def test_training_does_not_start_from_weights_that_know_answers(tmp_path: Path) -> None:
+    start = published(tmp_path / "run", keys(QUESTIONS[1:]))
+    with pytest.raises(UserError, match=r"^finetune\.start: 1 of the questions are among those that "):
+        start_of(recipe_of(tmp_path), start)
+
+
+def test_a_voter_is_not_asked_what_its_weights_learnt_from(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    weights = published(tmp_path / "run", keys(QUESTIONS[1:3]))
+    plain = Seat("v", DirectVoter(model="m"), "m", ASK)
+    tuned = replace(plain, ask=replace(ASK, adapter=str(weights)))
+    refuse_learnt(recipe, {"plain": plain}, QUESTIONS)
+    with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 1 of the questions are among those that it was"):
+        refuse_learnt(recipe, {"plain": plain, "tuned": tuned}, ())
+    others = recipe_of(tmp_path, questions={"source": str(solved_csv(tmp_path / "others.csv", 3))})
+    refuse_learnt(others, {"tuned": tuned}, QUESTIONS[3:])
+    with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 2 of the examples that are fitted on are among"):
+        refuse_learnt(others, {"tuned": tuned}, QUESTIONS)
+
+
+def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None:
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / LEARNT).write_text(json.dumps(keys(QUESTIONS[:1])))
+    recipe = recipe_of(tmp_path, models={"m": {"source": str(merged)}})
+    with pytest.raises(UserError, match=r"^models\.m\.source: 1 of the questions are among those that it was trained"):
+        refuse_learnt(recipe, {"v": Seat("v", DirectVoter(model="m"), "m", ASK)}, ())

@@ -1,0 +1,73 @@
+"""What a training worker does before the first step, in this process: what it refuses, and how it says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from codemmlu.recipe import FinetuneSettings
+from codemmlu.run_dir import RunDir
+from codemmlu.training import backends
+from codemmlu.training.course import FAULT, LESSONS, Course
+from codemmlu.training.lessons import lesson_rows
+from codemmlu.training.loop import attend
+from tests.support.rows import question
+from tests.support.tiny_model import tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+def course(folder: RunDir, model: Path, **settings: Any) -> Course:
+    """Lay out a training of two questions, one of which is long, tuned by a third."""
+    questions = [question("t1"), question("t2", question="Why? " * 600), question("t3")]
+    folder.write_table(LESSONS, lesson_rows(questions, ["train", "train", "tune"], [[], [], []], {}))
+    given = FinetuneSettings(model="m", quantization="none", gradient_checkpointing=False, **settings)
+    return Course(folder.address, str(model), None, "/nowhere", None, "peft", given, print)
+
+
+@pytest.mark.parametrize("parts", [("train", "tune"), ("tune", "train")])
+def test_a_part_of_which_every_example_is_too_long_is_told(model: Path, tmp_path: Path, parts: tuple[str, str]) -> None:
+    folder = RunDir(str(tmp_path))
+    job = course(folder, model, max_length=600)
+    long, short = question("t1", question="Why? " * 600), question("t2")
+    folder.write_table(LESSONS, lesson_rows([long, short], parts, [[], []], {}))
+    attend(job)
+    assert folder.read(FAULT).decode() == (
+        f"finetune.max_length: every example of the {parts[0]} part is longer than 600 tokens; raise it"
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_told_and_ends_all_workers(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load(*_: object) -> backends.Loaded:
+        raise error
+
+    monkeypatch.setitem(backends.BACKENDS, "peft", load)
+    folder = RunDir(str(tmp_path))
+    job = course(folder, model, batch_size=3)
+    with pytest.raises(RuntimeError, match=r"^finetune\.batch_size: 3 sequences of up to 8,092 tokens do not fit"):
+        attend(job)
+    assert folder.read(FAULT).decode().startswith("finetune.batch_size: 3 sequences")
+    attend(job)  # another worker, started after the fault was written down: it ends without loading anything
+
+
+def test_an_unexpected_error_of_a_worker_is_no_fault_of_the_user(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> backends.Loaded:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setitem(backends.BACKENDS, "peft", load)
+    folder = RunDir(str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"^unexpected$"):
+        attend(course(folder, model))
+    assert not folder.exists(FAULT)
