@@ -24,6 +24,8 @@ os.environ["RAY_TMPDIR"] = FOLDER
 os.environ.pop("RAY_ADDRESS", None)
 # Ray decides when it is imported where it listens, and tests may import it before codemmlu.cluster does.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+# Workers that have nothing to do are kept for the next test's tasks: starting one takes two seconds of a core.
+os.environ.setdefault("RAY_num_workers_soft_limit", "8")
 
 from tests.support.ray import ray_in_this_process  # noqa: E402  (it copies the environment)
 

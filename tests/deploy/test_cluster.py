@@ -20,6 +20,8 @@ from tests.support.quoted import planned
 from tests.support.ray import RAY
 from tests.support.runs import ROOT
 
+pytestmark = pytest.mark.soak  # the cluster launcher and a local EC2 take half a minute to start
+
 FILE = ROOT / "cluster.yaml"
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}

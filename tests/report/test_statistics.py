@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from scipy import stats
-from statsmodels.stats import contingency_tables, multitest, proportion
 
 from codemmlu.report import statistics
 from codemmlu.report.statistics import wilson
@@ -31,6 +29,8 @@ def test_of_nothing_there_is_no_interval() -> None:
 @settings(max_examples=30)
 @given(st.integers(1, 5000), st.data())
 def test_wilson_is_that_of_scipy(n: int, data: st.DataObject) -> None:
+    from scipy import stats
+
     right = data.draw(st.integers(0, n) | st.sampled_from([0, n]))
     expected = stats.binomtest(right, n).proportion_ci(method="wilson")
     assert wilson(right, n) == pytest.approx([expected.low, expected.high], abs=1e-12)
@@ -66,6 +66,8 @@ def test_an_interval_says_what_the_test_beside_it_says(first: int, second: int, 
 @settings(max_examples=30)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 60))
 def test_an_interval_is_never_narrower_than_the_exact_one(first: int, second: int, more: int) -> None:
+    from statsmodels.stats import proportion
+
     assume(first + second)
     share = (first + second) / (first + second + more)
     exact = [share * (2 * part - 1) for part in proportion.proportion_confint(second, first + second, method="beta")]
@@ -79,6 +81,8 @@ def test_an_interval_is_never_narrower_than_the_exact_one(first: int, second: in
 @settings(max_examples=30)
 @given(st.integers(1, 2000))
 def test_where_nothing_differs_the_interval_is_exact(asked: int) -> None:
+    from statsmodels.stats import proportion
+
     most = float(proportion.proportion_confint(0, asked, method="beta")[1])
     assert _pair(0, 0, asked)["interval"] == pytest.approx([-most, most], abs=1e-9)
 
@@ -110,6 +114,9 @@ def _both(right: list[str | None], one: list[Said], two: list[Said]) -> tuple[An
 @example(0, 0)
 @example(7, 7)
 def test_mcnemar_is_that_of_statsmodels_and_scipy(first: int, second: int) -> None:
+    from scipy import stats
+    from statsmodels.stats import contingency_tables
+
     expected = contingency_tables.mcnemar([[0, first], [second, 0]], exact=True).pvalue
     assert statistics.mcnemar(first, second) == pytest.approx(expected, rel=1e-9, abs=1e-300)
     if first + second:
@@ -124,6 +131,8 @@ def test_holm_by_hand() -> None:
 @pytest.mark.parametrize("count", [1, 2, 9, 40])
 def test_holm_is_that_of_statsmodels(count: int) -> None:
     """Rounded: some values are equal."""
+    from statsmodels.stats import multitest
+
     values = np.random.default_rng(count).beta(0.3, 1, count).round(2).tolist()
     assert statistics.holm(values) == pytest.approx(list(multitest.multipletests(values, method="holm")[1]))
 

@@ -1,17 +1,14 @@
-"""Our trainers' losses against TRL's own, on the same model and batch."""
+"""Our trainers' losses against TRL's own, on the same model and batch.
+
+Libraries that take seconds to import are imported late, as every process of the tests collects this file.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from codemmlu.training.lessons import IGNORED
-from codemmlu.training.letters import LetterTrainer, PairTrainer
 from tests.support.tiny_model import tiny_model
 
 LETTERS = [330, 389, 340, 422]  # any four tokens
@@ -26,11 +23,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learner(folder: Path) -> Any:
     """The model with fresh LoRA weights."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
     return get_peft_model(AutoModelForCausalLM.from_pretrained(folder), LoraConfig(r=4, target_modules=["down_proj"]))
 
 
 def told(folder: Path, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
     """What every trainer is given."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
     data = Dataset.from_list(rows)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return {"model": learner(folder), "train_dataset": data, "eval_dataset": data, "processing_class": tokenizer}
@@ -47,8 +50,10 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def loss_and_gradient(loss_of: Any, trainer: Any) -> tuple[float, torch.Tensor]:
+def loss_and_gradient(loss_of: Any, trainer: Any) -> tuple[float, Any]:
     """Of the first batch and the first LoRA weights, which have learnt something since TRL took its reference."""
+    import torch
+
     torch.manual_seed(1)
     for name, parameter in trainer.model.named_parameters():
         if "lora_B.default" in name:
@@ -63,6 +68,11 @@ def loss_and_gradient(loss_of: Any, trainer: Any) -> tuple[float, torch.Tensor]:
 
 
 def test_a_pair_read_once_is_what_trl_reads_twice(folder: Path, tmp_path: Path) -> None:
+    from torch import allclose
+    from trl import DPOConfig, DPOTrainer
+
+    from codemmlu.training.letters import PairTrainer
+
     rows = [{"prompt_ids": p, "chosen_ids": [LETTERS[n]], "rejected_ids": [LETTERS[3]]} for n, p in enumerate(PROMPTS)]
     args = DPOConfig(**arguments(tmp_path), beta=0.7)
     trainer = PairTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
@@ -70,14 +80,19 @@ def test_a_pair_read_once_is_what_trl_reads_twice(folder: Path, tmp_path: Path) 
     theirs, their_gradient = loss_and_gradient(DPOTrainer.compute_loss, trainer)
     assert ours == pytest.approx(theirs, rel=1e-5)
     assert abs(ours - 0.6931) > 0.01, "the weights are not those that are compared with"
-    assert torch.allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)
+    assert allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)
 
 
 def test_the_loss_of_letters_alone_is_trls_of_the_whole(folder: Path, tmp_path: Path) -> None:
+    from torch import allclose
+    from trl import SFTConfig, SFTTrainer
+
+    from codemmlu.training.letters import LetterTrainer
+
     rows = [{"input_ids": [*p, LETTERS[n]], "labels": [IGNORED] * len(p) + [LETTERS[n]]} for n, p in enumerate(PROMPTS)]
     args = SFTConfig(**arguments(tmp_path), padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = LetterTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
     ours, our_gradient = loss_and_gradient(LetterTrainer.compute_loss, trainer)
     theirs, their_gradient = loss_and_gradient(SFTTrainer.compute_loss, trainer)
     assert ours == pytest.approx(theirs, rel=1e-5)
-    assert torch.allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)
+    assert allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)

@@ -4,16 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
 from codemmlu.training.course import FAULT, LESSONS, Course
 from codemmlu.training.lessons import lesson_rows
-from codemmlu.training.loop import attend
 from tests.support.rows import question
 from tests.support.tiny_model import tiny_model
+
+
+def attend(job: Course) -> None:
+    """Run the worker's part. It is imported late: that takes seconds, and every process of the tests collects this."""
+    from codemmlu.training import loop
+
+    loop.attend(job)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,15 @@ def test_a_part_of_which_every_example_is_too_long_is_told(model: Path, tmp_path
     )
 
 
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
-)
+@pytest.mark.parametrize("on_gpu", [True, False])
 def test_too_little_memory_is_told_and_ends_all_workers(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_gpu: bool
 ) -> None:
+    import torch
+
+    on_cpu = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+    error = torch.OutOfMemoryError("CUDA") if on_gpu else on_cpu
+
     def load(*_: object) -> backends.Loaded:
         raise error
 

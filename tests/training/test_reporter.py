@@ -7,12 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import TrainerControl, TrainerState
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.training.course import BEST, Course
-from codemmlu.training.reporter import Reporter
 
 
 class Model:
@@ -31,6 +29,10 @@ class Training:
     """A reporter with all that stands around it."""
 
     def __init__(self, scratch: Path, **settings: Any) -> None:
+        from transformers import TrainerControl, TrainerState  # slow, and every process of the tests collects this file
+
+        from codemmlu.training.reporter import Reporter
+
         self.scratch, self.told = scratch, list[dict[str, Any]]()
         self.model = Model()
         given = FinetuneSettings(model="m", **settings)
