@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 
 import hypothesis
@@ -51,13 +51,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how long the tests of each kind took; with several workers the sum is more than the time that passed."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[str(dict(report.user_properties)["kind"])] += report.duration
     if seconds:
-        told = ", ".join(f"{kind} {total:.0f} s" for kind, total in seconds.most_common())
+        told = ", ".join(f"{kind} {total:.0f} s" for kind, total in sorted(seconds.items()))
         terminalreporter.write_line(f"time of the tests: {told}")
 
 

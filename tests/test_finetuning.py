@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import ray
@@ -47,8 +47,8 @@ HISTORY = [
 class Trainer:
     """Stands for Ray's TorchTrainer. `fit` does what a test says, and otherwise leaves a finished training."""
 
-    made: "list[Trainer]"
-    ends: "Callable[[Trainer], None]"
+    made: "ClassVar[list[Trainer]]"
+    ends: "ClassVar[Callable[[Trainer], None]]"
     scratch: Path
     adapter: dict[str, Any]
 
@@ -77,7 +77,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Trainer]:
     class Fresh(Trainer):
         made, scratch, adapter = [], tmp_path / "scratch", {}
 
-        def ends(self) -> None:  # type: ignore[override]
+        def ends(self) -> None:
             pass
 
     @contextmanager

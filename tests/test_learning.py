@@ -115,7 +115,7 @@ def test_weights_are_merged_once_and_again_after_training(tuning: Finetune, trai
 
 def test_what_the_starting_weights_learnt_counts_as_learnt(tuning: Finetune, trainer: Trainer, tmp_path: Path) -> None:
     model = inspect("embedded", None, cache_folder())
-    known = {"base": "embedded", "base_fingerprint": model.fingerprint}
+    known: Any = {"base": "embedded", "base_fingerprint": model.fingerprint}
     start = published(tmp_path / "first", ["a", "b"], **known)
     learn(tuning, f"finetune.start={start}")
     ((curriculum, place),) = trainer.trained

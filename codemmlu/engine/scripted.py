@@ -105,9 +105,10 @@ def open_scripted(settings: EngineSettings) -> Engine:
             if opened.tell() == number:
                 raise UserError("scripted: this engine cannot start")
     if script.kills_once:
-        if Path(script.kills_once).exists():
+        killed = Path(script.kills_once)
+        if killed.exists():
             script = script.model_copy(update={"kills_engine": ()})
-        Path(script.kills_once).touch()
+        killed.touch()
     return ScriptedEngine(script)
 
 

@@ -199,9 +199,9 @@ def broken_amid(run: ScriptedRun, breaks: Callable[[Path], Any]) -> Iterator[Non
     ("breaks", "why"), [(full_disk, "No space left on device"), (denied, "Operation not permitted")]
 )
 def test_storage_that_breaks_once(
-    ray_cluster: dict[str, str], small_disk: Path, breaks: Callable[[Path], Any], why: str
+    ray_cluster: dict[str, str], small_disk: Path, tmp_path: Path, breaks: Callable[[Path], Any], why: str
 ) -> None:
-    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT)
+    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT, log_folder=tmp_path)
     with broken_amid(run, breaks):
         first = run.run()
         kept = len(run.durable())
@@ -259,7 +259,8 @@ def is_close(told: Told) -> bool:
     """Tell whether rounding alone may change an answer: letters are near each other, or a check is near its limit."""
     best_two = [sorted(reading.logprobs)[-2:] for reading in told["readings"] if len(reading.logprobs) > 1]
     checks = [turn.p_true for turn in told["turns"] if turn.kind == "check"]
-    return min([*(best - next_ for next_, best in best_two), *(abs(p - 0.5) for p in checks)]) < CLOSE
+    nearest: float = min([*(best - next_ for next_, best in best_two), *(abs(p - 0.5) for p in checks)])
+    return nearest < CLOSE
 
 
 def assert_same(found: dict[str, Any], expected: Told) -> None:

@@ -13,8 +13,17 @@ from pathlib import Path
 import psutil
 
 RAY = str(Path(sys.executable).with_name("ray"))
+# What the Ray of this process sets for itself. Other clusters have other tokens, and may have several nodes.
+OWN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+
+
+def plain_environment() -> dict[str, str]:
+    """Return this process's environment without what its own Ray has set there."""
+    return {name: value for name, value in os.environ.items() if name not in OWN}
+
+
 # As after `source .venv/bin/activate`: a submitted job's `python` is the one that the head node finds first.
-ACTIVATED = {**os.environ, "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
+ACTIVATED = {**plain_environment(), "PATH": f"{Path(RAY).parent}:{os.environ['PATH']}"}
 # A node that is asked to end waits half a minute for work that may still come to it.
 ACTIVATED["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
 # Ray's log monitor reads the files of every worker there ever was, again and again; no test looks at what it finds.
@@ -35,7 +44,8 @@ def ray_in_this_process(cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]
 
     cluster.start_here(num_cpus=cpus, num_gpus=gpus, logging_level=logging.ERROR, log_to_driver=False)
     try:
-        yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        own = {name: os.environ[name] for name in OWN if name in os.environ}
+        yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, **own}
     finally:
         ray.shutdown()
 

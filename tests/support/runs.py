@@ -21,6 +21,7 @@ from codemmlu import steps
 from codemmlu.command import main, main_of_runs
 from tests.support.processes import Run, finish
 from tests.support.questions import questions_csv
+from tests.support.ray import plain_environment
 
 ROOT = Path(__file__).parents[2]
 STEPS: dict[str, Callable[..., Any]] = {
@@ -58,7 +59,7 @@ def start_job(name: str, *arguments: str, environment: Mapping[str, str] | None 
     """Start jobs/NAME.py as a process and return at once. environment: added to this process's own."""
     command = [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return psutil.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, **pipes)
+    return psutil.Popen(command, cwd=ROOT, env={**plain_environment(), **(environment or {})}, **pipes)
 
 
 @dataclass
@@ -68,6 +69,7 @@ class ScriptedRun:
     script: see `codemmlu.engine.scripted.Script`; it may be replaced between two runs
     environment: of jobs that are processes, added to this process's own
     source: of the model, where it is not scripted
+    log_folder: where the engine logs its prompts, if that is not the run's folder
     """
 
     folder: Path
@@ -75,12 +77,13 @@ class ScriptedRun:
     script: dict[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] | None = None
     source: str | None = None
+    log_folder: Path | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.csv = questions_csv(self.folder / "questions.csv", self.questions)
         self.out = self.folder / "run"
-        self._log = self.folder / "asked"
+        self._log = (self.log_folder or self.folder) / "asked"
         self.recipe = self.folder / "recipe.yaml"
         recipe = {
             "out": str(self.out),
@@ -123,7 +126,7 @@ class ScriptedRun:
 
     def by_engine(self) -> dict[int, Counter[str]]:
         """Count the same for every engine, by the process that held it."""
-        files = self.folder.glob(f"{self._log.name}.*")
+        files = self._log.parent.glob(f"{self._log.name}.*")
         return {int(file.suffix[1:]): Counter(map(_question, file.read_text().splitlines())) for file in files}
 
     def report(self) -> dict[str, Any]:

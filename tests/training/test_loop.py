@@ -1,7 +1,7 @@
 """What a training worker does before the first step, in this process: what it refuses, and how it says so."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_too_little_memory_is_told_and_ends_all_workers(
     def load(*_: object) -> backends.Loaded:
         raise error
 
-    monkeypatch.setitem(backends.BACKENDS, "peft", load)
+    monkeypatch.setitem(cast("dict[str, Any]", backends.BACKENDS), "peft", load)
     folder = RunDir(str(tmp_path))
     job = course(folder, model, batch_size=3)
     with pytest.raises(RuntimeError, match=r"^finetune\.batch_size: 3 sequences of up to 8,092 tokens do not fit"):
@@ -74,7 +74,7 @@ def test_an_unexpected_error_of_a_worker_is_no_fault_of_the_user(
     def load(*_: object) -> backends.Loaded:
         raise RuntimeError("unexpected")
 
-    monkeypatch.setitem(backends.BACKENDS, "peft", load)
+    monkeypatch.setitem(cast("dict[str, Any]", backends.BACKENDS), "peft", load)
     folder = RunDir(str(tmp_path))
     with pytest.raises(RuntimeError, match=r"^unexpected$"):
         attend(course(folder, model))

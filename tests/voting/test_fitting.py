@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def fitted(some: Ballots, right: list[int]) -> Fitted:
 @cache
 def fitted_on(count: int, sharpness: float = 1.0, **skills: float) -> Fitted:
     """Fit a panel. Two tests that need the same one fit it once: a fit takes seconds."""
-    return fitted(*panel(count, sharpness, **skills))
+    return fitted(*panel(count, sharpness, **dict[str, Any](skills)))
 
 
 def test_a_voter_that_only_adds_noise_has_no_weight() -> None:
@@ -94,7 +95,7 @@ def test_fitted_rules_do_better_on_questions_they_have_not_seen() -> None:
 
 
 def test_the_cascades_margin_is_the_smallest_of_the_best() -> None:
-    skills = {"good": 0.7, "fair": 0.5, "noise": 0.0}
+    skills: Any = {"good": 0.7, "fair": 0.5, "noise": 0.0}
     known, (some, right) = fitted_on(400, **skills), panel(400, **skills)
 
     def hits(margin: float) -> int:
