@@ -201,9 +201,9 @@ def broken_amid(run: ScriptedRun, breaks: Callable[[Path], Any]) -> Iterator[Non
 def test_storage_that_breaks_once(
     ray_cluster: dict[str, str], small_disk: Path, tmp_path: Path, breaks: Callable[[Path], Any], why: str
 ) -> None:
-    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT, log_folder=tmp_path)
+    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT, ray_cluster, log_folder=tmp_path)
     with broken_amid(run, breaks):
-        first = run.run()
+        first = run.run_process()  # the actors of a run that failed end with its process
         kept = len(run.durable())
     assert first.code == 2, first.err
     assert first.err.count("\n") == 1, first.err
