@@ -55,7 +55,7 @@ class Script(Settings):
     kills_once: str | None = None  # a file: kills_engine holds only while it does not exist, and creates it
     killed_at_start: bool = False  # the process ends while the engine is opened
     fails_to_open: tuple[str, int] | None = None  # (file, n): the n-th engine cannot be opened; the file counts them
-    own_process: bool = False  # like vLLM it has a process of its own, CORE_PROCESS, and is dead once that has ended
+    own_process: bool = False  # a process beside it, CORE_PROCESS, as vLLM has; the engine is dead once that ends
 
 
 def is_scripted(source: str) -> bool:

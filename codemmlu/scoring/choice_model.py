@@ -55,7 +55,7 @@ def fit(
 
 @cache
 def _blas() -> Any:
-    """Return the controller of the BLAS libraries, to be called once SciPy has loaded its own."""
+    """Return the controller of the BLAS libraries, to be called once SciPy has loaded the one that it uses."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
