@@ -53,7 +53,7 @@ test: setup
 	$(BIN)/pytest -m "not soak and not gpu" -n 2 --dist loadgroup
 
 soak: setup
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -m soak -n 2 --dist loadgroup
 
 clean:
 	rm -rf $(VENV)

@@ -4,6 +4,7 @@ Import this module, not ray: a cluster of our own listens on loopback only (Ray 
 when it is imported.
 """
 
+import atexit
 import hashlib
 import logging
 import os
@@ -79,23 +80,44 @@ def join(gpus: str | None = None) -> Resources:
         else:
             start_here(**quiet)
         signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+        atexit.register(_leave)
     alive = [node for node in ray.nodes() if node["Alive"]]
     cpus = int(sum(node["Resources"].get("CPU", 0) for node in alive))
     return grown(gpus, cpus) if gpus else Resources(() if built_for_cpu() else _nodes(alive), cpus)
 
 
 def start_here(**options: Any) -> None:
-    """Start a Ray on this machine, on loopback, that ends with this process. options: of ray.init"""
+    """Start a Ray on this machine, on loopback, that ends with this process.
+
+    Args:
+        **options: Passed on to ray.init.
+
+    Raises:
+        UserError: Ray did not start in two tries of 30 s each.
+    """
     for tries_left in (1, 0):
         try:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
             return
-        except (
-            Exception
-        ) as error:  # no narrower: so Ray 2.60 says that its node took more than 30 s, as on a busy machine
-            if not tries_left or "timed out during startup" not in str(error):
+        except Exception as error:  # Ray 2.60 raises no narrower one when its node takes more than 30 s to start
+            if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+            if not tries_left:
+                raise UserError(
+                    "Ray could not start on this machine within a minute, twice; try again when it is less busy, "
+                    "or start it by hand with `ray start --head`"
+                ) from None
+
+
+def _leave() -> None:
+    """End this process's Ray without what its C++ core writes on stderr about tasks that end with it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    ray.shutdown()
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)
 
 
 def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:

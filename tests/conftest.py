@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-# How long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile("house", deadline=None)
+# How long an example takes depends on what else the machine does. Each run draws other examples.
+hypothesis.settings.register_profile("house", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("house")
 
 # The kinds of tests by price; all others are pure.
@@ -37,16 +37,18 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep all tests that share a Ray, or an engine, in one worker of pytest-xdist, and note each test's kind.
+    """Note each test's kind, and keep tests that share something slow in one worker of pytest-xdist.
 
-    Here and not once all are collected: pytest-xdist reads the groups before this file could set them.
+    That is a Ray, an engine, or what the fixtures of a module make. Here and not once all are collected: pytest-xdist
+    reads the groups before this file could set them.
     """
     if "ray_cluster" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.ray)
-    kind = next((kind for kind in KINDS if item.get_closest_marker(kind)), "pure")
-    if kind in ("engine", "ray"):
-        item.add_marker(pytest.mark.xdist_group(kind))
-    item.user_properties.append(("kind", kind))
+    kinds = [kind for kind in KINDS if item.get_closest_marker(kind)] or ["pure"]
+    item.user_properties.append(("kind", kinds[0]))
+    if not item.get_closest_marker("xdist_group"):
+        shared = next((kind for kind in kinds if kind in ("engine", "ray")), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -75,6 +75,7 @@ def test_a_model_that_waits_for_another_comes_after_it(run: ScriptedRun) -> None
     assert m_last < n_first
 
 
+@pytest.mark.soak
 def test_a_mistake_in_one_ends_both(run: ScriptedRun) -> None:
     """As a process: its end is what ends the other."""
     run.script = {"seconds": 1}
@@ -85,6 +86,7 @@ def test_a_mistake_in_one_ends_both(run: ScriptedRun) -> None:
     assert len(run.durable()) < QUESTIONS
 
 
+@pytest.mark.soak
 def test_ctrl_c_ends_both_and_the_same_command_goes_on(run: ScriptedRun) -> None:
     """And while a run goes on, another one of the same directory is refused."""
     run.script = {"seconds": 1}

@@ -99,7 +99,7 @@ class VllmEngine:
                 config = given.create_engine_config()
                 parallel = config.parallel_config
                 self._group = parallel.placement_group = spanning.hold(parallel.world_size, settings.label)
-                self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+                self._llm: Any = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
             else:
                 self._llm = AsyncLLM.from_engine_args(given)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
@@ -174,7 +174,9 @@ class VllmEngine:
 
     def close(self) -> None:
         """See Engine."""
-        self._llm.shutdown()
+        if self._llm is not None:
+            self._llm.shutdown()
+            self._llm = None  # vLLM shuts it down again when python ends, and fails: its modules are gone by then
         if self._group is not None:
             from codemmlu.engine import spanning
 

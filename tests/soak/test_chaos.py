@@ -1,4 +1,4 @@
-"""Chaos on two raylets: kills at random moments and storage that breaks, and what is there after the job is re-issued.
+"""Chaos on two raylets: kills at random moments, and what is there after the job is re-issued.
 
     CHAOS_ROUNDS=20 CHAOS_SEED=7 pytest -s tests/soak/test_chaos.py
 
@@ -8,14 +8,10 @@ A round counts when at the kill at least one answer is durable and one is missin
 import asyncio
 import os
 import random
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import psutil
@@ -27,28 +23,22 @@ from codemmlu.answering.methods import METHODS, Case, Told
 from codemmlu.engine.scripted import CORE_PROCESS
 from codemmlu.recipe import DirectVoter, VerifyVoter
 from codemmlu.rows import question_from
+from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left
 from tests.support.processes import finish, kill
 from tests.support.raylets import Raylets, processes_of, two_raylets
 from tests.support.runs import ScriptedRun
 from tests.support.tiny_model import tiny_model
 from tests.support.transformers_engine import CLOSE, TransformersEngine
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("raylets")]
 
 VICTIMS = {"engine": CORE_PROCESS, "worker": "BlockWorker", "raylet": "raylet/raylet", "driver": "jobs/answer.py"}
 # As many as there are victims: each is killed once.
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", str(len(VICTIMS))))
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
-QUESTIONS = 600
 ENGINES = 2
-SCRIPT = {
-    "answers": {f"#q{i} ": f"that {i}" for i in range(0, QUESTIONS, 4)},
-    "own_process": True,
-    "seconds": 0.5,
-}
 BATCH = 64  # questions that an engine has in flight
 REAL_QUESTIONS = 300
-OURS = ("BlockWorker", CORE_PROCESS, "EngineCore", "VLLM::Worker", "jobs/answer.py", "watchdog.py", "multiprocessing")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +62,7 @@ def test_two_raylets_share_the_work(cluster: Raylets, tmp_path: Path) -> None:
     done = finish(process)
     assert done.code == 0, done.err
     assert len(set(homes)) == len(homes) == ENGINES, "a raylet has more than one engine"
-    assert finished(cluster.folder, run) == 0
+    assert check_finished(cluster.folder, run) == 0
     shares = [counts.total() for counts in run.by_engine().values()]
     rows = run.answers()
     took = max(row["started"] + row["seconds"] for row in rows) - min(row["started"] for row in rows)
@@ -112,109 +102,10 @@ def one_round(cluster: Raylets, folder: Path, victim: str, rng: random.Random) -
     while last.code and issues < 3:
         last, issues = finish(start(run)), issues + 1
     assert last.code == 0, last.err
-    twice = finished(cluster.folder, run)
+    twice = check_finished(cluster.folder, run)
     print(f"\n{victim}: {durable} durable at the kill, {twice} asked twice, {issues} issues", end="")
     assert twice <= ENGINES * 2 * BATCH, "more was asked twice than can be in flight"
     return 1 <= durable < QUESTIONS
-
-
-def finished(folder: str, run: ScriptedRun) -> int:
-    """Every question has one answer and the verdict it has to have, and nothing is left; how many were asked twice.
-
-    Args:
-        folder: RAY_TMPDIR of the Ray that it ran on.
-    """
-    assert sorted(run.durable()) == sorted(f"q{i}" for i in range(QUESTIONS)), "lost or doubled"
-    rows = pq.read_table(run.out / "verdicts.parquet").to_pylist()
-    assert {row["task_id"]: row["letter"] for row in rows} == {f"q{i}": "A" if i % 4 else "B" for i in range(QUESTIONS)}
-    assert all(max(row["probabilities"]) == pytest.approx(7 / 9) for row in rows)
-    nothing_left(folder)
-    return sum(times > 1 for times in run.times_asked().values())
-
-
-def nothing_left(folder: str, seconds: float = 60) -> None:
-    """No process of a job outlives it."""
-    end = time.monotonic() + seconds
-    while (left := [one for name in OURS for one in processes_of(folder, name)]) and time.monotonic() < end:
-        time.sleep(0.2)
-    assert not left, "processes are left behind"
-
-
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """Nothing more has room until it is over; for a folder that is a small disk of its own."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(2**12))
-    yield
-    filler.unlink()
-
-
-@contextmanager
-def denied(folder: Path) -> Iterator[None]:
-    """Nothing can be made where answers are until it is over; not even by root."""
-    answers = folder / "run" / "answers" / "m"
-    subprocess.run(["chattr", "+i", str(answers)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["chattr", "-i", str(answers)], check=True)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("disks cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@contextmanager
-def broken_amid(run: ScriptedRun, breaks: Callable[[Path], Any]) -> Iterator[None]:
-    """Break a run's storage once some of its answers are durable, until the block ends."""
-    ended = Event()
-    with ExitStack() as broken, ThreadPoolExecutor(1) as beside:
-
-        def wait_and_break() -> None:
-            while not run.durable():
-                if ended.wait(0.05):
-                    raise AssertionError("no answer became durable")
-            broken.enter_context(breaks(run.folder))
-
-        breaking = beside.submit(wait_and_break)
-        try:
-            yield
-        finally:
-            ended.set()
-        breaking.result()
-
-
-@pytest.mark.parametrize(
-    ("breaks", "why"), [(full_disk, "No space left on device"), (denied, "Operation not permitted")]
-)
-def test_storage_that_breaks_once(
-    ray_cluster: dict[str, str], small_disk: Path, tmp_path: Path, breaks: Callable[[Path], Any], why: str
-) -> None:
-    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT, ray_cluster, log_folder=tmp_path)
-    with broken_amid(run, breaks):
-        first = run.run_process()  # the actors of a run that failed end with its process
-        kept = len(run.durable())
-    assert first.code == 2, first.err
-    assert first.err.count("\n") == 1, first.err
-    assert f"error: out: {run.out}/" in first.err
-    assert f"cannot be written: {why}" in first.err
-    assert 1 <= kept < QUESTIONS
-    last = run.run()
-    assert last.code == 0, last.err
-    assert f"{kept} answers are here already" in last.out
-    twice = finished(os.environ["RAY_TMPDIR"], run)
-    print(f"\n{why}: {kept} durable when it stopped, {twice} asked twice")
 
 
 def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: Path) -> None:
@@ -233,10 +124,10 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
         (one,) = processes_of(cluster.folder, victim)
         kill(one)
     assert finish(process).code != 0
-    nothing_left(cluster.folder)
+    check_nothing_left(cluster.folder)
     done = finish(run.start(*given))
     assert done.code == 0, done.err
-    nothing_left(cluster.folder)
+    check_nothing_left(cluster.folder)
     rows = {(row["task_id"], bool(row["turns"])): row for row in run.answers()}
     stored = [row for file in (run.out / "questions").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
     assert len(run.answers()) == len(rows) == 2 * len(stored) == 2 * REAL_QUESTIONS, "lost or doubled"

@@ -1,0 +1,94 @@
+"""Storage that breaks amid a run: a full disk, a folder where nothing can be made; and the same command again."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished
+from tests.support.runs import ScriptedRun
+
+pytestmark = pytest.mark.soak
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Nothing more has room until it is over; for a folder that is a small disk of its own."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(2**12))
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def denied(folder: Path) -> Iterator[None]:
+    """Nothing can be made where answers are until it is over; not even by root."""
+    answers = folder / "run" / "answers" / "m"
+    subprocess.run(["chattr", "+i", str(answers)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", str(answers)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("disks cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def broken_amid(run: ScriptedRun, breaks: Callable[[Path], Any]) -> Iterator[None]:
+    """Break a run's storage once some of its answers are durable, until the block ends."""
+    ended = Event()
+    with ExitStack() as broken, ThreadPoolExecutor(1) as beside:
+
+        def wait_and_break() -> None:
+            while not run.durable():
+                if ended.wait(0.05):
+                    raise AssertionError("no answer became durable")
+            broken.enter_context(breaks(run.folder))
+
+        breaking = beside.submit(wait_and_break)
+        try:
+            yield
+        finally:
+            ended.set()
+        breaking.result()
+
+
+@pytest.mark.parametrize(
+    ("breaks", "why"), [(full_disk, "No space left on device"), (denied, "Operation not permitted")]
+)
+def test_storage_that_breaks_once(
+    ray_cluster: dict[str, str], small_disk: Path, tmp_path: Path, breaks: Callable[[Path], Any], why: str
+) -> None:
+    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT, ray_cluster, log_folder=tmp_path)
+    with broken_amid(run, breaks):
+        first = run.run_process()  # the actors of a run that failed end with its process
+        kept = len(run.durable())
+    assert first.code == 2, first.err
+    assert first.err.count("\n") == 1, first.err
+    assert f"error: out: {run.out}/" in first.err
+    assert f"cannot be written: {why}" in first.err
+    assert 1 <= kept < QUESTIONS
+    last = run.run()
+    assert last.code == 0, last.err
+    assert f"{kept} answers are here already" in last.out
+    twice = check_finished(os.environ["RAY_TMPDIR"], run)
+    print(f"\n{why}: {kept} durable when it stopped, {twice} asked twice")
