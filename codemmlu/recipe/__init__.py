@@ -4,11 +4,12 @@ An unknown key, a wrong type or a name that points nowhere is a fault of the per
 with its key path, before anything starts. One module for each section.
 """
 
+from codemmlu.recipe.data import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings
 from codemmlu.recipe.finetune import FinetuneSettings
-from codemmlu.recipe.loading import digest, load
+from codemmlu.recipe.loader import digest, load
 from codemmlu.recipe.models import ModelSettings
-from codemmlu.recipe.sources import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings
-from codemmlu.recipe.vote import FITTED_RULES
+from codemmlu.recipe.output import FITTED_RULES
+from codemmlu.recipe.recipe import Recipe
 from codemmlu.recipe.voters import (
     AskedVoter,
     DirectVoter,
@@ -26,7 +27,6 @@ from codemmlu.recipe.voters import (
     uses_examples,
     when_of,
 )
-from codemmlu.recipe.whole import Recipe
 
 __all__ = [
     "FITTED_RULES",

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from codemmlu.errors import UserError
+from codemmlu.recipe.recipe import Recipe
 from codemmlu.recipe.voters import METHODS
-from codemmlu.recipe.whole import Recipe
 
 
 def load(path: str, overrides: list[str]) -> Recipe:

@@ -6,10 +6,10 @@ import yaml
 from pydantic import Field, model_validator
 
 from codemmlu.recipe.base import Name, Settings
+from codemmlu.recipe.data import ExampleSettings, QuestionSettings
 from codemmlu.recipe.finetune import FinetuneSettings
 from codemmlu.recipe.models import ModelSettings
-from codemmlu.recipe.sources import ExampleSettings, QuestionSettings
-from codemmlu.recipe.vote import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
+from codemmlu.recipe.output import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
 from codemmlu.recipe.voters import (
     AskedVoter,
     ModelVoter,
