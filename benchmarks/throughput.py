@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from codemmlu import questions as question_room
+from codemmlu import dataset as question_room
 from codemmlu.engine import chat, sources
 from codemmlu.engine.placement import place
 from codemmlu.engine.sources import cache_folder

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from codemmlu import questions as question_room
+from codemmlu import dataset
+from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.splits import assign
+from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
 from codemmlu.prompts import template_digest
-from codemmlu.questions.split import assign
-from codemmlu.questions.synthesis import generate
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import FinetuneSettings, Recipe, digest
 from codemmlu.rows import Question, Reading, answer_from, letters, question_from
 from codemmlu.run_dir import RunDir
@@ -52,7 +52,7 @@ def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp 
     look_up: the task_ids of the examples nearest to questions, for settings that show some
     start: the fingerprint of the weights gone on from, or empty
     """
-    examples, _ = question_room.read_examples(recipe.examples, held_out_of(recipe) or frozenset())
+    examples, _ = dataset.read_examples(recipe.examples, held_out_of(recipe) or frozenset())
     parts: list[str] = [*assign(examples, recipe.seed)]
     asked = asked_of(recipe)
     is_asked = [twin_key(example) in asked for example in examples]

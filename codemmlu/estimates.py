@@ -6,7 +6,7 @@ Rough on purpose: who shows these says "about".
 import math
 from dataclasses import dataclass, replace
 
-from codemmlu import questions as question_room
+from codemmlu import dataset
 from codemmlu.answering.keys import known_keys
 from codemmlu.engine import sources
 from codemmlu.engine.hardware import GPUS, Resources
@@ -82,7 +82,7 @@ def examples_of(recipe: Recipe, held: frozenset[str]) -> ExamplesPlan | None:
         if manifest is None:
             raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
         return ExamplesPlan(manifest.count, 0, f"examples: {manifest.count:,} in the index at {where.shown}")
-    rows, _ = question_room.read_examples(settings, held)
+    rows, _ = dataset.read_examples(settings, held)
     characters = sum(len(row.question) + sum(map(len, row.choices)) for row in rows) / len(rows)
     kind = kind_for(settings.kind, len(rows))
     state = "stands there, and is checked when the run starts" if manifest else "is made"

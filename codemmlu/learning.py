@@ -10,10 +10,10 @@ from functools import partial
 from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
 from codemmlu.curriculum import find_curriculum, fingerprint
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine import adapters, sources
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir

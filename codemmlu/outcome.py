@@ -13,8 +13,8 @@ from codemmlu import reducing
 from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
+from codemmlu.dataset import Loaded
 from codemmlu.engine import adapters
-from codemmlu.questions import Loaded
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
 from codemmlu.report.details import details, prompts

@@ -9,14 +9,14 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from codemmlu import questions as question_room
+from codemmlu import dataset
 from codemmlu.command import Job, Outcome
+from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.engine.hardware import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.engine.sharing import side_by_side
 from codemmlu.estimates import ModelPlan, examples_of, model_of, placed, training_of
-from codemmlu.questions.swaps import SWAPPED, swapped
 from codemmlu.recipe import (
     DirectVoter,
     FinetuneSettings,
@@ -42,7 +42,7 @@ def plan(job: Job) -> Outcome:
     held = held_out_of(recipe)
     if recipe.questions.holdout and held is None:
         say(NO_HOLDOUT)
-    loaded = question_room.load(recipe.questions, held)
+    loaded = dataset.load(recipe.questions, held)
     rows = [row for row in loaded.rows() if isinstance(row, Question)]
     hardware = job.hardware or (grown(recipe.gpus, here().cpus) if recipe.gpus else here())
     for line in (*describe(loaded), *foreign_code(recipe)):
@@ -70,9 +70,9 @@ def plan(job: Job) -> Outcome:
         say(f"{', '.join(shares)}: side by side" if shares else "The models are asked one after another")
     for name, one_voter in recipe.voters.items():
         if isinstance(one_voter, SubmissionVoter):
-            answers = question_room.read_submission(one_voter.source, f"voters.{name}.source")
+            answers = dataset.read_submission(one_voter.source, f"voters.{name}.source")
             say(f"{name}: {len(answers.letters):,} answers of {one_voter.source}; nobody is asked")
-    for line in _besides(recipe, rows, question_room.fit_examples(recipe, held or frozenset())):
+    for line in _besides(recipe, rows, dataset.fit_examples(recipe, held or frozenset())):
         say(line)
     if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
         workers = place_without_engine(hardware, recipe.examples.embedder.device)

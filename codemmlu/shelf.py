@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from codemmlu import questions as question_room
+from codemmlu import dataset
 from codemmlu.answering.asks import View
 from codemmlu.command import Job
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.placement import refuse_without_gpu
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings, Recipe, digest
 from codemmlu.retrieval.encoder import Embedder
 from codemmlu.retrieval.encoder import find as find_embedder
@@ -43,14 +43,14 @@ class Shelf:
 def held_out_of(recipe: Recipe) -> frozenset[str] | None:
     """The task_ids that a holdout asks, None where there is nothing to hold out of."""
     holdout = recipe.questions.holdout
-    if holdout is None or not question_room.splits(recipe.questions, recipe.examples):
+    if holdout is None or not dataset.splits(recipe.questions, recipe.examples):
         return None
-    return question_room.held_out(recipe.questions, holdout)
+    return dataset.held_out(recipe.questions, holdout)
 
 
 def asked_of(recipe: Recipe) -> frozenset[str]:
     """The twin keys of the questions that are asked: nothing is fitted on an example with one of them."""
-    rows = question_room.load(recipe.questions, held_out_of(recipe)).rows()
+    rows = dataset.load(recipe.questions, held_out_of(recipe)).rows()
     return frozenset(twin_key(row) for row in rows if isinstance(row, Question))
 
 
@@ -101,7 +101,7 @@ def _made(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) ->
     recipe, say = job.recipe, job.terminal.say
     settings = recipe.examples
     manifest = read_manifest(where)
-    examples, notes = question_room.read_examples(settings, held_out_of(recipe) or frozenset())
+    examples, notes = dataset.read_examples(settings, held_out_of(recipe) or frozenset())
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
     wanted = fingerprint(settings, embedder, kind, content, recipe.seed)

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
-from codemmlu import questions as question_room
+from codemmlu import dataset
 from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel, abreast, passes
 from codemmlu.command import Job, Outcome
+from codemmlu.dataset import Loaded, Submission
 from codemmlu.engine import sources
 from codemmlu.engine.placement import check_engine_arguments
 from codemmlu.errors import UserError
-from codemmlu.questions import Loaded, Submission
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question, Rejected, to_table
@@ -112,7 +112,7 @@ def _answered(job: Job, *, ask_models: bool) -> Outcome:
         shelf = find_shelf(job, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
         if shelf and shelf.manifest.weights is None:
             refuse_retrieve(recipe)
-        fit = question_room.fit_examples(recipe, held_out_of(recipe) or frozenset())
+        fit = dataset.fit_examples(recipe, held_out_of(recipe) or frozenset())
         view = shelf.view if shelf else None
         seats = find_seats(recipe, models, view, run, partial(stored_questions, run, _UNCHECKED), fit)
         refuse_learnt(recipe, seats, fit)
@@ -151,7 +151,7 @@ def read_questions(recipe: Recipe, run: RunDir, job: Job) -> tuple[Loaded, list[
     held = held_out_of(recipe)
     if recipe.questions.holdout and held is None:
         job.terminal.say(NO_HOLDOUT)
-    loaded = question_room.load(recipe.questions, held)
+    loaded = dataset.load(recipe.questions, held)
     rejected: list[Rejected] = []
     chunk: list[Question] = []
     files = 0
@@ -209,7 +209,7 @@ def foreign_code(recipe: Recipe) -> list[str]:
 def find_submissions(recipe: Recipe) -> dict[str, Submission]:
     """Other systems' answers, of every voter that is one. Raises UserError."""
     return {
-        name: question_room.read_submission(voter.source, f"voters.{name}.source")
+        name: dataset.read_submission(voter.source, f"voters.{name}.source")
         for name, voter in recipe.voters.items()
         if isinstance(voter, SubmissionVoter)
     }

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from codemmlu.curriculum import find_curriculum, fingerprint
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import Recipe
 from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir

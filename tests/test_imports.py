@@ -18,7 +18,7 @@ ROOMS = (
     "rows",
     "recipe",
     "run_dir",
-    "questions",
+    "dataset",
     "prompts",
     "scoring",
     "engine",
@@ -81,8 +81,8 @@ OWNERS = {
     "unsloth": {"codemmlu.training.backends"},
     "faiss": {"codemmlu.retrieval.vectors"},
     "sentence_transformers": {"codemmlu.retrieval.encoder"},
-    "datasets": {"codemmlu.questions.hub", "codemmlu.training.loop"},
-    "huggingface_hub": {"codemmlu.questions.hub", "codemmlu.engine.sources"},
+    "datasets": {"codemmlu.dataset.hub", "codemmlu.training.loop"},
+    "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.sources"},
     "matplotlib": {"codemmlu.report.figures"},
     "jinja2": {"codemmlu.report.page"},
     "statsmodels": set(),  # the tests' alone
@@ -106,10 +106,10 @@ HEAVY = (
     "statsmodels",
 )
 PURE: tuple[str, ...] = (
-    *("rows", "recipe", "questions", "prompts", "scoring", "engine.placement", "engine.sources"),
+    *("rows", "recipe", "dataset", "prompts", "scoring", "engine.placement", "engine.sources"),
     *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
     *("answering.pending", "voting.rules", "voting.views", "voting.fitting"),
-    *("questions.synthesis", "training.lessons", "training.published", "training.backends", "curriculum"),
+    *("dataset.synthetic", "training.lessons", "training.published", "training.backends", "curriculum"),
     *("report.summary", "report.submission", "report.terminal", "report.page", "report.figures"),
     *("command", "outcome", "comparing", "shelf", "steps", "plan"),
 )

@@ -12,11 +12,11 @@ from codemmlu import cluster, finetuning
 from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
 from codemmlu.curriculum import Curriculum
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.adapters import LEARNT
 from codemmlu.engine.sources import Model, cache_folder, inspect
 from codemmlu.errors import UserError
 from codemmlu.learning import find_start, refuse_learnt, trained
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Question

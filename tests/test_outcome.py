@@ -13,8 +13,8 @@ from codemmlu import outcome
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import Panel, Seat
 from codemmlu.command import Job, Outcome
-from codemmlu.questions import load as load_questions
-from codemmlu.questions.examples import FIT
+from codemmlu.dataset import load as load_questions
+from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import DirectVoter, Recipe
 from codemmlu.report.terminal import Terminal
 from codemmlu.rows import Answer, Question, Rejected, to_table

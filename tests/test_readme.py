@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").symlink_to(ROOT / "recipes")
     solved = questions_csv(folder / "solved.csv", 120, text="What is {i} and {i}?", choices=("{i}", "2{i}", "neither"))
     (folder / "my.csv").symlink_to(solved)
-    # A folder of that name is taken for it; the Hub itself is in tests/questions/test_hub.py.
+    # A folder of that name is taken for it; the Hub itself is in tests/dataset/test_hub.py.
     hub = folder / "Fsoft-AIC" / "CodeMMLU"
     hub.mkdir(parents=True)
     row = {"task_id": "k1", "question": "?", "choices": ["a", "b"], "subject": "dbms_sql"}

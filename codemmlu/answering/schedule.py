@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import Item, stored_questions
-from codemmlu.questions.swaps import SWAPPED, swapped
+from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.recipe import AskedVoter, DirectVoter, VerifyVoter, WhenSettings, digest, when_of
 from codemmlu.rows import Question, Split
 from codemmlu.run_dir import RunDir

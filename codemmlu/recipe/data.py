@@ -8,7 +8,7 @@ from codemmlu.recipe.base import Settings
 
 
 class _SourceSettings(Settings):
-    """Where rows are and how they are read. See `codemmlu/questions/clean.py` for the cleaning rules."""
+    """Where rows are and how they are read. See `codemmlu/dataset/cleaner.py` for the cleaning rules."""
 
     limit: Annotated[int, Field(ge=1)] | None = None  # the first n accepted rows, in file order
     subjects: tuple[str, ...] | None = None  # None: all

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from codemmlu.questions.examples import FIT
-from codemmlu.questions.twins import twin_key
+from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import transfer
 from codemmlu.retrieval.encoder import Encoder

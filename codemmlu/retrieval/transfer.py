@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from codemmlu.questions.twins import normalised
+from codemmlu.dataset.dedup import normalised
 from codemmlu.retrieval.store import Weights
 from codemmlu.rows import Question
 from codemmlu.scoring import choice_model

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu.answering.schedule import Panel, Seat
-from codemmlu.questions.swaps import SWAPPED, swapped
+from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.recipe import DirectVoter, when_of
 from codemmlu.rows import Answer, Question, Vote, letters, question_from, to_table
 from codemmlu.scoring import Prior, is_finite, orders, prior

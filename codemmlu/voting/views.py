@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import Calibration, Seat
-from codemmlu.questions.examples import FIT
+from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, digest, when_of
 from codemmlu.rows import Answer, Question, Vote, VoteStatus, answer_from, letters
 from codemmlu.run_dir import RunDir

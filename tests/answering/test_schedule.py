@@ -20,7 +20,7 @@ from codemmlu.answering.schedule import (
     passes,
     pilot_questions,
 )
-from codemmlu.questions.swaps import swapped
+from codemmlu.dataset.label_position import swapped
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.rows import Question, to_table
 from codemmlu.run_dir import RunDir

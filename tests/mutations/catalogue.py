@@ -17,11 +17,11 @@ ASKS = "tests/answering/test_asks.py"
 ADAPTERS = "tests/engine/test_adapters.py"
 SHELF = "tests/retrieval/test_shelf.py"
 CURRICULUM = "tests/test_curriculum.py"
-SPLIT = "tests/questions/test_split.py"
+SPLIT = "tests/dataset/test_split.py"
 HOLDOUT = "tests/retrieval/test_holdout.py"
-CLEAN = "tests/questions/test_clean.py"
-ANSWERS = "tests/questions/test_clean_answers.py"
-SOURCE = "tests/questions/test_source.py"
+CLEAN = "tests/dataset/test_clean.py"
+ANSWERS = "tests/dataset/test_clean_answers.py"
+SOURCE = "tests/dataset/test_source.py"
 SUBMISSION = "tests/report/test_submission.py"
 LIBRARY = "tests/retrieval/test_library.py"
 PENDING = "tests/answering/test_pending.py"
@@ -226,7 +226,7 @@ KEYS = (
 SPLITS = (
     Mutation(
         "split-ignores-near-duplicates",
-        "codemmlu/questions/split.py",
+        "codemmlu/dataset/splits.py",
         "groups = near_groups(examples)",
         "groups = list(range(len(examples)))",
         (SPLIT,),
@@ -234,7 +234,7 @@ SPLITS = (
     ),
     Mutation(
         "holdout-leaks-into-examples",
-        "codemmlu/questions/examples.py",
+        "codemmlu/dataset/examples.py",
         "row.answer and row.task_id not in held]",
         "row.answer]",
         (HOLDOUT,),
@@ -242,7 +242,7 @@ SPLITS = (
     ),
     Mutation(
         "holdout-takes-the-first-rows",
-        "codemmlu/questions/examples.py",
+        "codemmlu/dataset/examples.py",
         "    labelled.sort(key=lambda q: digest(holdout.seed, q.task_id, q.question, q.choices))\n",
         "",
         (HOLDOUT,),
@@ -250,7 +250,7 @@ SPLITS = (
     ),
     Mutation(
         "fitted-on-what-is-asked",
-        "codemmlu/questions/examples.py",
+        "codemmlu/dataset/examples.py",
         'if part == "fit" and twin_key(q) not in asked]',
         'if part == "fit"]',
         (SPLIT,),
@@ -269,7 +269,7 @@ SPLITS = (
 CLEANING = (
     Mutation(
         "one-based-read-as-zero-based",
-        "codemmlu/questions/clean.py",
+        "codemmlu/dataset/cleaner.py",
         'int(number[1]) - (self._answers == "one-based")',
         "int(number[1])",
         (ANSWERS,),
@@ -277,7 +277,7 @@ CLEANING = (
     ),
     Mutation(
         "option-columns-sorted-as-text",
-        "codemmlu/questions/choices.py",
+        "codemmlu/dataset/choices.py",
         "at = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)",
         "at = [(int(k) if k.isdigit() else string.ascii_lowercase.index(k), name) for k, name in sorted(named)]",
         (CLEAN,),
@@ -285,7 +285,7 @@ CLEANING = (
     ),
     Mutation(
         "repeated-task-id-accepted",
-        "codemmlu/questions/clean.py",
+        "codemmlu/dataset/cleaner.py",
         "            self._seen[name] = place\n",
         "",
         (CLEAN,),
@@ -293,7 +293,7 @@ CLEANING = (
     ),
     Mutation(
         "rejected-rows-not-counted",
-        "codemmlu/questions/load.py",
+        "codemmlu/dataset/loader.py",
         "self.rejected += 1",
         "pass",
         (SOURCE,),
@@ -301,7 +301,7 @@ CLEANING = (
     ),
     Mutation(
         "limit-off-by-one",
-        "codemmlu/questions/load.py",
+        "codemmlu/dataset/loader.py",
         "if self.questions == self.settings.limit:",
         "if self.questions - 1 == self.settings.limit:",
         (SOURCE,),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.dataset import held_out, load, read_examples, splits
 from codemmlu.errors import UserError
-from codemmlu.questions import held_out, load, read_examples, splits
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings
 from codemmlu.rows import Question
 from tests.support.questions import write_csv

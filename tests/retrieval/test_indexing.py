@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.errors import UserError
-from codemmlu.questions.twins import twin_key
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
 from codemmlu.retrieval.store import MANIFEST, read_manifest, sha256_of
 from codemmlu.run_dir import RunDir

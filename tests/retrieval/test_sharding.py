@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codemmlu import cluster, sharding
-from codemmlu.questions.twins import twin_key
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.retrieval import vectors
 from codemmlu.retrieval.encoder import Encoder
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder

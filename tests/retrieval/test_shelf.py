@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from codemmlu.answering.asks import ask_of
+from codemmlu.dataset.dedup import twin_key
 from codemmlu.errors import UserError
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import VERSION, Manifest

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.questions.source import SAMPLE
+from codemmlu.dataset.files import SAMPLE
 from tests.support.runs import ROOT
 
 pytestmark = pytest.mark.soak

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from codemmlu.dataset import Cleaner, Loaded, Record, load
 from codemmlu.errors import UserError
-from codemmlu.questions import Cleaner, Loaded, Record, load
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, Rejected
 

@@ -2,7 +2,7 @@
 
 from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.schedule import Calibration, Panel, Seat
-from codemmlu.questions.swaps import swapped
+from codemmlu.dataset.label_position import swapped
 from codemmlu.recipe import DirectVoter
 from codemmlu.rows import Answer, Question, to_table
 from codemmlu.scoring import prior

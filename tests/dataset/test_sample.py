@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codemmlu.questions import load
-from codemmlu.questions.hub import SUBJECTS
-from codemmlu.questions.source import SAMPLE
+from codemmlu.dataset import load
+from codemmlu.dataset.files import SAMPLE
+from codemmlu.dataset.hub import SUBJECTS
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, letters
 

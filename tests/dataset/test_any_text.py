@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codemmlu.questions import load
+from codemmlu.dataset import load
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, letters
 

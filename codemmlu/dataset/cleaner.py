@@ -24,8 +24,8 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from codemmlu.questions.choices import FaultyError, listed, plain
-from codemmlu.questions.readers import Record
+from codemmlu.dataset.choices import FaultyError, listed, plain
+from codemmlu.dataset.readers import Record
 from codemmlu.rows import MAX_CHOICES, Question, Rejected, letters
 
 AnswerForm = Literal["letter", "zero-based", "one-based", "text"]

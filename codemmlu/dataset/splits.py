@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from codemmlu.questions.twins import near_groups
+from codemmlu.dataset.dedup import near_groups
 from codemmlu.recipe import digest
 from codemmlu.rows import Question
 

@@ -2,7 +2,7 @@
 
 import re
 
-from codemmlu.questions.synthesis.sandbox import run
+from codemmlu.dataset.synthetic.sandbox import run
 from codemmlu.rows import Question, letters
 
 GAP = "____"

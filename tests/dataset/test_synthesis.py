@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from codemmlu.questions.synthesis import generate, prove
-from codemmlu.questions.synthesis.mutate import mutations
-from codemmlu.questions.synthesis.sandbox import Ran, run
+from codemmlu.dataset.synthetic import generate, prove
+from codemmlu.dataset.synthetic.mutate import mutations
+from codemmlu.dataset.synthetic.sandbox import Ran, run
 from codemmlu.rows import Question
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from codemmlu.dataset import files
+from codemmlu.dataset.choices import plain
+from codemmlu.dataset.cleaner import dressed_letter
+from codemmlu.dataset.readers import READERS, Record, WrongBytesError, first_line
 from codemmlu.errors import UserError
-from codemmlu.questions import source
-from codemmlu.questions.choices import plain
-from codemmlu.questions.clean import dressed_letter
-from codemmlu.questions.readers import READERS, Record, WrongBytesError, first_line
 
 _SILENT = ("", "none", "null", "nan", "n/a", "-")
 
@@ -28,7 +28,7 @@ def read_submission(place: str, key: str) -> Submission:
     Raises UserError where there is none, where it lacks a column, or where one id has two different answers.
     """
     found = Submission()
-    for file in source.files(place, key):
+    for file in files.files(place, key):
         with file.open() as stream:
             try:
                 for record in READERS[file.ending](stream, file.name, "utf-8-sig"):

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from codemmlu.dataset import files, hub
+from codemmlu.dataset.cleaner import Cleaner
+from codemmlu.dataset.readers import READERS, Record, WrongBytesError, first_line
 from codemmlu.errors import UserError
-from codemmlu.questions import hub, source
-from codemmlu.questions.clean import Cleaner
-from codemmlu.questions.readers import READERS, Record, WrongBytesError, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question, Rejected
 
@@ -73,10 +73,10 @@ def load(settings: QuestionSettings, only: frozenset[str] | None = None) -> Load
 
 
 def _records(settings: QuestionSettings) -> Iterator[Record]:
-    if source.is_hub(settings.source):
+    if files.is_hub(settings.source):
         yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision)
         return
-    for file in source.files(settings.source):
+    for file in files.files(settings.source):
         with file.open() as stream:
             try:
                 yield from READERS[file.ending](stream, file.name, settings.encoding)

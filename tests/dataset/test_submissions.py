@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.dataset import read_submission
 from codemmlu.errors import UserError
-from codemmlu.questions import read_submission
 
 
 def written(folder: Path, text: str) -> str:

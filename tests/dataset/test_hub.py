@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.questions.hub import SUBJECTS
+from codemmlu.dataset.hub import SUBJECTS
 from tests.support.asking import parquet
 from tests.support.dataset_hub import Commit, Hub, serving
 
@@ -36,7 +36,7 @@ ASK = """
 import dataclasses, json, sys
 import huggingface_hub.constants
 from codemmlu.errors import UserError
-from codemmlu.questions import load
+from codemmlu.dataset import load
 from codemmlu.recipe import QuestionSettings
 for settings in json.load(sys.stdin):
     if endpoint := settings.pop("endpoint", None):

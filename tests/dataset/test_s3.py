@@ -6,8 +6,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from codemmlu.dataset import load
 from codemmlu.errors import UserError
-from codemmlu.questions import load
 from codemmlu.recipe import QuestionSettings
 from codemmlu.rows import Question
 from tests.support.asking import parquet

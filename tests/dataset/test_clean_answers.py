@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from codemmlu.questions import Cleaner
+from codemmlu.dataset import Cleaner
 from tests.support.asking import FOUR, asked
 
 

@@ -9,11 +9,11 @@ import ast
 from collections.abc import Callable, Sequence
 from random import Random
 
+from codemmlu.dataset.synthetic.mutate import mutations
+from codemmlu.dataset.synthetic.programs import FUNCTIONS, PROGRAMS, Defined
+from codemmlu.dataset.synthetic.sandbox import run
+from codemmlu.dataset.synthetic.verification import GAP, prove
 from codemmlu.errors import UserError
-from codemmlu.questions.synthesis.mutate import mutations
-from codemmlu.questions.synthesis.prove import GAP, prove
-from codemmlu.questions.synthesis.sandbox import run
-from codemmlu.questions.synthesis.shapes import FUNCTIONS, PROGRAMS, Defined
 from codemmlu.recipe import digest
 from codemmlu.rows import Question, letters
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.dataset import fit_examples
+from codemmlu.dataset.dedup import near_groups, twin_key
+from codemmlu.dataset.splits import SHARES, Part, assign
 from codemmlu.errors import UserError
-from codemmlu.questions import fit_examples
-from codemmlu.questions.split import SHARES, Part, assign
-from codemmlu.questions.twins import near_groups, twin_key
 from codemmlu.recipe import Recipe
 from codemmlu.rows import Question
 from tests.support.questions import COLUMNS, write_csv

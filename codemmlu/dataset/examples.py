@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.files import as_examples
+from codemmlu.dataset.loader import load
+from codemmlu.dataset.splits import assign
 from codemmlu.errors import UserError
-from codemmlu.questions.load import load
-from codemmlu.questions.source import as_examples
-from codemmlu.questions.split import assign
-from codemmlu.questions.twins import twin_key
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, Recipe, digest
 from codemmlu.rows import Question
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.questions import Cleaner, Record
+from codemmlu.dataset import Cleaner, Record
 from codemmlu.rows import QUESTION, Question, Rejected, letters, to_table
 from tests.support.asking import FOUR, asked, clean, refused
 
