@@ -29,11 +29,11 @@ from codemmlu.engine.placement import place
 from codemmlu.engine.protocol import Sampling
 from codemmlu.engine.sources import cache_folder
 from codemmlu.engine.vllm_engine import dtype_here, seed_of, set_environment
+from codemmlu.mcq import Prompt, render, render_after, render_check, render_thought
 from codemmlu.plan import here
-from codemmlu.prompts import Prompt, render, render_after, render_check, render_thought
 from codemmlu.recipe import ReasonVoter, SampleVoter, VoterSettings, load
-from codemmlu.rows import Answer, Question, answer_from, letters, question_from
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, answer_from, letters, question_from
 
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "recipes/methods.yaml")

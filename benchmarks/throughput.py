@@ -30,11 +30,11 @@ from codemmlu.engine import chat, sources
 from codemmlu.engine.placement import place
 from codemmlu.engine.sources import cache_folder
 from codemmlu.engine.vllm_engine import dtype_here, set_environment
+from codemmlu.mcq import Prompt, render
 from codemmlu.plan import here
-from codemmlu.prompts import Prompt, render
 from codemmlu.recipe import ModelSettings, QuestionSettings
-from codemmlu.rows import Question, letters
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question, letters
 
 TEMPLATE = "codemmlu"
 ROOT = Path(__file__).parents[1]

@@ -29,8 +29,8 @@ from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
 from codemmlu.recipe import load
 from codemmlu.report.terminal import Terminal
-from codemmlu.rows import ANSWER, Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import ANSWER, Question
 from codemmlu.seats import find_seats
 
 _CHOICES = 4

@@ -19,8 +19,8 @@ from codemmlu.report.sheet import Bits, Codes, Column, Sheet
 from codemmlu.report.summary import VOTE
 from codemmlu.report.tables import comparison_table, voters_table
 from codemmlu.report.terminal import Terminal, safe
-from codemmlu.rows import letters
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import letters
 from codemmlu.voting.ballots import ANSWERED, FAILED, STATUSES
 
 _NAMES = letters(26)

@@ -16,11 +16,10 @@ from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
-from codemmlu.prompts import template_digest
+from codemmlu.mcq import choice_probabilities, template_digest
 from codemmlu.recipe import FinetuneSettings, Recipe, digest
-from codemmlu.rows import Question, Reading, answer_from, letters, question_from
 from codemmlu.run_dir import RunDir
-from codemmlu.scoring import choice_probabilities
+from codemmlu.schema import Question, Reading, answer_from, letters, question_from
 from codemmlu.shelf import asked_of, held_out_of
 from codemmlu.training.lessons import lesson_rows
 from codemmlu.training.published import what_is_learnt

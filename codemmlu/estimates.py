@@ -15,7 +15,7 @@ from codemmlu.engine.placement import Placement, place, refuse_idle_gpus
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
-from codemmlu.prompts import render
+from codemmlu.mcq import render
 from codemmlu.recipe import (
     FinetuneSettings,
     ReasonVoter,
@@ -27,8 +27,8 @@ from codemmlu.recipe import (
 )
 from codemmlu.retrieval.encoder import find as find_embedder
 from codemmlu.retrieval.store import check_embedder, kind_for, read_manifest
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from codemmlu.seats import ask_for, weights_digest
 from codemmlu.shelf import place_of
 

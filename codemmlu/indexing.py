@@ -24,8 +24,8 @@ from codemmlu.retrieval.encoder import Embedder, open_encoder
 from codemmlu.retrieval.library import pack
 from codemmlu.retrieval.store import EXAMPLE, Manifest, Plan
 from codemmlu.retrieval.texts import text_of
-from codemmlu.rows import Question, question_from, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question, question_from, to_table
 from codemmlu.sharding import fit, make_shards
 
 _BLOCK = 128  # examples in one embedding task

@@ -15,8 +15,8 @@ from codemmlu.engine import adapters, sources
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings, Recipe
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from codemmlu.seats import inspect_adapter
 from codemmlu.shelf import Shelf, asked_of, find_shelf, share
 from codemmlu.training.published import Manifest, folder_of, read_manifest

@@ -19,8 +19,8 @@ from codemmlu.retrieval.encoder import Embedder, open_encoder
 from codemmlu.retrieval.library import Library, OpenShard
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import Manifest
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 
 _THREADS = 4  # cores of a task that looks up: more do not make a small model faster
 

@@ -15,6 +15,7 @@ from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded
 from codemmlu.engine import adapters
+from codemmlu.mcq import Prior
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
 from codemmlu.report.details import details, prompts
@@ -23,9 +24,8 @@ from codemmlu.report.page import page
 from codemmlu.report.sheet import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
 from codemmlu.report.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
-from codemmlu.rows import Answer, Rejected, Vote, letters, to_table
 from codemmlu.run_dir import RunDir
-from codemmlu.scoring import Prior
+from codemmlu.schema import Answer, Rejected, Vote, letters, to_table
 from codemmlu.training.published import read_manifest
 from codemmlu.voting import agreement, fitting
 from codemmlu.voting.ballots import FAILED, ballots

@@ -27,8 +27,8 @@ from codemmlu.recipe import (
     adapter_name,
     when_of,
 )
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
+from codemmlu.schema import Question
 from codemmlu.seats import adapter_of
 from codemmlu.shelf import held_out_of
 from codemmlu.steps import NO_HOLDOUT, describe, foreign_code

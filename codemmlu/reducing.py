@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu.answering.schedule import Panel
+from codemmlu.mcq import Prior, letter_prior
 from codemmlu.recipe import FITTED_RULES
-from codemmlu.rows import Verdict, letters, to_table
 from codemmlu.run_dir import RunDir
-from codemmlu.scoring import Prior, prior
+from codemmlu.schema import Verdict, letters, to_table
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.fitted import Fitted
 from codemmlu.voting.tally import Part, merged, needs_own_prior, own_prior_sums, tally, waits_for
-from codemmlu.voting.views import letter_prior
+from codemmlu.voting.views import voter_prior
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
 # What a task hands to the driver: columns by question, and sums.
@@ -47,12 +47,12 @@ def votes(run: RunDir, panel: Panel, questions: int, most: int) -> Reduced:
     count = parts(questions, most)
     run.clear(VOTES)
     tell = _teller(run, sorted({seat.pool for seat in panel.seats.values()}), count)
-    priors = {name: letter_prior(run, seat) for name, seat in panel.seats.items() if not needs_own_prior(seat)}
+    priors = {name: voter_prior(run, seat) for name, seat in panel.seats.items() if not needs_own_prior(seat)}
     while left := [name for name in panel.seats if name not in priors]:
         # In turn: which answers are a cascade's own, the voters that it waits for say.
         now = [name for name in left if waits_for(panel, name) <= priors.keys()]
         told = [sums for _, sums in tell(partial(_own_priors, panel, now, dict(priors)))]
-        priors |= {name: prior.of_sums([sums[name] for sums in told]) for name in now}
+        priors |= {name: letter_prior.of_sums([sums[name] for sums in told]) for name in now}
     told = tell(partial(_tally, run.address, count, panel, priors))
     columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
     return Reduced(columns.sort_by("position"), merged([sums for _, sums in told]), priors)

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from codemmlu.errors import UserError
-from codemmlu.rows import SCHEMA_VERSION
+from codemmlu.schema import SCHEMA_VERSION
 
 ISSUE = ".issue"  # names the job that writes here now
 

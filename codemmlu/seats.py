@@ -22,8 +22,8 @@ from codemmlu.recipe import (
     VerifyVoter,
     digest,
 )
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from codemmlu.training.published import folder_of, read_manifest
 
 # The content hashes of the pilot's questions.

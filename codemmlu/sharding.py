@@ -18,8 +18,8 @@ from codemmlu.retrieval import store, transfer, vectors
 from codemmlu.retrieval.library import Library, OpenShard, unpack
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import Plan, Shard, Weights
-from codemmlu.rows import QUESTION, question_from
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import QUESTION, question_from
 
 _QUERIES = 200  # examples whose neighbours are searched both ways for recall
 _FITTED = 2000  # examples at most that the weights of `retrieve` are fitted on

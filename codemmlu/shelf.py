@@ -15,8 +15,8 @@ from codemmlu.retrieval.encoder import Embedder
 from codemmlu.retrieval.encoder import find as find_embedder
 from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, check_embedder, fingerprint, kind_for, read_manifest
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir, refuse_deletable
+from codemmlu.schema import Question
 
 if TYPE_CHECKING:
     from codemmlu import lending

@@ -21,8 +21,8 @@ from codemmlu.engine.placement import check_engine_arguments
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
-from codemmlu.rows import Question, Rejected, to_table
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
+from codemmlu.schema import Question, Rejected, to_table
 from codemmlu.seats import adapter_of, find_seats, write_pilot
 from codemmlu.shelf import find_shelf, held_out_of, share
 

@@ -21,8 +21,8 @@ from codemmlu.engine.scripted import Script
 from codemmlu.engine.sources import Model
 from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
 from codemmlu.report.terminal import Terminal
-from codemmlu.rows import Answer, Question, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, to_table
 from tests.support.rows import ASK, answer, failed, question, reading
 
 QUESTIONS = [question(f"t{n}") for n in range(20)]

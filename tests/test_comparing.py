@@ -10,8 +10,8 @@ import pytest
 from codemmlu import comparing
 from codemmlu.errors import UserError
 from codemmlu.report.terminal import Terminal
-from codemmlu.rows import Question, Verdict, Vote, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question, Verdict, Vote, to_table
 from tests.support.rows import question, verdict, vote
 
 STATUSES = {None: "abstained", "failed": "failed", "skipped": "skipped"}

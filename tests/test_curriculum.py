@@ -12,8 +12,8 @@ from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
-from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, question_from, to_table
 from codemmlu.shelf import asked_of
 from tests.support.questions import questions_csv, write_csv
 from tests.support.rows import ASK, answer, reading

@@ -11,10 +11,10 @@ from codemmlu.engine.memory import Known, active_parameters
 from codemmlu.engine.sources import inspect, pinned
 from codemmlu.errors import UserError
 from codemmlu.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
-from codemmlu.prompts import render
+from codemmlu.mcq import render
 from codemmlu.recipe import Recipe
-from codemmlu.rows import Answer, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, to_table
 from codemmlu.seats import ask_for, weights_digest
 from tests.support.questions import questions_csv
 from tests.support.rows import answer, question

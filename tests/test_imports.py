@@ -15,12 +15,11 @@ ROOT = Path(__file__).parents[1]
 # In the order of a question's path. A folder is one room.
 ROOMS = (
     "errors",
-    "rows",
+    "schema",
     "recipe",
     "run_dir",
     "dataset",
-    "prompts",
-    "scoring",
+    "mcq",
     "engine",
     "retrieval",
     "answering",
@@ -106,7 +105,7 @@ HEAVY = (
     "statsmodels",
 )
 PURE: tuple[str, ...] = (
-    *("rows", "recipe", "dataset", "prompts", "scoring", "engine.placement", "engine.sources"),
+    *("schema", "recipe", "dataset", "mcq", "engine.placement", "engine.sources"),
     *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
     *("answering.pending", "voting.rules", "voting.views", "voting.fitting"),
     *("dataset.synthetic", "training.lessons", "training.published", "training.backends", "curriculum"),

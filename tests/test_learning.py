@@ -19,8 +19,8 @@ from codemmlu.errors import UserError
 from codemmlu.learning import find_start, refuse_learnt, trained
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.report.terminal import Terminal
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from codemmlu.training.published import Manifest
 from tests.support.finetunes import Finetune, published, solved_csv
 from tests.support.questions import write_csv

@@ -17,8 +17,8 @@ from codemmlu.dataset import load as load_questions
 from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import DirectVoter, Recipe
 from codemmlu.report.terminal import Terminal
-from codemmlu.rows import Answer, Question, Rejected, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, Rejected, to_table
 from tests.support.questions import append_csv, questions_csv
 from tests.support.rows import ASK, answer, failed, question, reading
 

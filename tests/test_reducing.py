@@ -19,8 +19,8 @@ from codemmlu import reducing
 from codemmlu.answering.schedule import Calibration, Panel, Seat
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.reducing import Told, part_of, parts
-from codemmlu.rows import Answer, Question, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, to_table
 from codemmlu.voting.fitted import Fitted
 from codemmlu.voting.tally import Part
 from tests.support.rows import ASK, answer, failed, question, reading

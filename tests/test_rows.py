@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.rows import (
+from codemmlu.schema import (
     SCHEMAS,
     Answer,
     Question,

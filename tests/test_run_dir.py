@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from codemmlu.errors import UserError
-from codemmlu.rows import Question, to_table
 from codemmlu.run_dir import RunDir, without_keys
+from codemmlu.schema import Question, to_table
 from tests.support.rows import question
 
 TABLE = to_table([question("t1")], Question)

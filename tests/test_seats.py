@@ -13,8 +13,8 @@ from codemmlu.engine.adapters import CONFIG, MANIFEST, WEIGHTS
 from codemmlu.engine.sources import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings, Recipe
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from codemmlu.seats import NEVER, find_seats, weights_digest, write_pilot
 from tests.support.rows import question
 

@@ -9,8 +9,8 @@ import pytest
 from codemmlu import spreading
 from codemmlu.errors import UserError
 from codemmlu.reducing import Told, part_of
-from codemmlu.rows import Answer, Question, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, to_table
 from codemmlu.spreading import Joined
 from codemmlu.voting.tally import Part
 from tests.support.rows import ASK, answer, question

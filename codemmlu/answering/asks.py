@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from codemmlu.engine.adapters import Adapter
-from codemmlu.prompts import template_digest, words_digest
+from codemmlu.mcq import template_digest, words_digest
 from codemmlu.recipe import AskedVoter, ModelVoter, RetrieveVoter, digest, method_settings
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,26 @@ import numpy as np
 import numpy.typing as npt
 
 from codemmlu.answering.asks import Ask
-from codemmlu.answering.replies import read_reply
 from codemmlu.engine.protocol import Engine, Generation, Sampling
-from codemmlu.prompts import Prompt, render, render_after, render_check, render_thought
+from codemmlu.mcq import (
+    Prompt,
+    choice_probabilities,
+    is_finite,
+    margin,
+    orders,
+    p_true,
+    pick,
+    ranked,
+    render,
+    render_after,
+    render_check,
+    render_thought,
+    shares,
+)
+from codemmlu.mcq.reply_parser import read_reply
 from codemmlu.retrieval.library import Neighbours
 from codemmlu.retrieval.transfer import Solved
-from codemmlu.rows import Neighbour, Question, Reading, Turn, letters
-from codemmlu.scoring import choice_probabilities, is_finite, margin, orders, p_true, pick, ranked, shares
+from codemmlu.schema import Neighbour, Question, Reading, Turn, letters
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.keys import known_keys
-from codemmlu.rows import QUESTION, Question, Split, question_from
+from codemmlu.mcq import Prior, of_size
 from codemmlu.run_dir import RunDir
-from codemmlu.scoring import Prior, of_size
+from codemmlu.schema import QUESTION, Question, Split, question_from
 
 # What an ask has to know that earlier waves found out, see Given; null where it needs nothing.
 _ASKED = pa.struct([("name", pa.string()), ("log_prior", pa.list_(pa.float64())), ("threshold", pa.float64())])

@@ -12,8 +12,8 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import Item, stored_questions
 from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.recipe import AskedVoter, DirectVoter, VerifyVoter, WhenSettings, digest, when_of
-from codemmlu.rows import Question, Split
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question, Split
 
 # Questions of a pilot: enough for a prior by letter, few enough to be asked in seconds.
 PILOT = 64

@@ -24,9 +24,9 @@ from codemmlu.answering.methods import CHECKS, METHODS, Case, NotFinite, Told
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.prompts import render, render_check
+from codemmlu.mcq import render, render_check
 from codemmlu.retrieval.library import Library
-from codemmlu.rows import Answer, Question, Split, question_from, to_table
+from codemmlu.schema import Answer, Question, Split, question_from, to_table
 
 log = logging.getLogger(__name__)
 

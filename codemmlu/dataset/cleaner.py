@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from codemmlu.dataset.choices import FaultyError, listed, plain
 from codemmlu.dataset.readers import Record
-from codemmlu.rows import MAX_CHOICES, Question, Rejected, letters
+from codemmlu.schema import MAX_CHOICES, Question, Rejected, letters
 
 AnswerForm = Literal["letter", "zero-based", "one-based", "text"]
 _NAMES = {"letter": "letter", "zero-based": "zero-based number", "one-based": "one-based number", "text": "text"}

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 
 # The share of three-word runs that two questions have in common from which on they are near-duplicates, about: hashing
 # finds nearly all that share 0.85 and hardly any that share 0.5.

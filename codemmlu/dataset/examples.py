@@ -9,7 +9,7 @@ from codemmlu.dataset.loader import load
 from codemmlu.dataset.splits import assign
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, Recipe, digest
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 
 # Before the task_id of an example that is asked to fit something on: a question may have the same one.
 FIT = "fit/"

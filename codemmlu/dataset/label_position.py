@@ -6,7 +6,7 @@ letter change places, everything else stands as it was.
 
 from dataclasses import replace
 
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 
 SWAPPED = "ABCD"
 

@@ -10,7 +10,7 @@ from codemmlu.dataset.cleaner import Cleaner
 from codemmlu.dataset.readers import READERS, Record, WrongBytesError, first_line
 from codemmlu.errors import UserError
 from codemmlu.recipe import QuestionSettings
-from codemmlu.rows import Question, Rejected
+from codemmlu.schema import Question, Rejected
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Literal
 
 from codemmlu.dataset.dedup import near_groups
 from codemmlu.recipe import digest
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 
 Part = Literal["train", "tune", "fit"]
 # Shares of the examples, in the order of the line from 0 to 1 on which a group's hash is a place.

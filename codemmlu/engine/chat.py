@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from codemmlu.engine import sources
-from codemmlu.prompts import Message, Prompt
+from codemmlu.mcq import Message, Prompt
 
 THINK, THOUGHT = "<think>", "</think>"
 # Characters of no script, one for each word of a question that the tokenizer would take for a control token.

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from codemmlu.prompts import Prompt
-from codemmlu.rows import Reading
+from codemmlu.mcq import Prompt
+from codemmlu.schema import Reading
 
 
 class DoesNotFit(Exception):

@@ -23,10 +23,10 @@ from pydantic import Field, ValidationError
 
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.prompts import Prompt
+from codemmlu.mcq import Prompt
 from codemmlu.recipe import digest
 from codemmlu.recipe.base import Settings
-from codemmlu.rows import Reading
+from codemmlu.schema import Reading
 
 SCRIPTED = "scripted"
 CORE_PROCESS = "ScriptedCore"

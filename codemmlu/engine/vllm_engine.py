@@ -20,9 +20,8 @@ from codemmlu.engine.hardware import multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.engine.sources import materialise
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.prompts import Prompt
-from codemmlu.rows import Reading
-from codemmlu.scoring import is_finite
+from codemmlu.mcq import Prompt, is_finite
+from codemmlu.schema import Reading
 
 
 def open_vllm(settings: EngineSettings) -> Engine:

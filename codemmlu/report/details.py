@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel
-from codemmlu.prompts import render
+from codemmlu.mcq import render
 from codemmlu.recipe import RetrieveVoter
-from codemmlu.rows import Answer, Question, Verdict, letters
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, Verdict, letters
 from codemmlu.voting.views import stored_answers
 
 # Questions that the page lists; all of them are in the run directory.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu.rows import letters
+from codemmlu.schema import letters
 from codemmlu.voting.ballots import FAILED, STATUSES
 
 Numbers = npt.NDArray[np.float64]

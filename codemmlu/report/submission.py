@@ -5,7 +5,7 @@ import heapq
 import io
 from collections.abc import Iterable
 
-from codemmlu.rows import Rejected, Verdict
+from codemmlu.schema import Rejected, Verdict
 
 
 def submission(verdicts: Iterable[Verdict], rejected: Iterable[Rejected], blank: str) -> tuple[str, int, int]:

@@ -16,7 +16,7 @@ from codemmlu.retrieval.encoder import Encoder
 from codemmlu.retrieval.neighbours import Candidate, Rule, allowed, diverse, ranked
 from codemmlu.retrieval.store import EXAMPLE, Weights
 from codemmlu.retrieval.texts import text_of
-from codemmlu.rows import QUESTION, Question, question_from
+from codemmlu.schema import QUESTION, Question, question_from
 
 Vectors = npt.NDArray[np.float32]
 

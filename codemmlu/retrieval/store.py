@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, digest
 from codemmlu.retrieval.encoder import Embedder
-from codemmlu.rows import QUESTION
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import QUESTION
 
 VERSION = 1
 MANIFEST = "manifest.json"

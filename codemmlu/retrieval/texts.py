@@ -1,7 +1,7 @@
 """What of a question is embedded, and when two vectors are of one text."""
 
 from codemmlu.recipe import ExampleSettings
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 
 # The cosine from which on two questions are near-verbatim copies of each other.
 TWINS = 0.97

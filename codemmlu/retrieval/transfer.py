@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codemmlu.dataset.dedup import normalised
+from codemmlu.mcq import conditional_logit
 from codemmlu.retrieval.store import Weights
-from codemmlu.rows import Question
-from codemmlu.scoring import choice_model
+from codemmlu.schema import Question
 
 Array = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
@@ -149,7 +149,7 @@ def fit(tables: Sequence[Array], right: Sequence[int], seed: int, left_out: str 
     stacked = np.concatenate(tables)
     # A feature that never differs says nothing: its scale only has to be no zero.
     scales = np.where((spread := stacked.std(axis=0)) > 1e-9, spread, 1.0)
-    found = choice_model.fit(stacked / scales, [len(table) for table in tables], right, ridge=_PENALTY)
+    found = conditional_logit.fit(stacked / scales, [len(table) for table in tables], right, ridge=_PENALTY)
     return Weights(
         features=FEATURES,
         scales=tuple(map(float, scales)),

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from codemmlu.engine import chat
 from codemmlu.errors import UserError
-from codemmlu.prompts import render
+from codemmlu.mcq import render
 from codemmlu.recipe import FinetuneSettings, digest
-from codemmlu.rows import QUESTION, Question, letters, question_from
+from codemmlu.schema import QUESTION, Question, letters, question_from
 
 # What a worker is given: an example, which part it is in, its neighbours by their rows in the same table, nearest
 # first, and for preference tuning the text's index among the choices that the model wrongly likes best.

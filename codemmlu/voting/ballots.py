@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu.rows import VoteStatus, letters
+from codemmlu.schema import VoteStatus, letters
 
 Array = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from codemmlu.scoring import choice_model
+from codemmlu.mcq import conditional_logit
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
 from codemmlu.voting.fitted import Fitted, VoterFit
@@ -128,13 +128,13 @@ def _weigh(some: Ballots, gold: Whole, fitted: Fitted, few: set[str]) -> Fitted:
     logs = np.where(some.choices[:, None, :] & some.voting[:, :, None], rules.calibrated(some, fitted), 0.0)
     table, sizes = _table(some, logs[:, usable].transpose(0, 2, 1))
     lasso = _penalty(some, table, sizes, gold, _LASSOS, signs=False)
-    weights = choice_model.fit(table, sizes, gold, lasso=lasso * len(gold), signs=False)
+    weights = conditional_logit.fit(table, sizes, gold, lasso=lasso * len(gold), signs=False)
     kept = weights > 1e-6
     if not kept.any():  # nothing is worth a penalty: the best one alone
         hits = [fitted.of(some.voters[column]).skill for column in usable]
         kept[int(np.argmax(hits))] = True
     weights = np.zeros(len(usable))
-    weights[kept] = choice_model.fit(table[:, kept], sizes, gold, ridge=0.5, signs=False)
+    weights[kept] = conditional_logit.fit(table[:, kept], sizes, gold, ridge=0.5, signs=False)
     strength = float(weights.sum())
     if not strength:  # none of them tells anything: they weigh the same
         weights, strength = np.full(len(usable), 1 / len(usable)), 1.0
@@ -149,7 +149,7 @@ def _stack(some: Ballots, gold: Whole, fitted: Fitted) -> dict[str, float] | Non
         return None
     table, sizes = _table(some, rules.features(some, fitted))
     ridge = _penalty(some, table, sizes, gold, _RIDGES, signs=True)
-    weights = choice_model.fit(table, sizes, gold, ridge=ridge * len(gold))
+    weights = conditional_logit.fit(table, sizes, gold, ridge=ridge * len(gold))
     return dict(zip(rules.feature_names(some, fitted), map(float, weights), strict=True))
 
 
@@ -189,9 +189,9 @@ def _penalty(
             if not seen.any() or not unseen.any():
                 continue
             by = {"ridge": penalty * seen.sum()} if signs else {"lasso": penalty * seen.sum()}
-            weights = choice_model.fit(table[starts != number], _of(sizes, seen), gold[seen], signs=signs, **by)
+            weights = conditional_logit.fit(table[starts != number], _of(sizes, seen), gold[seen], signs=signs, **by)
             rows = table[starts == number]
-            told[unseen] = choice_model.log_likelihoods(rows, weights, _of(sizes, unseen), gold[unseen])
+            told[unseen] = conditional_logit.log_likelihoods(rows, weights, _of(sizes, unseen), gold[unseen])
         found.append(told)
     best = max(found, key=lambda told: float(told.sum()))
     for penalty, told in sorted(zip(tried, found, strict=True), key=lambda pair: -pair[0]):

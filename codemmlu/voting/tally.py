@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from codemmlu.answering.schedule import Panel, Seat
 from codemmlu.dataset.label_position import SWAPPED, swapped
+from codemmlu.mcq import Prior, is_finite, letter_prior, orders
 from codemmlu.recipe import DirectVoter, when_of
-from codemmlu.rows import Answer, Question, Vote, letters, question_from, to_table
-from codemmlu.scoring import Prior, is_finite, orders, prior
+from codemmlu.schema import Answer, Question, Vote, letters, question_from, to_table
 from codemmlu.voting.ballots import STATUSES
 from codemmlu.voting.views import Seen, first_standing, see, submitted, unclear, view
 
@@ -69,7 +69,7 @@ def own_prior_sums(
         asked = unclear(when, {other: before[other].votes for other in when.of}) if when else None
         its = {seat.ask.key(q) for q in part.questions if asked is None or q.task_id in asked}
         told = (answer.readings for answer in part.find(seat.pool, its).values() if answer.status == "answered")
-        found[name] = prior.sums(told)
+        found[name] = letter_prior.sums(told)
     return found
 
 

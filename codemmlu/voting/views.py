@@ -11,10 +11,7 @@ import pyarrow.compute as pc
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import Calibration, Seat
 from codemmlu.dataset.examples import FIT
-from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, digest, when_of
-from codemmlu.rows import Answer, Question, Vote, VoteStatus, answer_from, letters
-from codemmlu.run_dir import RunDir
-from codemmlu.scoring import (
+from codemmlu.mcq import (
     Prior,
     Probabilities,
     choice_probabilities,
@@ -27,6 +24,9 @@ from codemmlu.scoring import (
     shares,
     verified,
 )
+from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, digest, when_of
+from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, Vote, VoteStatus, answer_from, letters
 from codemmlu.voting.thresholds import fit_threshold
 
 
@@ -51,7 +51,7 @@ def see_stored(
     run: RunDir, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]
 ) -> dict[str, Seen]:
     """`see`, of what a run directory holds."""
-    return see(partial(stored_answers, run), partial(letter_prior, run), seats, names, questions)
+    return see(partial(stored_answers, run), partial(voter_prior, run), seats, names, questions)
 
 
 def see(
@@ -128,7 +128,7 @@ def view(
 ) -> list[Vote]:
     """One voter's votes, in the order of the questions; a question that was never asked counts as failed.
 
-    prior: the letters', for a voter that divides it out; see `letter_prior`
+    prior: the letters', for a voter that divides it out; see `voter_prior`
     """
     votes = []
     for question in questions:
@@ -202,7 +202,7 @@ def _probabilities(settings: AskedVoter, answer: Answer, size: int, prior: Prior
     return choice_probabilities(answer.readings, None if prior is None else of_size(prior, size))
 
 
-def letter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer] | None = None) -> Prior | None:
+def voter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer] | None = None) -> Prior | None:
     """What a voter divides out; None for one that does not calibrate. `answers`: the voter's own, if that is what it is
     estimated from."""
     if seat.calibration is None or seat.fits_threshold:

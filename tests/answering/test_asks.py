@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.answering.asks import View, ask_of
-from codemmlu.prompts import TEMPLATES
-from codemmlu.prompts.templates import Template
+from codemmlu.mcq import TEMPLATES
+from codemmlu.mcq.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter
 from tests.support.rows import ASK, QUESTION
 

@@ -10,7 +10,7 @@ from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.methods import METHODS, Case, NotFinite, Told
 from codemmlu.engine.scripted import Script
 from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 from tests.support.engines import RecordingEngine
 from tests.support.rows import question
 

@@ -9,8 +9,8 @@ import pytest
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.keys import Keys, known_keys
 from codemmlu.answering.pending import Given, Item, Pending, stored_questions, survey, write_blocks
-from codemmlu.rows import Answer, Question, question_from, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Question, question_from, to_table
 from tests.support.rows import ASK, answer, failed, question
 
 QUESTIONS = [question(f"t{n}") for n in range(5)]

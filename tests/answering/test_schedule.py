@@ -22,8 +22,8 @@ from codemmlu.answering.schedule import (
 )
 from codemmlu.dataset.label_position import swapped
 from codemmlu.recipe import DirectVoter, WhenSettings
-from codemmlu.rows import Question, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question, to_table
 from tests.support.rows import ASK, question
 
 MANY = [question(f"t{n}", question=f"question {n}") for n in range(200)]

@@ -15,8 +15,8 @@ from codemmlu.answering.pending import PENDING
 from codemmlu.answering.suspects import GIVEN_UP, REPLACEMENTS, Suspects, explain
 from codemmlu.answering.worker import AnswerWorker
 from codemmlu.errors import EngineDied
-from codemmlu.rows import Question, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question, to_table
 from tests.support.rows import ASK, question
 
 FOLDER = "pending/m/issue"

@@ -20,8 +20,8 @@ from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import UserError
-from codemmlu.prompts import render
-from codemmlu.rows import ANSWER, Answer, Question, answer_from, to_table
+from codemmlu.mcq import render
+from codemmlu.schema import ANSWER, Answer, Question, answer_from, to_table
 from tests.support.engines import SETTINGS, RecordingEngine
 from tests.support.processes import ends
 from tests.support.rows import ASK, question

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from codemmlu.dataset import load
 from codemmlu.recipe import QuestionSettings
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 
 # Any text: code points of every plane, with those a CSV or a prompt template could trip over drawn more often.
 TEXT = st.text(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codemmlu.dataset import Cleaner, Record
-from codemmlu.rows import QUESTION, Question, Rejected, letters, to_table
+from codemmlu.schema import QUESTION, Question, Rejected, letters, to_table
 from tests.support.asking import FOUR, asked, clean, refused
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu.rows import Question, Rejected
+from codemmlu.schema import Question, Rejected
 from tests.support.asking import HEADER, ROW, loaded, mistake, questions, rows, write
 
 

@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 from codemmlu.dataset import load
 from codemmlu.errors import UserError
 from codemmlu.recipe import QuestionSettings
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 from tests.support.asking import parquet
 
 

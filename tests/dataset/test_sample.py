@@ -23,7 +23,7 @@ from codemmlu.dataset import load
 from codemmlu.dataset.files import SAMPLE
 from codemmlu.dataset.hub import SUBJECTS
 from codemmlu.recipe import QuestionSettings
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 
 CHECKS = Path(__file__).with_name("sample_checks.yaml")
 SECONDS = 60  # for one program

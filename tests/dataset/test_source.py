@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.rows import Question, Rejected
+from codemmlu.schema import Question, Rejected
 from tests.support.asking import HEADER, ROW, loaded, mistake, questions, quiz, rows, write
 
 

@@ -13,7 +13,7 @@ from codemmlu.dataset.dedup import near_groups, twin_key
 from codemmlu.dataset.splits import SHARES, Part, assign
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 from tests.support.questions import COLUMNS, write_csv
 from tests.support.rows import question
 

@@ -8,7 +8,7 @@ import pytest
 from codemmlu.dataset.synthetic import generate, prove
 from codemmlu.dataset.synthetic.mutate import mutations
 from codemmlu.dataset.synthetic.sandbox import Ran, run
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 
 
 @pytest.fixture(scope="module", params=[12, pytest.param(48, marks=pytest.mark.soak)])

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.replies import read_reply
 from codemmlu.engine import chat
-from codemmlu.prompts import render, render_after, render_thought
+from codemmlu.mcq import render, render_after, render_thought
+from codemmlu.mcq.reply_parser import read_reply
 from tests.support import tiny_model
 from tests.support.rows import question
 

@@ -11,7 +11,7 @@ from codemmlu.engine.protocol import EngineSettings, Sampling
 from codemmlu.engine.scripted import Script, ScriptedEngine, fingerprint, open_scripted, read_script
 from codemmlu.engine.sources import inspect, is_on_hub, known, materialise, parameters
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.prompts import render, render_check
+from codemmlu.mcq import render, render_check
 from tests.support.rows import question
 from tests.support.runs import job
 

@@ -23,10 +23,9 @@ from codemmlu.engine.protocol import DoesNotFit, EngineSettings, Generation, Sam
 from codemmlu.engine.sources import cache_folder
 from codemmlu.engine.vllm_engine import VllmEngine, open_vllm
 from codemmlu.errors import UserError
-from codemmlu.prompts import TEMPLATES, Prompt, render, render_check, render_thought
+from codemmlu.mcq import TEMPLATES, Prompt, is_finite, orders, render, render_check, render_thought
 from codemmlu.recipe import ModelSettings
-from codemmlu.rows import Question, Reading
-from codemmlu.scoring import is_finite, orders
+from codemmlu.schema import Question, Reading
 from tests.support.tiny_model import tiny_model
 from tests.support.transformers_engine import CLOSE, TransformersEngine
 

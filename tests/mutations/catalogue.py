@@ -5,9 +5,9 @@ When the code moves, the text of a mutation moves with it: tests/mutations/test_
 
 from dataclasses import dataclass
 
-PRIOR = "tests/scoring/test_prior.py"
-READINGS = "tests/scoring/test_readings.py"
-TURNS = "tests/scoring/test_turns.py"
+PRIOR = "tests/mcq/test_letter_prior.py"
+READINGS = "tests/mcq/test_probabilities.py"
+TURNS = "tests/mcq/test_conversation.py"
 METHODS = "tests/answering/test_methods.py"
 RULES = "tests/voting/test_rules.py"
 BALLOTS = "tests/voting/test_ballots.py"
@@ -53,7 +53,7 @@ class Mutation:
 SCORING = (
     Mutation(
         "letter-prior-added",
-        "codemmlu/scoring/readings.py",
+        "codemmlu/mcq/probabilities.py",
         "by_letter = by_letter - np.asarray(log_prior)",
         "by_letter = by_letter + np.asarray(log_prior)",
         (PRIOR,),
@@ -61,7 +61,7 @@ SCORING = (
     ),
     Mutation(
         "order-mapped-the-wrong-way",
-        "codemmlu/scoring/readings.py",
+        "codemmlu/mcq/probabilities.py",
         "row[list(reading.order)] = log_softmax(by_letter)",
         "row[: len(by_letter)] = log_softmax(by_letter)[list(reading.order)]",
         (READINGS,),
@@ -69,7 +69,7 @@ SCORING = (
     ),
     Mutation(
         "tie-decided-by-rounding",
-        "codemmlu/scoring/readings.py",
+        "codemmlu/mcq/probabilities.py",
         "int((values >= values.max() - _ROUNDING).argmax())",
         "int(values.argmax())",
         (READINGS,),
@@ -77,7 +77,7 @@ SCORING = (
     ),
     Mutation(
         "margin-to-the-last-choice",
-        "codemmlu/scoring/readings.py",
+        "codemmlu/mcq/probabilities.py",
         "return first - rest[0] if rest else 1.0",
         "return first - rest[-1] if rest else 1.0",
         (READINGS, TURNS),
@@ -85,7 +85,7 @@ SCORING = (
     ),
     Mutation(
         "prior-counts-readings",
-        "codemmlu/scoring/prior.py",
+        "codemmlu/mcq/letter_prior.py",
         "append(by_letter.mean(axis=0))",
         "append(by_letter.sum(axis=0))",
         (PRIOR,),
@@ -93,7 +93,7 @@ SCORING = (
     ),
     Mutation(
         "leftover-choice-too-sure",
-        "codemmlu/scoring/turns.py",
+        "codemmlu/mcq/conversation.py",
         "np.prod([1 - p for p in checks])",
         "np.prod(checks)",
         (TURNS,),

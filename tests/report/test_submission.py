@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.report.submission import submission
-from codemmlu.rows import Rejected
+from codemmlu.schema import Rejected
 from tests.support.rows import verdict
 
 

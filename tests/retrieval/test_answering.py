@@ -14,7 +14,7 @@ from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.retrieval.encoder import Vectors
 from codemmlu.retrieval.library import Library
-from codemmlu.rows import Answer, Question, answer_from
+from codemmlu.schema import Answer, Question, answer_from
 from tests.answering.test_worker import asking
 from tests.support.embedders import BROKEN, BreakableEncoder
 from tests.support.engines import SETTINGS, RecordingEngine

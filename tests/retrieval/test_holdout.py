@@ -7,7 +7,7 @@ import pytest
 from codemmlu.dataset import held_out, load, read_examples, splits
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 from tests.support.questions import write_csv
 
 ROWS = 60

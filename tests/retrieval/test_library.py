@@ -13,7 +13,7 @@ from codemmlu.retrieval.encoder import Vectors
 from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.retrieval.library import Library
 from codemmlu.retrieval.neighbours import Candidate, Rule, diverse, ranked
-from codemmlu.rows import Question
+from codemmlu.schema import Question
 from tests.support.embedders import BROKEN, Placed
 from tests.support.example_indexes import library, solved
 from tests.support.rows import question

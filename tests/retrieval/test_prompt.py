@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.methods import fitting, nearest_last
 from codemmlu.engine.scripted import Script
-from codemmlu.prompts import Prompt, render
+from codemmlu.mcq import Prompt, render
 from codemmlu.retrieval.transfer import Solved
 from tests.support.engines import RecordingEngine
 from tests.support.example_indexes import solved

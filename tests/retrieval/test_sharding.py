@@ -14,8 +14,8 @@ from codemmlu.retrieval import vectors
 from codemmlu.retrieval.encoder import Encoder
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
 from codemmlu.retrieval.store import Plan, Shard, Weights, sha256_of
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from tests.support.embedders import HASHED, Placed
 from tests.support.example_indexes import EXAMPLES, SETTINGS, packed, sentence, solved
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.retrieval.store import Weights
 from codemmlu.retrieval.transfer import FEATURES, Array, Solved, features, fit, log_probabilities
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 from tests.support.example_indexes import solved
 from tests.support.rows import question
 

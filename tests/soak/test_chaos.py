@@ -22,7 +22,7 @@ from codemmlu.answering.asks import ask_of
 from codemmlu.answering.methods import METHODS, Case, Told
 from codemmlu.engine.scripted import CORE_PROCESS
 from codemmlu.recipe import DirectVoter, VerifyVoter
-from codemmlu.rows import question_from
+from codemmlu.schema import question_from
 from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left
 from tests.support.processes import finish, kill
 from tests.support.raylets import Raylets, processes_of, two_raylets

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu.prompts import render
-from codemmlu.rows import Question, question_from
+from codemmlu.mcq import render
+from codemmlu.schema import Question, question_from
 from tests.support.runs import job
 from tests.support.tiny_model import tokenizer
 from tests.support.transformers_engine import CLOSE, TransformersEngine

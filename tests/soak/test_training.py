@@ -12,8 +12,8 @@ import pytest
 from codemmlu.engine import chat
 from codemmlu.engine.adapters import CONFIG, LEARNT
 from codemmlu.engine.sources import cache_folder, materialise
-from codemmlu.prompts import render
-from codemmlu.rows import Question, Reading, answer_from, question_from
+from codemmlu.mcq import render
+from codemmlu.schema import Question, Reading, answer_from, question_from
 from tests.support.finetunes import Finetune
 from tests.support.processes import descendants, finish, kill, named
 from tests.support.runs import job

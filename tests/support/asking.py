@@ -13,7 +13,7 @@ import pytest
 from codemmlu.dataset import Cleaner, Loaded, Record, load
 from codemmlu.errors import UserError
 from codemmlu.recipe import QuestionSettings
-from codemmlu.rows import Question, Rejected
+from codemmlu.schema import Question, Rejected
 
 FOUR = ["w", "x", "y", "z"]
 HEADER = "task_id,question,choices,answer\n"

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from codemmlu.engine.protocol import EngineSettings, Generation, Sampling
 from codemmlu.engine.scripted import Script, ScriptedEngine
-from codemmlu.prompts import Prompt
-from codemmlu.rows import Reading
+from codemmlu.mcq import Prompt
+from codemmlu.schema import Reading
 
 SETTINGS = EngineSettings(source="scripted", cache="/nowhere", arguments={})
 

@@ -17,8 +17,8 @@ from codemmlu.retrieval.neighbours import Rule
 from codemmlu.retrieval.store import EXAMPLE, Manifest, Plan, Weights
 from codemmlu.retrieval.texts import text_of
 from codemmlu.retrieval.transfer import FEATURES
-from codemmlu.rows import Question
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Question
 from tests.support.embedders import HASHED, BreakableEncoder
 from tests.support.rows import question
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from codemmlu.answering.asks import Ask
 from codemmlu.recipe import DirectVoter
-from codemmlu.rows import Answer, Question, Reading, Verdict, Vote, to_table
+from codemmlu.schema import Answer, Question, Reading, Verdict, Vote, to_table
 
 ASK = Ask(pool="m", weights="w", method="direct", template="codemmlu", settings=(("readings", 1),))
 DIRECT = DirectVoter(model="m")

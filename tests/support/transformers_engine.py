@@ -10,8 +10,8 @@ from typing import Any
 
 from codemmlu.engine import chat
 from codemmlu.engine.protocol import Generation, Sampling
-from codemmlu.prompts import Prompt
-from codemmlu.rows import Reading
+from codemmlu.mcq import Prompt
+from codemmlu.schema import Reading
 
 # Between two log-probabilities of float32 that are the same but for the order of sums, at most.
 CLOSE = 0.002

@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 from codemmlu.training.lessons import (
     IGNORED,
     Lesson,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codemmlu.rows import letters
+from codemmlu.schema import letters
 from codemmlu.voting import agreement
 from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.fitted import Fitted

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
-from codemmlu.rows import Vote, letters
-from codemmlu.scoring import pick
+from codemmlu.mcq import pick
+from codemmlu.schema import Vote, letters
 from codemmlu.voting.ballots import ballots
 from codemmlu.voting.fitted import Fitted, VoterFit
 from codemmlu.voting.rules import RULES, decide, feature_names

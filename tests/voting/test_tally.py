@@ -3,9 +3,9 @@
 from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.schedule import Calibration, Panel, Seat
 from codemmlu.dataset.label_position import swapped
+from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
-from codemmlu.rows import Answer, Question, to_table
-from codemmlu.scoring import prior
+from codemmlu.schema import Answer, Question, to_table
 from codemmlu.voting.tally import Part, own_prior_sums, tally
 from tests.support.rows import answer, failed, question, reading
 
@@ -41,7 +41,7 @@ def test_a_cascades_prior_ignores_answers_of_an_earlier_attempt() -> None:
     left_over = [asked(q, OTHER, -9.0) for q in QUESTIONS if q not in CLOSE]
     panel = Panel(SEATS, {}, (), 4)
     found = own_prior_sums(part(*first, *own, *left_over), panel, ["later"], {"first": None})
-    assert found == {"later": prior.sums(one.readings for one in own)}
+    assert found == {"later": letter_prior.sums(one.readings for one in own)}
 
 
 def test_failures_with_the_right_choice_moved_count_separately() -> None:

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.rows import Answer, Question, Turn
+from codemmlu.schema import Answer, Question, Turn
 from codemmlu.voting.thresholds import DEFAULT, fit_threshold
 from tests.support.rows import ASK, answer, failed, question
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codemmlu.recipe import RetrieveVoter, WhenSettings
-from codemmlu.rows import Answer, Neighbour, Vote, to_table
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, Neighbour, Vote, to_table
 from codemmlu.voting.views import stored_answers, submitted, submitted_on_fit, unclear, view
 from tests.support.rows import ASK, DIRECT, answer, failed, question, reading, vote
 

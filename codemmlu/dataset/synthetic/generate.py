@@ -15,7 +15,7 @@ from codemmlu.dataset.synthetic.sandbox import run
 from codemmlu.dataset.synthetic.verification import GAP, prove
 from codemmlu.errors import UserError
 from codemmlu.recipe import digest
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 
 SUBJECT = "synthesised"
 _CHOICES = 4

@@ -3,7 +3,7 @@
 import re
 
 from codemmlu.dataset.synthetic.sandbox import run
-from codemmlu.rows import Question, letters
+from codemmlu.schema import Question, letters
 
 GAP = "____"
 _CODE = re.compile(r"```python\n(.*?)\n```", re.DOTALL)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.prompts import TEMPLATES, Message, render, template_digest
+from codemmlu.mcq import TEMPLATES, Message, render, template_digest
 from tests.support.rows import question
 
 CODEMMLU = """\

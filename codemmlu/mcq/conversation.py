@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codemmlu.rows import Reading, Turn, letters
-from codemmlu.scoring.readings import Probabilities, choice_probabilities
+from codemmlu.mcq.probabilities import Probabilities, choice_probabilities
+from codemmlu.schema import Reading, Turn, letters
 
 # What the one reading beside n replies weighs, in replies: less than one, so that it moves nothing but ties.
 _READING = 0.4

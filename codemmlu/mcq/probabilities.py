@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from codemmlu.rows import Reading, letters
+from codemmlu.schema import Reading, letters
 
 Probabilities = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from codemmlu.rows import letters
+from codemmlu.schema import letters
 
 Wording = Callable[[str, Sequence[str]], str]
 

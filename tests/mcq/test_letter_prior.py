@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.rows import Reading
-from codemmlu.scoring import choice_probabilities, estimate, orders
+from codemmlu.mcq import choice_probabilities, estimate, orders
+from codemmlu.schema import Reading
 from tests.support.rows import reading
 
 LIKING = np.log([0.55, 0.25, 0.15, 0.05])

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from codemmlu.rows import Reading
-from codemmlu.scoring import choice_probabilities, is_finite, margin, pick
-from codemmlu.scoring.readings import log_softmax
+from codemmlu.mcq import choice_probabilities, is_finite, margin, pick
+from codemmlu.mcq.probabilities import log_softmax
+from codemmlu.schema import Reading
 from tests.support.rows import reading
 
 logs = st.floats(-60, 0, width=32)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.rows import Reading, Turn
-from codemmlu.scoring import margin, pick, verified
+from codemmlu.mcq import margin, pick, verified
+from codemmlu.schema import Reading, Turn
 from tests.support.rows import reading
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from codemmlu.rows import letters
+from codemmlu.schema import letters
 
 Found = Literal["exact", "boxed", "marker", "option", "none"]  # a Turn may say `retry` besides: the letters were read
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.answering.replies import read_reply
+from codemmlu.mcq.reply_parser import read_reply
 
 CHOICES = ("a list", "a tuple", "the dict `x`", "None of these")
 

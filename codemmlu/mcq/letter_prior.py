@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from codemmlu.rows import Reading
-from codemmlu.scoring.readings import Probabilities, log_softmax
+from codemmlu.mcq.probabilities import Probabilities, log_softmax
+from codemmlu.schema import Reading
 
 # A prior of few questions is mixed with the uniform one, as if so many questions had said nothing in particular.
 UNIFORM_QUESTIONS = 8.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.scoring import Readings, orders
+from codemmlu.mcq import Readings, orders
 
 
 @given(st.integers(2, 26))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from codemmlu.prompts.templates import AFTER_THINKING, TEMPLATES, Template, check_wording, thinking_wording
-from codemmlu.rows import Question, letters
+from codemmlu.mcq.templates import AFTER_THINKING, TEMPLATES, Template, check_wording, thinking_wording
+from codemmlu.schema import Question, letters
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""The multiple-choice core: a question's prompt out, a reply's probabilities over the choices in. Pure numpy.
+
+One renderer for training, retrieval and inference; words are ours, before any model's chat template.
+"""
+
+from codemmlu.mcq.conversation import p_true, ranked, shares, verified
+from codemmlu.mcq.letter_prior import Prior, estimate, of_size
+from codemmlu.mcq.permutations import Readings, orders
+from codemmlu.mcq.probabilities import Probabilities, choice_probabilities, is_finite, margin, mean, pick
+from codemmlu.mcq.prompt import Message, Prompt, render, render_after, render_check, render_thought
+from codemmlu.mcq.templates import TEMPLATES, template_digest, words_digest
+
+__all__ = [
+    "TEMPLATES",
+    "Message",
+    "Prior",
+    "Probabilities",
+    "Prompt",
+    "Readings",
+    "choice_probabilities",
+    "estimate",
+    "is_finite",
+    "margin",
+    "mean",
+    "of_size",
+    "orders",
+    "p_true",
+    "pick",
+    "ranked",
+    "render",
+    "render_after",
+    "render_check",
+    "render_thought",
+    "shares",
+    "template_digest",
+    "verified",
+    "words_digest",
+]
