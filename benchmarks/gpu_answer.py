@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import throughput
-from codemmlu.engine import sources
-from codemmlu.engine.memory import GIB, Layout, cache_bytes
-from codemmlu.engine.placement import place
-from codemmlu.engine.sources import cache_folder
+from codemmlu.engine import model_source
+from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.placement.memory import GIB, Layout, cache_bytes
+from codemmlu.engine.placement.placement import place
 from codemmlu.engine.vllm_engine import set_environment
 from codemmlu.plan import here
 from codemmlu.recipe import ModelSettings
@@ -29,7 +29,7 @@ from codemmlu.recipe import ModelSettings
 def planned(source: str) -> dict[str, Any]:
     """What the plan says of the model on this machine: GiB of weights, of everything, and tokens in the KV cache."""
     settings = ModelSettings(source=source)
-    known = sources.known(source, None, cache_folder())
+    known = model_source.known(source, None, cache_folder())
     placement = place("model", settings, here(), known)
     if placement.memory:
         memory = placement.memory
@@ -53,7 +53,7 @@ def found(source: str) -> dict[str, Any]:
     from vllm import LLM
 
     engine: Any = LLM(
-        model=sources.materialise(source, cache_folder()), disable_log_stats=True, use_tqdm_on_load=False, **given
+        model=model_source.materialise(source, cache_folder()), disable_log_stats=True, use_tqdm_on_load=False, **given
     )
     cache = engine.llm_engine.vllm_config.cache_config
     # On a CPU vLLM packs the layers' weights into places that no parameter shows: a fifth of them would be found.

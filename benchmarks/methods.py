@@ -24,10 +24,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine import chat, sources
-from codemmlu.engine.placement import place
+from codemmlu.engine import chat_template, model_source
+from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.placement.placement import place
 from codemmlu.engine.protocol import Sampling
-from codemmlu.engine.sources import cache_folder
 from codemmlu.engine.vllm_engine import dtype_here, seed_of, set_environment
 from codemmlu.mcq import Prompt, render, render_after, render_check, render_thought
 from codemmlu.plan import here
@@ -108,7 +108,7 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = stored(RunDir(arguments.out))
     requests = [one for question, answer in pairs for one in REQUESTS[voter.method](question, answer, voter)]
     settings = recipe.models["qwen"].model_copy(update={"source": arguments.model})
-    model = sources.materialise(arguments.model, cache_folder())
+    model = model_source.materialise(arguments.model, cache_folder())
     given = place("qwen", settings, here()).arguments
     given |= {"dtype": dtype_here(model, given)}
     set_environment(given)
@@ -128,14 +128,14 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
         names = prompt.words or tuple(letters(26))
         end = f"{text[-20:]} {names}"
         if end not in found:
-            firsts = [chat.first_token(tokenizer, text, tokens, prompt.before_letter + name) for name in names]
+            firsts = [chat_template.first_token(tokenizer, text, tokens, prompt.before_letter + name) for name in names]
             found[end] = [first for first in firsts if first is not None]
         return found[end][: len(prompt.order)]
 
     def ask(some: Sequence[Request]) -> None:
         inputs, samplings = [], []
         for prompt, sampling in some:
-            text, tokens = chat.encode(tokenizer, prompt)
+            text, tokens = chat_template.encode(tokenizer, prompt)
             inputs.append(TokensPrompt(prompt_token_ids=tokens))
             if sampling:
                 samplings.append(SamplingParams(**{**asdict(sampling), "seed": seed_of(tokens, sampling.seed)}))
@@ -167,10 +167,10 @@ def _tokens(
     the first what comes after the whole blocks that it shares with one of those before it."""
     template = getattr(voter, "template", "codemmlu")
     one = least = 0
-    shared = _common([chat.encode(tokenizer, render(question, template))[1] for question, _ in pairs[:50]])
+    shared = _common([chat_template.encode(tokenizer, render(question, template))[1] for question, _ in pairs[:50]])
     for question, answer in pairs:
-        prompts = [chat.encode(tokenizer, render(question, template, r.order))[1] for r in answer.readings]
-        one += len(chat.encode(tokenizer, render(question, template))[1])
+        prompts = [chat_template.encode(tokenizer, render(question, template, r.order))[1] for r in answer.readings]
+        one += len(chat_template.encode(tokenizer, render(question, template))[1])
         for number, tokens in enumerate(prompts):
             most = max((_common([tokens, before]) for before in prompts[:number]), default=0)
             least += len(tokens) - (most // block * block if most > shared else 0)

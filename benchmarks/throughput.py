@@ -26,9 +26,9 @@ from typing import Any
 import psutil
 
 from codemmlu import dataset as question_room
-from codemmlu.engine import chat, sources
-from codemmlu.engine.placement import place
-from codemmlu.engine.sources import cache_folder
+from codemmlu.engine import chat_template, model_source
+from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.placement.placement import place
 from codemmlu.engine.vllm_engine import dtype_here, set_environment
 from codemmlu.mcq import Prompt, render
 from codemmlu.plan import here
@@ -51,14 +51,14 @@ def prompts(arguments: argparse.Namespace) -> list[Prompt]:
 def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the job's engine is given on this machine."""
     settings = ModelSettings(source=arguments.model)
-    known = sources.known(arguments.model, None, cache_folder())
+    known = model_source.known(arguments.model, None, cache_folder())
     given = place("model", settings, here(), known).arguments
-    return given | {"dtype": dtype_here(sources.materialise(arguments.model, cache_folder()), given)}
+    return given | {"dtype": dtype_here(model_source.materialise(arguments.model, cache_folder()), given)}
 
 
 def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     """LLM.generate: everything in one call, after a warm-up of one prompt."""
-    model = sources.materialise(arguments.model, cache_folder())
+    model = model_source.materialise(arguments.model, cache_folder())
     given = engine_arguments(arguments)
     set_environment(given)
     from vllm import LLM, SamplingParams
@@ -67,11 +67,13 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     engine = LLM(model=model, disable_log_stats=True, use_tqdm_on_load=False, **given)
     tokenizer = engine.get_tokenizer()
     asked = prompts(arguments)
-    text, tokens = chat.encode(tokenizer, asked[-1])
-    ids = [chat.letter_token(tokenizer, text, tokens, asked[-1].before_letter + letter) for letter in letters(26)]
+    text, tokens = chat_template.encode(tokenizer, asked[-1])
+    ids = [
+        chat_template.letter_token(tokenizer, text, tokens, asked[-1].before_letter + letter) for letter in letters(26)
+    ]
 
     def ask(some: list[Prompt]) -> int:
-        inputs = [TokensPrompt(prompt_token_ids=chat.encode(tokenizer, prompt)[1]) for prompt in some]
+        inputs = [TokensPrompt(prompt_token_ids=chat_template.encode(tokenizer, prompt)[1]) for prompt in some]
         samplings = [
             SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids[: len(prompt.order)])
             for prompt in some
@@ -112,7 +114,7 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def reference(arguments: argparse.Namespace) -> dict[str, Any]:
     """transformers' generate, one question after the other."""
-    model_path = sources.materialise(arguments.model, cache_folder())
+    model_path = model_source.materialise(arguments.model, cache_folder())
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -121,7 +123,7 @@ def reference(arguments: argparse.Namespace) -> dict[str, Any]:
     asked = prompts(arguments)
 
     def ask(prompt: Prompt) -> int:
-        tokens = chat.encode(tokenizer, prompt)[1]
+        tokens = chat_template.encode(tokenizer, prompt)[1]
         model.generate(torch.tensor([tokens]), max_new_tokens=1, do_sample=False, pad_token_id=0)
         return len(tokens)
 

@@ -14,14 +14,21 @@ from codemmlu.answering.pending import NOTHING, Given, Pending, stored_questions
 from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
 from codemmlu.command import Job
-from codemmlu.engine import adapters, sources
+from codemmlu.engine import lora, model_source
 from codemmlu.engine.backends import open_engine
-from codemmlu.engine.hardware import Resources
-from codemmlu.engine.memory import Known
-from codemmlu.engine.placement import WORKER_CORES, Placement, block_size, place, place_without_engine, refuse_idle_gpus
+from codemmlu.engine.placement.allocation import side_by_side
+from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.memory import Known
+from codemmlu.engine.placement.placement import (
+    WORKER_CORES,
+    Placement,
+    block_size,
+    place,
+    place_without_engine,
+    refuse_idle_gpus,
+)
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
-from codemmlu.engine.sharing import side_by_side
 from codemmlu.recipe import WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 class Toolbox:
     """What pools are opened with. shared: the index in the object store, put there when first needed."""
 
-    models: dict[str, sources.Model]
+    models: dict[str, model_source.Model]
     shared: Callable[[], "lending.Shared"] | None
 
 
@@ -177,8 +184,8 @@ def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> T
     pool, asks, tools = start.one.pool, start.asks, Tools(None, None)
     model = toolbox.models.get(pool)
     if model:
-        lora = adapters.engine_arguments(adapters.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
-        tools = Tools(open_engine, _engine_settings(model, start.placement, job.recipe.seed, lora))
+        adapters = lora.engine_arguments(lora.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
+        tools = Tools(open_engine, _engine_settings(model, start.placement, job.recipe.seed, adapters))
     if toolbox.shared and any(ask.neighbours for ask in asks):
         from codemmlu import lending
 
@@ -188,12 +195,14 @@ def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> T
     return tools
 
 
-def _engine_settings(model: sources.Model, placement: Placement, seed: int, lora: dict[str, Any]) -> EngineSettings:
+def _engine_settings(
+    model: model_source.Model, placement: Placement, seed: int, lora: dict[str, Any]
+) -> EngineSettings:
     """What crosses to the actor: plain values."""
     if is_scripted(model.source):
-        return EngineSettings(model.source, sources.cache_folder(), {"script": model.config}, backend=SCRIPTED)
+        return EngineSettings(model.source, model_source.cache_folder(), {"script": model.config}, backend=SCRIPTED)
     arguments = {"seed": seed, **placement.arguments, **lora}
     if model.revision:
         arguments["revision"] = model.revision
     label = placement.label if placement.spans else None
-    return EngineSettings(model.source, sources.cache_folder(), arguments, label)
+    return EngineSettings(model.source, model_source.cache_folder(), arguments, label)

@@ -20,8 +20,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from codemmlu.engine.hardware import Node, Resources, grown, kind_of, kinds_here
-from codemmlu.engine.placement import built_for_cpu
+from codemmlu.engine.placement.gpus import Node, Resources, grown, kind_of, kinds_here
+from codemmlu.engine.placement.placement import built_for_cpu
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.run_dir import RunDir
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from codemmlu.engine.hardware import Resources, simulated
+from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import Recipe, load
 from codemmlu.report.terminal import Terminal, safe

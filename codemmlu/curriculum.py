@@ -14,7 +14,8 @@ from codemmlu import dataset
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
-from codemmlu.engine.sources import Model
+from codemmlu.engine.adapter_store import what_is_learnt
+from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.mcq import choice_probabilities, template_digest
 from codemmlu.recipe import FinetuneSettings, Recipe, digest
@@ -22,7 +23,6 @@ from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Reading, answer_from, letters, question_from
 from codemmlu.shelf import asked_of, held_out_of
 from codemmlu.training.lessons import lesson_rows
-from codemmlu.training.published import what_is_learnt
 
 # Examples that are looked up for each that is shown: those of other parts than `train` are passed over.
 _SPARE = 3

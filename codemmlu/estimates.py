@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from codemmlu import dataset
 from codemmlu.answering.keys import known_keys
-from codemmlu.engine import sources
-from codemmlu.engine.hardware import GPUS, Resources
-from codemmlu.engine.memory import GIB, Known, active_parameters
-from codemmlu.engine.placement import Placement, place, refuse_idle_gpus
+from codemmlu.engine import model_source
+from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.placement.gpus import GPUS, Resources
+from codemmlu.engine.placement.memory import GIB, Known, active_parameters
+from codemmlu.engine.placement.placement import Placement, place, refuse_idle_gpus
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.engine.sources import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.mcq import render
 from codemmlu.recipe import (
@@ -117,7 +117,7 @@ def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources)
     tokens = round(characters * shown / _CHARACTERS_PER_TOKEN * sequences / len(rows))
     steps = math.ceil(sequences / (settings.batch_size * settings.accumulation * settings.workers))
     model = recipe.models[settings.model]
-    known = sources.known(model.source, model.revision, cache_folder())
+    known = model_source.known(model.source, model.revision, cache_folder())
     # Forwards and backwards through frozen weights cost the same, and so does computing forwards once more.
     passes = 3 if settings.gradient_checkpointing else 2
     workers = Placement(settings.workers, 1 if hardware.gpus else 0, 0, {"tensor_parallel_size": 1})
@@ -136,7 +136,7 @@ def model_of(
     settings = recipe.models[name]
     if not is_scripted(settings.source):
         refuse_idle_gpus(hardware)
-    known = sources.known(settings.source, settings.revision, cache_folder())
+    known = model_source.known(settings.source, settings.revision, cache_folder())
     placement = place(name, settings, hardware, known)
     voters = [v for v in recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
     prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
@@ -145,8 +145,8 @@ def model_of(
     shown = sum(count for _, count, *_ in prompts) * len(rows)
     tokens = round((characters + shown * (examples.characters if examples else 0)) / _CHARACTERS_PER_TOKEN)
     kept = None
-    if not sources.is_on_hub(settings.source):
-        model = sources.inspect(settings.source, settings.revision, cache_folder())
+    if not model_source.is_on_hub(settings.source):
+        model = model_source.inspect(settings.source, settings.revision, cache_folder())
         # What an ask with examples has answered is known once their index is checked.
         plain = [voter for voter in voters if not voter.examples and not voter.adapter]
         weights = weights_digest(model, settings)

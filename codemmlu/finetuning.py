@@ -27,14 +27,14 @@ from ray.util.queue import Queue
 
 from codemmlu import cluster
 from codemmlu.curriculum import Curriculum
-from codemmlu.engine import adapters, sources
+from codemmlu.engine import lora, model_source
+from codemmlu.engine.adapter_store import Manifest, folder_of, points, publish, what_is_learnt
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
 from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course, too_large
-from codemmlu.training.published import Manifest, folder_of, points, publish, what_is_learnt
 
 FOLDER = "training"
 _RETRIES = 3  # times that workers which died are started again
@@ -46,7 +46,7 @@ def train(
     terminal: Terminal,
     run: RunDir,
     settings: FinetuneSettings,
-    model: sources.Model,
+    model: model_source.Model,
     curriculum: Curriculum,
     name: str,
     start: str | None = None,
@@ -78,7 +78,7 @@ def train(
             folder.address,
             model.source,
             model.revision,
-            sources.cache_folder(),
+            model_source.cache_folder(),
             start,
             backend,
             settings,
@@ -205,7 +205,7 @@ class _Speaker:
 def _published(
     run: RunDir,
     settings: FinetuneSettings,
-    model: sources.Model,
+    model: model_source.Model,
     curriculum: Curriculum,
     name: str,
     backend: str,
@@ -217,7 +217,7 @@ def _published(
     best = min(tune[1:], key=lambda point: point.loss)
     learnt = what_is_learnt(settings)
     if settings.start:  # whose shape it is, whatever the settings say
-        of = json.loads((found / BEST / adapters.CONFIG).read_text(encoding="utf-8"))
+        of = json.loads((found / BEST / lora.CONFIG).read_text(encoding="utf-8"))
         learnt |= {"rank": of["r"], "alpha": of["lora_alpha"], "targets": of["target_modules"]}
     manifest = Manifest(
         name=settings.name,
@@ -240,23 +240,25 @@ def _published(
     return manifest
 
 
-def merge(run: RunDir, settings: FinetuneSettings, model: sources.Model) -> str:
+def merge(run: RunDir, settings: FinetuneSettings, model: model_source.Model) -> str:
     """In a Ray task: the model with its weights added, as a plain directory. Returns where it is."""
     return str(cluster.call(_merge, run.address, settings.name, model))
 
 
-def _merge(address: str, name: str, model: sources.Model) -> str:
+def _merge(address: str, name: str, model: model_source.Model) -> str:
     from codemmlu.training.merging import merged
 
     run = RunDir(address)
     folder = f"merged/{name}"
     run.clear(folder)
     with TemporaryDirectory() as scratch:
-        adapter = adapters.local(run.below(folder_of(name)).address, sources.cache_folder())
-        merged(sources.materialise(model.source, sources.cache_folder()), model.revision, str(adapter), scratch)
+        adapter = lora.local(run.below(folder_of(name)).address, model_source.cache_folder())
+        merged(
+            model_source.materialise(model.source, model_source.cache_folder()), model.revision, str(adapter), scratch
+        )
         # What says that the model is there comes last.
         for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
             if file.name == "config.json":
-                run.write(f"{folder}/{adapters.LEARNT}", (adapter / adapters.LEARNT).read_bytes())
+                run.write(f"{folder}/{lora.LEARNT}", (adapter / lora.LEARNT).read_bytes())
             run.write(f"{folder}/{file.name}", file.read_bytes())
     return run.below(folder).shown

@@ -11,7 +11,8 @@ from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
 from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.dataset.dedup import twin_key
-from codemmlu.engine import adapters, sources
+from codemmlu.engine import lora, model_source
+from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings, Recipe
@@ -19,7 +20,6 @@ from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.seats import inspect_adapter
 from codemmlu.shelf import Shelf, asked_of, find_shelf, share
-from codemmlu.training.published import Manifest, folder_of, read_manifest
 
 
 def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
@@ -28,13 +28,13 @@ def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
     base = recipe.models[settings.model]
     if is_scripted(base.source):
         raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
-    model = sources.inspect(base.source, base.revision, sources.cache_folder())
+    model = model_source.inspect(base.source, base.revision, model_source.cache_folder())
     shelf = find_shelf(job, labelled=True) if settings.examples else None
     start = find_start(recipe, settings, model)
     goes_on = start.fingerprint if start else ""
     curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None, goes_on)
     wanted = fingerprint(settings, model, curriculum, goes_on)
-    known = adapters.learnt_by(base.source) | (adapters.learnt_by(start.path) if start else frozenset())
+    known = lora.learnt_by(base.source) | (lora.learnt_by(start.path) if start else frozenset())
     curriculum = replace(curriculum, learnt=curriculum.learnt | known)
     manifest = read_manifest(run, settings.name)
     merged = run.below(f"merged/{settings.name}")
@@ -71,12 +71,12 @@ def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[lis
     return lending.nearest(share(shelf), questions, most)
 
 
-def find_start(recipe: Recipe, settings: FinetuneSettings, model: sources.Model) -> adapters.Adapter | None:
+def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.Model) -> lora.Adapter | None:
     """The weights that training goes on from. Raises UserError where they do not fit it, or know what is asked."""
     if settings.start is None:
         return None
     start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
-    if both := adapters.learnt_by(start.path) & asked_of(recipe):
+    if both := lora.learnt_by(start.path) & asked_of(recipe):
         raise UserError(
             f"finetune.start: {len(both):,} of the questions are among those that {settings.start} was trained on; ask "
             "others, or start from other weights"
@@ -92,7 +92,7 @@ def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat], fit: Sequence[Quest
         made = {f"models.{seat.pool}.source": recipe.models[seat.pool].source} if seat.pool in recipe.models else {}
         for key, place in (made | ({f"voters.{name}.adapter": seat.ask.adapter} if seat.ask.adapter else {})).items():
             for what, asked in parts.items():
-                if both := adapters.learnt_by(place) & asked:
+                if both := lora.learnt_by(place) & asked:
                     raise UserError(
                         f"{key}: {len(both):,} of {what} are among those that it was trained on; train it again "
                         "without them (jobs/finetune.py), or ask others"

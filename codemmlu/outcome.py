@@ -14,7 +14,8 @@ from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded
-from codemmlu.engine import adapters
+from codemmlu.engine import lora
+from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.mcq import Prior
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
@@ -26,7 +27,6 @@ from codemmlu.report.submission import submission
 from codemmlu.report.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Rejected, Vote, letters, to_table
-from codemmlu.training.published import read_manifest
 from codemmlu.voting import agreement, fitting
 from codemmlu.voting.ballots import FAILED, ballots
 from codemmlu.voting.fitted import Fitted
@@ -196,7 +196,7 @@ def _seat(run: RunDir, panel: Panel, name: str, reduced: reducing.Reduced) -> di
     return {
         "ask": seat.ask.name,
         "model": seat.pool,
-        "adapter": adapters.inspect(seat.ask.adapter, "adapter").fingerprint if seat.ask.adapter else None,
+        "adapter": lora.inspect(seat.ask.adapter, "adapter").fingerprint if seat.ask.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
         "early_exit": reduced.sums["early_exit"].get(name),

@@ -30,7 +30,7 @@ from codemmlu.answering import suspects
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
-from codemmlu.engine.placement import Placement
+from codemmlu.engine.placement.placement import Placement
 from codemmlu.errors import UserError
 from codemmlu.report.terminal import Live, Terminal
 from codemmlu.run_dir import ISSUE, RunDir

@@ -12,10 +12,11 @@ from typing import Any
 from codemmlu import dataset
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset.label_position import SWAPPED, swapped
-from codemmlu.engine.hardware import Node, Resources, grown, kinds_here
-from codemmlu.engine.placement import built_for_cpu, place_without_engine
+from codemmlu.engine.adapter_store import read_manifest as read_adapter
+from codemmlu.engine.placement.allocation import side_by_side
+from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
+from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.engine.sharing import side_by_side
 from codemmlu.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.recipe import (
     DirectVoter,
@@ -32,7 +33,6 @@ from codemmlu.schema import Question
 from codemmlu.seats import adapter_of
 from codemmlu.shelf import held_out_of
 from codemmlu.steps import NO_HOLDOUT, describe, foreign_code
-from codemmlu.training.published import read_manifest as read_adapter
 
 
 def plan(job: Job) -> Outcome:

@@ -7,9 +7,10 @@ from functools import partial
 
 from codemmlu.answering.asks import Ask, View, ask_of
 from codemmlu.answering.schedule import Calibration, Seat, identity, null_questions, pilot_questions
-from codemmlu.engine import adapters, sources
-from codemmlu.engine.adapters import Adapter
-from codemmlu.engine.placement import answer_settings
+from codemmlu.engine import lora, model_source
+from codemmlu.engine.adapter_store import folder_of, read_manifest
+from codemmlu.engine.lora import Adapter
+from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
 from codemmlu.recipe import (
     AskedVoter,
@@ -24,7 +25,6 @@ from codemmlu.recipe import (
 )
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.training.published import folder_of, read_manifest
 
 # The content hashes of the pilot's questions.
 _PILOT = "pilot.json"
@@ -34,7 +34,7 @@ NEVER = 2.0
 
 def find_seats(
     recipe: Recipe,
-    models: dict[str, sources.Model],
+    models: dict[str, model_source.Model],
     view: View | None,
     run: RunDir,
     questions: Callable[[], Iterator[Question]],
@@ -59,7 +59,9 @@ def find_seats(
     return found
 
 
-def adapter_of(recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str, sources.Model]) -> Adapter | None:
+def adapter_of(
+    recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str, model_source.Model]
+) -> Adapter | None:
     """The adapter that a voter answers with, proved to be there and to be one of its model. Raises UserError."""
     if isinstance(voter, RetrieveVoter) or voter.adapter is None:
         return None
@@ -71,10 +73,10 @@ def adapter_of(recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str
     return inspect_adapter(place, key, voter.model, models.get(voter.model))
 
 
-def inspect_adapter(place: str, key: str, name: str, model: sources.Model | None) -> Adapter:
+def inspect_adapter(place: str, key: str, name: str, model: model_source.Model | None) -> Adapter:
     """An adapter, proved to be there and to be one of the recipe's model `name`. Raises UserError that names `key`."""
-    adapter = adapters.inspect(place, key)
-    base = adapters.base_of(adapter)
+    adapter = lora.inspect(place, key)
+    base = lora.base_of(adapter)
     if base and model and base != model.fingerprint:
         raise UserError(f"{key}: {place} was trained on another model than models.{name} now is")
     return adapter
@@ -138,6 +140,6 @@ def write_pilot(run: RunDir, seats: Mapping[str, Seat]) -> None:
             run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
 
 
-def weights_digest(model: sources.Model, settings: ModelSettings) -> str:
+def weights_digest(model: model_source.Model, settings: ModelSettings) -> str:
     """What an ask knows of its model: the files, and the settings that change its numbers."""
     return digest(model.fingerprint, answer_settings(settings))

@@ -7,8 +7,8 @@ from codemmlu import dataset
 from codemmlu.answering.asks import View
 from codemmlu.command import Job
 from codemmlu.dataset.dedup import twin_key
-from codemmlu.engine.placement import refuse_without_gpu
-from codemmlu.engine.sources import cache_folder
+from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.placement.placement import refuse_without_gpu
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, Recipe, digest
 from codemmlu.retrieval.encoder import Embedder

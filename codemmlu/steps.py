@@ -16,8 +16,8 @@ from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel, abreast, passes
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded, Submission
-from codemmlu.engine import sources
-from codemmlu.engine.placement import check_engine_arguments
+from codemmlu.engine import model_source
+from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
@@ -187,13 +187,13 @@ def describe(loaded: Loaded) -> list[str]:
     return [head, *(f"  {note}" for note in loaded.notes())]
 
 
-def find_models(recipe: Recipe) -> dict[str, sources.Model]:
+def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
     """The models that are asked, each proved to be there. Raises UserError."""
     models = {}
     for name, settings in recipe.models.items():
         if any(voter.pool == name for voter in recipe.asked.values()):
             check_engine_arguments(name, settings)
-            models[name] = sources.inspect(settings.source, settings.revision, sources.cache_folder())
+            models[name] = model_source.inspect(settings.source, settings.revision, model_source.cache_folder())
     return models
 
 
@@ -228,8 +228,8 @@ def tell_submissions(job: Job, run: RunDir, found: Mapping[str, Submission]) -> 
             job.terminal.say(f"  {count:,} x {note}")
 
 
-def _told(model: sources.Model) -> dict[str, Any]:
-    return {"source": model.source, "parameters": sources.parameters(model)}
+def _told(model: model_source.Model) -> dict[str, Any]:
+    return {"source": model.source, "parameters": model_source.parameters(model)}
 
 
 @contextmanager

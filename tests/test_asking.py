@@ -15,10 +15,10 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import Asking, Calibration, Panel, Pass, Seat, Wave
 from codemmlu.asking import Toolbox, ask
 from codemmlu.command import Job
-from codemmlu.engine.hardware import Resources
-from codemmlu.engine.placement import Placement
+from codemmlu.engine.model_source import Model
+from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.scripted import Script
-from codemmlu.engine.sources import Model
 from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir

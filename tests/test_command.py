@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.command import Job, Outcome, main
-from codemmlu.engine.hardware import Node, Resources
+from codemmlu.engine.placement.gpus import Node, Resources
 from codemmlu.errors import EngineDied, UserError
 
 RECIPE = "out: runs/x\nmodels: {m: {source: embedded}}\nvoters: {one: {model: m}}\n"

@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.dataset.dedup import twin_key
-from codemmlu.engine.sources import Model
+from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
 from codemmlu.run_dir import RunDir

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine.hardware import Resources, simulated
-from codemmlu.engine.memory import Known, active_parameters
-from codemmlu.engine.sources import inspect, pinned
+from codemmlu.engine.model_source import inspect, pinned
+from codemmlu.engine.placement.gpus import Resources, simulated
+from codemmlu.engine.placement.memory import Known, active_parameters
 from codemmlu.errors import UserError
 from codemmlu.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
 from codemmlu.mcq import render

@@ -17,16 +17,16 @@ import ray.train
 
 from codemmlu import cluster, finetuning
 from codemmlu.curriculum import Curriculum
-from codemmlu.engine.adapters import LEARNT
-from codemmlu.engine.hardware import Node, Resources
-from codemmlu.engine.sources import Model
+from codemmlu.engine.adapter_store import Manifest
+from codemmlu.engine.lora import LEARNT
+from codemmlu.engine.model_source import Model
+from codemmlu.engine.placement.gpus import Node, Resources
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
 from codemmlu.training.lessons import lesson_rows
-from codemmlu.training.published import Manifest
 from tests.support.finetunes import weights_in
 from tests.support.rows import question
 

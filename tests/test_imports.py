@@ -53,7 +53,7 @@ ALLOWED = {("codemmlu.steps", "codemmlu.plan"), ("codemmlu.reducing", "codemmlu.
 
 # The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
 OWNERS = {
-    "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.cpu_worker"},
+    "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.vllm_cpu_patches"},
     "ray": {
         *(
             "codemmlu.cluster",
@@ -63,11 +63,11 @@ OWNERS = {
             "codemmlu.pipeline",
             "codemmlu.spreading",
         ),
-        *("codemmlu.finetuning", "codemmlu.training.loop", "codemmlu.engine.spanning"),
+        *("codemmlu.finetuning", "codemmlu.training.loop", "codemmlu.engine.multi_node"),
         "codemmlu.training.reporter",
     },
     "torch": {
-        *("codemmlu.engine.cpu_worker", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),
+        *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),
         *("codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.letters"),
         "codemmlu.training.reporter",
     },
@@ -81,7 +81,7 @@ OWNERS = {
     "faiss": {"codemmlu.retrieval.vectors"},
     "sentence_transformers": {"codemmlu.retrieval.encoder"},
     "datasets": {"codemmlu.dataset.hub", "codemmlu.training.loop"},
-    "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.sources"},
+    "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.model_source"},
     "matplotlib": {"codemmlu.report.figures"},
     "jinja2": {"codemmlu.report.page"},
     "statsmodels": set(),  # the tests' alone
@@ -105,10 +105,10 @@ HEAVY = (
     "statsmodels",
 )
 PURE: tuple[str, ...] = (
-    *("schema", "recipe", "dataset", "mcq", "engine.placement", "engine.sources"),
+    *("schema", "recipe", "dataset", "mcq", "engine.placement", "engine.model_source"),
     *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
     *("answering.pending", "voting.rules", "voting.views", "voting.fitting"),
-    *("dataset.synthetic", "training.lessons", "training.published", "training.backends", "curriculum"),
+    *("dataset.synthetic", "training.lessons", "engine.adapter_store", "training.backends", "curriculum"),
     *("report.summary", "report.submission", "report.terminal", "report.page", "report.figures"),
     *("command", "outcome", "comparing", "shelf", "steps", "plan"),
 )

@@ -13,15 +13,15 @@ from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
 from codemmlu.curriculum import Curriculum
 from codemmlu.dataset.dedup import twin_key
-from codemmlu.engine.adapters import LEARNT
-from codemmlu.engine.sources import Model, cache_folder, inspect
+from codemmlu.engine.adapter_store import Manifest
+from codemmlu.engine.lora import LEARNT
+from codemmlu.engine.model_source import Model, cache_folder, inspect
 from codemmlu.errors import UserError
 from codemmlu.learning import find_start, refuse_learnt, trained
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.training.published import Manifest
 from tests.support.finetunes import Finetune, published, solved_csv
 from tests.support.questions import write_csv
 from tests.support.rows import ASK, question

@@ -22,7 +22,7 @@ from codemmlu import pipeline
 from codemmlu.answering.pending import Item, write_blocks
 from codemmlu.answering.worker import Tools
 from codemmlu.engine import watchdog
-from codemmlu.engine.placement import Placement
+from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.protocol import Engine, EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import EngineDied, UserError

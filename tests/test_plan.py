@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu import steps
 from codemmlu.command import main
-from codemmlu.engine.memory import Known
+from codemmlu.engine.placement.memory import Known
 from codemmlu.errors import UserError
 from codemmlu.recipe import load
 
@@ -29,7 +29,7 @@ def without_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object) -> None:
         raise AssertionError("the Hub was asked")
 
-    monkeypatch.setattr("codemmlu.engine.sources._on_hub", asked)
+    monkeypatch.setattr("codemmlu.engine.model_source._on_hub", asked)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -138,7 +138,7 @@ def test_of_a_model_that_nobody_knows_nothing_is_guessed(
     def unreachable(*_: object) -> None:
         raise UserError("the Hub cannot be reached")
 
-    monkeypatch.setattr("codemmlu.engine.sources._on_hub", unreachable)
+    monkeypatch.setattr("codemmlu.engine.model_source._on_hub", unreachable)
     code, out, err = plan(capsys, MIXTRAL, "--gpus", "2xT4", "models.mixtral.source=some/model")
     assert code == 0, err
     assert "memory: not known: neither is the model here, nor does the Hub say its size" in out
@@ -166,7 +166,7 @@ def test_what_nothing_holds_is_refused_in_one_line_too(
     gpus: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = Known(HUGE, 810_000_000_000)
-    monkeypatch.setattr("codemmlu.engine.sources.known", lambda *_: known)
+    monkeypatch.setattr("codemmlu.engine.model_source.known", lambda *_: known)
     code, _, err = plan(capsys, MIXTRAL, "--gpus", gpus, "models.mixtral.source=some/giant")
     assert code == 2
     assert err.count("\n") == 1

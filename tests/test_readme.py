@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.gguf import embedded_file
-from codemmlu.engine.sources import cache_folder, materialise
+from codemmlu.engine.model_source import cache_folder, materialise
 from tests.support.questions import questions_csv
 from tests.support.runs import ROOT, job
 
@@ -63,7 +63,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object) -> None:
         raise AssertionError("the Hub was asked")
 
-    monkeypatch.setattr("codemmlu.engine.sources._on_hub", asked)
+    monkeypatch.setattr("codemmlu.engine.model_source._on_hub", asked)
     monkeypatch.chdir(folder)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from codemmlu.answering.asks import Ask, View
 from codemmlu.answering.schedule import PILOT, Seat
-from codemmlu.engine.adapters import CONFIG, MANIFEST, WEIGHTS
-from codemmlu.engine.sources import Model
+from codemmlu.engine.lora import CONFIG, MANIFEST, WEIGHTS
+from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings, Recipe
 from codemmlu.run_dir import RunDir

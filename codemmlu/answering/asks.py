@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from codemmlu.engine.adapters import Adapter
+from codemmlu.engine.lora import Adapter
 from codemmlu.mcq import template_digest, words_digest
 from codemmlu.recipe import AskedVoter, ModelVoter, RetrieveVoter, digest, method_settings
 from codemmlu.schema import Question

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from codemmlu.engine.wheels import SMOLLM2, locked, unpacked
+from codemmlu.engine.bundled import SMOLLM2, locked, unpacked
 from codemmlu.errors import UserError
 
 

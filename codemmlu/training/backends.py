@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from codemmlu.engine import chat
+from codemmlu.engine import chat_template
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 
@@ -63,7 +63,7 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    chat.complete(tokenizer, source, revision)
+    chat_template.complete(tokenizer, source, revision)
     if start:
         model = PeftModel.from_pretrained(base, start, is_trainable=True)
     else:
@@ -107,7 +107,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         random_state=settings.seed,
     )
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    chat.complete(tokenizer, source, revision)
+    chat_template.complete(tokenizer, source, revision)
     return Loaded(model, tokenizer, precision())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.engine import chat
+from codemmlu.engine import chat_template
 from codemmlu.errors import UserError
 from codemmlu.mcq import render
 from codemmlu.recipe import FinetuneSettings, digest
@@ -92,8 +92,8 @@ def sequence(tokenizer: Any, lesson: Lesson, order: Sequence[int], template: str
     question = lesson.question
     prompt = render(question, template, order, lesson.shown)
     right = letters(len(order))[list(order).index(letters(26).index(question.answer or ""))]
-    text, tokens = chat.encode(tokenizer, prompt)
-    token = chat.letter_token(tokenizer, text, tokens, prompt.before_letter + right)
+    text, tokens = chat_template.encode(tokenizer, prompt)
+    token = chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + right)
     if token is None:
         raise UserError(f"finetune.template: {right} is not one token of its own after {template}; choose another")
     return tokens, token
@@ -102,8 +102,8 @@ def sequence(tokenizer: Any, lesson: Lesson, order: Sequence[int], template: str
 def letter_tokens(tokenizer: Any, lesson: Lesson, size: int, template: str) -> list[int]:
     """The tokens of the first `size` letters after a prompt, those that are one token."""
     prompt = render(lesson.question, template)
-    text, tokens = chat.encode(tokenizer, prompt)
-    found = (chat.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in letters(size))
+    text, tokens = chat_template.encode(tokenizer, prompt)
+    found = (chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in letters(size))
     return [token for token in found if token is not None]
 
 

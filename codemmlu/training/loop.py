@@ -16,8 +16,8 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import DPOConfig, SFTConfig
 
-from codemmlu.engine import adapters
-from codemmlu.engine.sources import materialise
+from codemmlu.engine import lora
+from codemmlu.engine.model_source import materialise
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
@@ -64,7 +64,7 @@ def attend(course: Course) -> None:
 def _attend(course: Course, folder: RunDir) -> None:
     settings = course.settings
     set_seed(settings.seed)  # LoRA weights start the same in every worker
-    start = str(adapters.local(course.start, course.cache)) if course.start else None
+    start = str(lora.local(course.start, course.cache)) if course.start else None
     loaded = BACKENDS[course.backend](materialise(course.source, course.cache), course.revision, settings, start)
     table = folder.read_table(LESSONS)
     parts = Parts(lessons(table, "train", settings), lessons(table, "tune", settings))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.backends import BACKENDS, open_engine
+from codemmlu.engine.model_source import inspect, is_on_hub, known, materialise, parameters
 from codemmlu.engine.protocol import EngineSettings, Sampling
 from codemmlu.engine.scripted import Script, ScriptedEngine, fingerprint, open_scripted, read_script
-from codemmlu.engine.sources import inspect, is_on_hub, known, materialise, parameters
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.mcq import render, render_check
 from tests.support.rows import question

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine import adapters, watchdog
-from codemmlu.engine.adapters import Adapter
-from codemmlu.engine.hardware import Resources
-from codemmlu.engine.memory import GIB, Layout, cache_bytes, shape_of
-from codemmlu.engine.placement import place
+from codemmlu.engine import lora, watchdog
+from codemmlu.engine.lora import Adapter
+from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.memory import GIB, Layout, cache_bytes, shape_of
+from codemmlu.engine.placement.placement import place
 from codemmlu.engine.protocol import DoesNotFit, EngineSettings, Generation, Sampling
-from codemmlu.engine.sources import cache_folder
 from codemmlu.engine.vllm_engine import VllmEngine, open_vllm
 from codemmlu.errors import UserError
 from codemmlu.mcq import TEMPLATES, Prompt, is_finite, orders, render, render_check, render_thought
@@ -64,8 +64,8 @@ def engine(runner: asyncio.Runner, folder: Path) -> Iterator[VllmEngine]:
         cpu_kv_cache_gib=1,
         engine={"max_num_batched_tokens": PART},
     )
-    lora = adapters.engine_arguments([Adapter("some", "where", 4), Adapter("else", "where", 2)])
-    arguments = place("m", settings, Resources(cpus=2)).arguments | lora
+    adapters = lora.engine_arguments([Adapter("some", "where", 4), Adapter("else", "where", 2)])
+    arguments = place("m", settings, Resources(cpus=2)).arguments | adapters
 
     async def opened() -> VllmEngine:
         found = open_vllm(EngineSettings(str(folder), cache_folder(), arguments))
@@ -175,9 +175,9 @@ def write_adapter(model: Path, folder: Path, seed: int) -> None:
             weights[f"{key}.lora_A.weight"] = 0.2 * torch.randn(4, size, generator=random)
             weights[f"{key}.lora_B.weight"] = 0.2 * torch.randn(width, 4, generator=random)
     folder.mkdir(parents=True)
-    save_file(weights, folder / adapters.WEIGHTS)
+    save_file(weights, folder / lora.WEIGHTS)
     told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "bias": "none"}
-    (folder / adapters.CONFIG).write_text(json.dumps(told | {"target_modules": ["q_proj", "v_proj"]}))
+    (folder / lora.CONFIG).write_text(json.dumps(told | {"target_modules": ["q_proj", "v_proj"]}))
 
 
 def merged(model: Path, adapter: Path) -> TransformersEngine:
@@ -185,7 +185,7 @@ def merged(model: Path, adapter: Path) -> TransformersEngine:
     from safetensors.torch import load_file
 
     engine = TransformersEngine(model)
-    weights = load_file(adapter / adapters.WEIGHTS)
+    weights = load_file(adapter / lora.WEIGHTS)
     for key in [key for key in weights if ".lora_A." in key]:
         module = engine.model.get_submodule(key.removeprefix("base_model.model.").removesuffix(".lora_A.weight"))
         module.weight.data += 8 / 4 * weights[key.replace("lora_A", "lora_B")] @ weights[key]
@@ -199,7 +199,7 @@ def test_adapters_are_served_beside_the_model(
     folders = [tmp_path / "one" / "adapter", tmp_path / "two" / "adapter"]
     for seed, one in enumerate(folders):
         write_adapter(folder, one, seed)
-        assert adapters.inspect(str(one), "voters.x.adapter").rank == 4
+        assert lora.inspect(str(one), "voters.x.adapter").rank == 4
     models = {"": reference, **{str(one): merged(folder, one) for one in folders}}
     asked = [(ask(f"What does `print({i})` print?" + " Think." * i, 4), name) for i in range(3) for name in models]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codemmlu.engine.sources import cache_folder
+from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.recipe import EmbedderSettings
 from codemmlu.retrieval.encoder import Embedder, find, open_encoder

@@ -9,9 +9,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu.engine import chat
-from codemmlu.engine.adapters import CONFIG, LEARNT
-from codemmlu.engine.sources import cache_folder, materialise
+from codemmlu.engine import chat_template
+from codemmlu.engine.lora import CONFIG, LEARNT
+from codemmlu.engine.model_source import cache_folder, materialise
 from codemmlu.mcq import render
 from codemmlu.schema import Question, Reading, answer_from, question_from
 from tests.support.finetunes import Finetune
@@ -187,10 +187,12 @@ def computed(adapter: Path, served: list[tuple[Question, Reading]], four_bits: b
     found = []
     for question, reading in served:
         prompt = render(question, "codemmlu", reading.order)
-        text, tokens = chat.encode(tokenizer, prompt)
+        text, tokens = chat_template.encode(tokenizer, prompt)
         with torch.no_grad():
             logs = model(input_ids=torch.tensor([tokens])).logits[0, -1].float().log_softmax(-1)
-        ids = [chat.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in prompt.letters]
+        ids = [
+            chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in prompt.letters
+        ]
         found.append(tuple(float(logs[token]) for token in ids))
     return found
 

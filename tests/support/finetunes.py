@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from codemmlu.engine.adapters import CONFIG, WEIGHTS
+from codemmlu.engine.adapter_store import Manifest, Point, publish
+from codemmlu.engine.lora import CONFIG, WEIGHTS
 from codemmlu.run_dir import RunDir
-from codemmlu.training.published import Manifest, Point, publish
 from tests.support.processes import Run
 from tests.support.questions import write_csv
 from tests.support.runs import job, start_job

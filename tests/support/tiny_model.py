@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.sources import cache_folder, materialise
+from codemmlu.engine.model_source import cache_folder, materialise
 
 
 def tokenizer() -> Any:

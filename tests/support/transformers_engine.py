@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine import chat
+from codemmlu.engine import chat_template
 from codemmlu.engine.protocol import Generation, Sampling
 from codemmlu.mcq import Prompt
 from codemmlu.schema import Reading
@@ -44,7 +44,7 @@ class TransformersEngine:
 
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
-        _, tokens = chat.encode(self.tokenizer, prompt)
+        _, tokens = chat_template.encode(self.tokenizer, prompt)
         names = prompt.words or prompt.letters
         written = [prompt.before_letter + name for name in names]
         firsts = [self.tokenizer.encode(text, add_special_tokens=False)[0] for text in written]
@@ -54,7 +54,7 @@ class TransformersEngine:
     async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
         """See Engine. The likeliest token follows each time."""
         assert sampling.temperature == 0
-        _, tokens = chat.encode(self.tokenizer, prompt, free=True)
+        _, tokens = chat_template.encode(self.tokenizer, prompt, free=True)
         text: list[int] = []
         while len(text) < sampling.max_tokens:
             text.append(int(self.next_token([*tokens, *text]).argmax()))
@@ -62,7 +62,7 @@ class TransformersEngine:
 
     def tokens(self, prompt: Prompt) -> int:
         """See Engine."""
-        return len(chat.encode(self.tokenizer, prompt)[1])
+        return len(chat_template.encode(self.tokenizer, prompt)[1])
 
     def fits(self, tokens: int) -> bool:
         """See Engine."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.engine.adapters import CONFIG, LEARNT
+from codemmlu.engine.lora import CONFIG, LEARNT
 from tests.support.finetunes import Finetune
 from tests.support.processes import Run
 

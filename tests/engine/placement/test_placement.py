@@ -4,11 +4,17 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine import placement
-from codemmlu.engine.hardware import Node, Resources
-from codemmlu.engine.memory import GIB, Known
-from codemmlu.engine.placement import answer_settings, block_size, place, place_without_engine, refuse_idle_gpus
-from codemmlu.engine.sources import pinned
+from codemmlu.engine.model_source import pinned
+from codemmlu.engine.placement import placement
+from codemmlu.engine.placement.gpus import Node, Resources
+from codemmlu.engine.placement.memory import GIB, Known
+from codemmlu.engine.placement.placement import (
+    answer_settings,
+    block_size,
+    place,
+    place_without_engine,
+    refuse_idle_gpus,
+)
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 

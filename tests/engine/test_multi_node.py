@@ -15,9 +15,9 @@ def holder(ray_cluster: dict[str, str]) -> Any:
     @ray.remote(num_cpus=0, max_restarts=1, max_task_retries=-1)
     class Holder:
         def __init__(self, devices: int) -> None:
-            from codemmlu.engine import spanning
+            from codemmlu.engine import multi_node
 
-            self.spanning, self.group = spanning, spanning.hold(devices, seconds=60)
+            self.multi_node, self.group = multi_node, multi_node.hold(devices, seconds=60)
 
         def pid(self) -> int:
             return os.getpid()
@@ -27,13 +27,13 @@ def holder(ray_cluster: dict[str, str]) -> Any:
 
         def hold(self, devices: int) -> str:
             try:
-                self.spanning.hold(devices, seconds=1)
+                self.multi_node.hold(devices, seconds=1)
             except Exception as error:
                 return str(error)
             return "held"
 
         def close(self) -> None:
-            self.spanning.release(self.group)
+            self.multi_node.release(self.group)
 
     return Holder
 

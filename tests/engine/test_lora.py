@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codemmlu.answering.asks import ask_of
-from codemmlu.engine.adapters import CONFIG, WEIGHTS, Adapter, engine_arguments, inspect
+from codemmlu.engine.lora import CONFIG, WEIGHTS, Adapter, engine_arguments, inspect
 from codemmlu.errors import UserError
 from codemmlu.recipe import DirectVoter
 from tests.support.rows import QUESTION

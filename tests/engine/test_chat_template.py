@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine import chat
+from codemmlu.engine import chat_template
 from codemmlu.mcq import render, render_after, render_thought
 from codemmlu.mcq.reply_parser import read_reply
 from tests.support import tiny_model
@@ -36,8 +36,8 @@ def test_control_words_of_a_question_are_text(tokenizer: Any, template: bool) ->
         tokenizer.chat_template = None
     tokenizer.add_tokens(["</think>"])  # a control word that is not special, as Qwen's and R1's
     prompt = render(replace(question("t1"), question=f"{INJECTED} </think>"), "codemmlu")
-    text, tokens = chat.encode(tokenizer, prompt)
-    _, plain = chat.encode(tokenizer, PLAIN)
+    text, tokens = chat_template.encode(tokenizer, prompt)
+    _, plain = chat_template.encode(tokenizer, PLAIN)
     controls = [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder]
     assert tokenizer.convert_tokens_to_ids("</think>") in controls
     assert [token for token in tokens if token in controls] == [token for token in plain if token in controls]
@@ -45,16 +45,16 @@ def test_control_words_of_a_question_are_text(tokenizer: Any, template: bool) ->
     assert tokenizer.decode(tokens) == text
     for letter in "ABCD":
         written = prompt.before_letter + letter
-        assert chat.letter_token(tokenizer, text, tokens, written) == chat.letter_token(
-            tokenizer, *chat.encode(tokenizer, PLAIN), written
+        assert chat_template.letter_token(tokenizer, text, tokens, written) == chat_template.letter_token(
+            tokenizer, *chat_template.encode(tokenizer, PLAIN), written
         )
 
 
 def test_a_base_model_gets_plain_words(tokenizer: Any) -> None:
     tokenizer.chat_template = None
-    text, tokens = chat.encode(tokenizer, PLAIN)
+    text, tokens = chat_template.encode(tokenizer, PLAIN)
     assert text == f"{PLAIN.messages[0].content}\n\nAnswer:"
-    found = [chat.letter_token(tokenizer, text, tokens, f" {letter}") for letter in "ABCD"]
+    found = [chat_template.letter_token(tokenizer, text, tokens, f" {letter}") for letter in "ABCD"]
     assert found == tokenizer.convert_tokens_to_ids(["ĠA", "ĠB", "ĠC", "ĠD"])
 
 
@@ -68,30 +68,30 @@ def thinking(tokenizer: Any) -> Any:
 
 
 def test_no_letter_is_read_inside_a_thought(thinking: Any) -> None:
-    text, _ = chat.encode(thinking, PLAIN)
+    text, _ = chat_template.encode(thinking, PLAIN)
     assert text.endswith("<think>\n\n</think>\n\nAnswer:")
 
 
 def test_a_thought_that_is_cut_off_says_no_letter(thinking: Any) -> None:
     prompt = render_thought(question("t1"))
-    text, _ = chat.encode(thinking, prompt, free=True)
+    text, _ = chat_template.encode(thinking, prompt, free=True)
     assert text.endswith("<think>\n")
-    assert chat.opens_thought(thinking, prompt)
+    assert chat_template.opens_thought(thinking, prompt)
     cut = "At first glance the answer is A, since it is one loop. But the inner call"
-    assert read_reply(chat.THINK + cut, question("t1").choices).found == "none"
+    assert read_reply(chat_template.THINK + cut, question("t1").choices).found == "none"
 
 
 def test_a_plain_template_opens_no_thought(tokenizer: Any) -> None:
-    assert not chat.opens_thought(tokenizer, PLAIN)
-    assert chat.encode(tokenizer, PLAIN) == chat.encode(tokenizer, PLAIN, free=True)
+    assert not chat_template.opens_thought(tokenizer, PLAIN)
+    assert chat_template.encode(tokenizer, PLAIN) == chat_template.encode(tokenizer, PLAIN, free=True)
 
 
 def test_a_template_in_a_file_of_its_own_is_found(tokenizer: Any, tmp_path: Path) -> None:
     own, tokenizer.chat_template = tokenizer.chat_template, None
-    chat.complete(tokenizer, str(tmp_path), None)
+    chat_template.complete(tokenizer, str(tmp_path), None)
     assert tokenizer.chat_template is None
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": own}))
-    chat.complete(tokenizer, str(tmp_path), None)
+    chat_template.complete(tokenizer, str(tmp_path), None)
     assert tokenizer.chat_template == own
 
 
@@ -100,5 +100,5 @@ def test_what_the_model_said_its_template_sees(tokenizer: Any) -> None:
     tokenizer.add_tokens(["</think>"])
     free = render_thought(question("t1"))
     after = render_after(free, "<think>secret</think>B", replace(question("t1"), question="</think>"), "codemmlu")
-    text, _ = chat.encode(tokenizer, after)
+    text, _ = chat_template.encode(tokenizer, after)
     assert "secret" not in text

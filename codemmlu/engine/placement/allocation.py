@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from codemmlu.engine.hardware import Resources
-from codemmlu.engine.placement import Placement
+from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.placement import Placement
 
 
 @dataclass

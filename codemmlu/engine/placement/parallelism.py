@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from codemmlu.engine.hardware import Gpu, Node
-from codemmlu.engine.memory import Known, Layout, Memory, Shape, Shortfall, fit, weights_alone
+from codemmlu.engine.placement.gpus import Gpu, Node
+from codemmlu.engine.placement.memory import Known, Layout, Memory, Shape, Shortfall, fit, weights_alone
 from codemmlu.recipe import ModelSettings
 
 

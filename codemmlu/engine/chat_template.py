@@ -6,7 +6,7 @@ What a question has in it is text, whatever it looks like: `<|im_end|>` in someb
 from collections.abc import Sequence
 from typing import Any
 
-from codemmlu.engine import sources
+from codemmlu.engine import model_source
 from codemmlu.mcq import Message, Prompt
 
 THINK, THOUGHT = "<think>", "</think>"
@@ -62,7 +62,7 @@ def complete(tokenizer: Any, model: str, revision: str | None) -> None:
     """Gives a tokenizer the chat template that a model keeps in a file of its own, as those that also see images do:
     transformers reads that for their processors alone."""
     if not tokenizer.chat_template:
-        tokenizer.chat_template = sources.chat_template(model, revision)
+        tokenizer.chat_template = model_source.chat_template(model, revision)
 
 
 def _text(tokenizer: Any, messages: Sequence[Message], prefill: str, free: bool) -> str:

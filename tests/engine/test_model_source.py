@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.engine.sources import cache_folder, inspect, is_on_hub, materialise
-from codemmlu.engine.wheels import SMOLLM2
+from codemmlu.engine.bundled import SMOLLM2
+from codemmlu.engine.model_source import cache_folder, inspect, is_on_hub, materialise
 from codemmlu.errors import UserError
 
 

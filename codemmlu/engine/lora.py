@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.sources import cache_folder
+from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 

@@ -8,17 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.hardware import GPUS, LABELS, Resources
-from codemmlu.engine.layouts import fits
-from codemmlu.engine.memory import (
-    GIB,
-    TYPICAL_TOKENS,
-    Known,
-    Layout,
-    Memory,
-    batched_tokens,
-)
-from codemmlu.engine.refusals import BFLOAT16, check_experts, too_few, too_little, too_old
+from codemmlu.engine.placement.gpus import GPUS, LABELS, Resources
+from codemmlu.engine.placement.memory import GIB, TYPICAL_TOKENS, Known, Layout, Memory, batched_tokens
+from codemmlu.engine.placement.messages import BFLOAT16, check_experts, too_few, too_little, too_old
+from codemmlu.engine.placement.parallelism import fits
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import gguf
-from codemmlu.engine.memory import Known
+from codemmlu.engine.placement.memory import Known
 from codemmlu.engine.scripted import SCRIPTED, fingerprint, is_scripted, read_script
 from codemmlu.errors import UserError
 
@@ -76,7 +76,9 @@ def inspect(source: str, revision: str | None, cache: str) -> Model:
 @cache
 def pinned() -> dict[str, dict[str, Any]]:
     """What is known of the recipes' models without asking the Hub: revision, bytes of the weights, config."""
-    facts: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
+    facts: dict[str, dict[str, Any]] = json.loads(
+        Path(__file__).with_name("known_models.json").read_text(encoding="utf-8")
+    )
     return facts
 
 

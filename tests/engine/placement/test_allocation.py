@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from codemmlu.engine.hardware import simulated
-from codemmlu.engine.memory import Memory
-from codemmlu.engine.placement import Placement
-from codemmlu.engine.sharing import side_by_side
+from codemmlu.engine.placement.allocation import side_by_side
+from codemmlu.engine.placement.gpus import simulated
+from codemmlu.engine.placement.memory import Memory
+from codemmlu.engine.placement.placement import Placement
 
 SMALL = Memory(1.0, 0, 0, 9, 14, 10, 9000, 4096, 8)
 

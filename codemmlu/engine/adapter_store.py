@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from codemmlu.engine.adapters import CONFIG, LEARNT, MANIFEST, WEIGHTS
+from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir, without_keys
 

@@ -8,7 +8,7 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 
-from codemmlu.engine.sources import chat_template, inspect
+from codemmlu.engine.model_source import chat_template, inspect
 from codemmlu.errors import UserError
 from tests.support.model_hub import ModelHub, serving
 

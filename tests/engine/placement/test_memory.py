@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine.hardware import GPUS
-from codemmlu.engine.memory import (
+from codemmlu.engine.model_source import cache_folder, inspect, pinned
+from codemmlu.engine.placement.gpus import GPUS
+from codemmlu.engine.placement.memory import (
     GIB,
     Known,
     Layout,
@@ -22,7 +23,6 @@ from codemmlu.engine.memory import (
     shape_of,
     weights_on_each,
 )
-from codemmlu.engine.sources import cache_folder, inspect, pinned
 
 FACTS = pinned()
 MIXTRAL = "casperhansen/mixtral-instruct-awq"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from codemmlu.engine.hardware import GPUS, Node, Resources, kind_of, multiplies_bfloat16, simulated
+from codemmlu.engine.placement.gpus import GPUS, Node, Resources, kind_of, multiplies_bfloat16, simulated
 from codemmlu.errors import UserError
 
 

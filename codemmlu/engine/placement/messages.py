@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from codemmlu.engine.hardware import GPUS, Gpu, Node, Resources
-from codemmlu.engine.layouts import fits, memory_of
-from codemmlu.engine.memory import Known, Layout, Memory, Shape, Shortfall
+from codemmlu.engine.placement.gpus import GPUS, Gpu, Node, Resources
+from codemmlu.engine.placement.memory import Known, Layout, Memory, Shape, Shortfall
+from codemmlu.engine.placement.parallelism import fits, memory_of
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 

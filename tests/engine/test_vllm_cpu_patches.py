@@ -34,11 +34,11 @@ def test_each_row_is_shrunk_by_its_own_adapter_alone(drawn: tuple[Any, Any], bet
     """A row of the plain model comes to zero; what stands beyond the rank is left alone."""
     import torch
 
-    from codemmlu.engine import cpu_worker
+    from codemmlu.engine import vllm_cpu_patches
 
     inputs, weights = drawn
     output = torch.full((TOKENS, RANK + 1), 9.0)
-    cpu_worker.shrink(inputs, weights.unsqueeze(1) if between else weights, output, torch.tensor(ADAPTERS), 0.5)
+    vllm_cpu_patches.shrink(inputs, weights.unsqueeze(1) if between else weights, output, torch.tensor(ADAPTERS), 0.5)
     torch.testing.assert_close(output[:, :RANK], 0.5 * by_hand(inputs, weights))
     assert (output[:, RANK] == 9).all()
     assert (output[3, :RANK] == 0).all()
@@ -48,14 +48,14 @@ def test_each_row_is_shrunk_by_its_own_adapter_alone(drawn: tuple[Any, Any], bet
 def test_expanding_adds_to_what_the_model_says(drawn: tuple[Any, Any], add: bool) -> None:
     import torch
 
-    from codemmlu.engine import cpu_worker
+    from codemmlu.engine import vllm_cpu_patches
 
     inputs, weights = drawn
     said = torch.randn(TOKENS, RANK - 1)  # the model pads less than the adapter
     output = said.clone()
-    cpu_worker.expand(inputs, weights, output, torch.tensor(ADAPTERS), add)
+    vllm_cpu_patches.expand(inputs, weights, output, torch.tensor(ADAPTERS), add)
     torch.testing.assert_close(output, by_hand(inputs, weights)[:, : RANK - 1] + (said if add else 0))
     wide = torch.zeros(TOKENS, 10)
-    cpu_worker.expand_slice(inputs, weights, wide, torch.tensor(ADAPTERS), 3, RANK, add)
+    vllm_cpu_patches.expand_slice(inputs, weights, wide, torch.tensor(ADAPTERS), 3, RANK, add)
     torch.testing.assert_close(wide[:, 3 : 3 + RANK], by_hand(inputs, weights))
     assert wide[:, :3].abs().sum() == wide[:, 3 + RANK :].abs().sum() == 0
