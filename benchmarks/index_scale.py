@@ -22,8 +22,8 @@ from codemmlu import (
     cluster,  # before ray: see there
     sharding,
 )
-from codemmlu.retrieval import vectors
-from codemmlu.retrieval.store import EXAMPLE, kind_for
+from codemmlu.retrieval import faiss_index
+from codemmlu.retrieval.index_store import EXAMPLE, kind_for
 from codemmlu.run_dir import RunDir
 
 _DIMENSIONS, _CENTRES, _BLOCK = 384, 2_000, 10_000
@@ -94,11 +94,13 @@ def main() -> None:
         shards, recall = sharding.make_shards(index, blocks, kind, arguments.shard)
         seconds, memory = time.monotonic() - began, peak.stop()
         contents = [np.fromfile(Path(scratch, shard.index), dtype=np.uint8) for shard in shards]
-        opened = [vectors.open_index(content) for content in contents]  # over the buffers, which stay alive beside it
+        opened = [
+            faiss_index.open_index(content) for content in contents
+        ]  # over the buffers, which stay alive beside it
         queries = sharding.sample(index.address, [blocks[0][0]], 500)
         began = time.monotonic()
         for one in opened:
-            vectors.search(one, queries, 10)
+            faiss_index.search(one, queries, 10)
         rate = len(queries) / (time.monotonic() - began)
         size = sum(Path(scratch, shard.index).stat().st_size for shard in shards)
     result = {

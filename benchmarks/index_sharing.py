@@ -19,7 +19,7 @@ from codemmlu import cluster  # before ray: see there
 # isort: split
 import ray
 
-from codemmlu.retrieval import vectors
+from codemmlu.retrieval import faiss_index
 
 _DIMENSIONS = 384
 
@@ -34,9 +34,9 @@ class Opener:
     """An actor that opens an index in one of two ways, and says what that added."""
 
     def __init__(self) -> None:
-        vectors.use_threads(1)
+        faiss_index.use_threads(1)
         warm = np.eye(16, dtype=np.float32)
-        vectors.search(vectors.open_index(_array(vectors.build("exact", warm))), warm, 3)
+        faiss_index.search(faiss_index.open_index(_array(faiss_index.build("exact", warm))), warm, 3)
         self._kept: list[Any] = []
 
     def open(self, holder: list[Any], copied: bool) -> int:
@@ -44,14 +44,14 @@ class Opener:
         before = private_bytes()
         content = ray.get(holder[0])
         content = content.copy() if copied else content
-        index = vectors.open_index(content)
+        index = faiss_index.open_index(content)
         queries = unit_vectors(np.random.default_rng(1), 32)
-        vectors.search(index, queries, 10)
+        faiss_index.search(index, queries, 10)
         self._kept += [content, index]
         return private_bytes() - before
 
 
-def unit_vectors(rng: np.random.Generator, count: int) -> vectors.Vectors:
+def unit_vectors(rng: np.random.Generator, count: int) -> faiss_index.Vectors:
     """Random unit vectors, shape (count, 384)."""
     drawn = rng.standard_normal((count, _DIMENSIONS), dtype=np.float32)
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
@@ -81,8 +81,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cluster.join()
     rows = unit_vectors(np.random.default_rng(0), arguments.vectors)
-    trained = vectors.train(rows[: vectors.TRAINING]) if arguments.kind == "ivfpq" else None
-    content = _array(vectors.build(arguments.kind, rows, trained))
+    trained = faiss_index.train(rows[: faiss_index.TRAINING]) if arguments.kind == "ivfpq" else None
+    content = _array(faiss_index.build(arguments.kind, rows, trained))
     holder = [ray.put(content)]
     shared = measure(arguments.actors, holder, copied=False)
     copied = measure(arguments.actors, holder, copied=True)

@@ -25,8 +25,8 @@ from codemmlu.recipe import (
     method_settings,
     uses_examples,
 )
-from codemmlu.retrieval.encoder import find as find_embedder
-from codemmlu.retrieval.store import check_embedder, kind_for, read_manifest
+from codemmlu.retrieval.embedder import find as find_embedder
+from codemmlu.retrieval.index_store import check_embedder, kind_for, read_manifest
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.seats import ask_for, weights_digest

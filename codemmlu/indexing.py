@@ -19,10 +19,10 @@ import ray.data
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.report.terminal import Terminal
-from codemmlu.retrieval import store
-from codemmlu.retrieval.encoder import Embedder, open_encoder
-from codemmlu.retrieval.library import pack
-from codemmlu.retrieval.store import EXAMPLE, Manifest, Plan
+from codemmlu.retrieval import index_store
+from codemmlu.retrieval.embedder import Embedder, open_encoder
+from codemmlu.retrieval.index_store import EXAMPLE, Manifest, Plan
+from codemmlu.retrieval.retriever import pack
 from codemmlu.retrieval.texts import text_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, question_from, to_table
@@ -35,8 +35,8 @@ _BUILDING = "building"
 
 def build(terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Question]) -> Manifest:
     """Makes an index of examples that all have answers. What an earlier attempt left is made again."""
-    earlier = store.read_manifest(index)
-    index.clear(store.MANIFEST)  # from here on, what it says is no longer there
+    earlier = index_store.read_manifest(index)
+    index.clear(index_store.MANIFEST)  # from here on, what it says is no longer there
     for shard in earlier.shards if earlier else ():
         index.clear(shard.index.rpartition("/")[0])
     index.clear(_BUILDING)
@@ -49,7 +49,7 @@ def build(terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Ques
     shards, recall = make_shards(index, blocks, plan.kind, plan.settings.shard)
     dimensions, weights = cluster.call(fit, index.address, shards[0], plan)
     manifest = Manifest(
-        version=store.VERSION,
+        version=index_store.VERSION,
         fingerprint=plan.fingerprint,
         embedder=plan.embedder.source,
         revision=plan.embedder.revision,
@@ -64,7 +64,7 @@ def build(terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Ques
         recall_at_10=recall,
         examples_per_second=rate,
     )
-    index.write(store.MANIFEST, manifest.model_dump_json(indent=1).encode())
+    index.write(index_store.MANIFEST, manifest.model_dump_json(indent=1).encode())
     index.clear(_BUILDING)
     return manifest
 

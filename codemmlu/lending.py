@@ -14,11 +14,11 @@ import ray
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
-from codemmlu.retrieval import store, transfer, vectors
-from codemmlu.retrieval.encoder import Embedder, open_encoder
-from codemmlu.retrieval.library import Library, OpenShard
-from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import Manifest
+from codemmlu.retrieval import answer_transfer, faiss_index, index_store
+from codemmlu.retrieval.embedder import Embedder, open_encoder
+from codemmlu.retrieval.index_store import Manifest
+from codemmlu.retrieval.retriever import Library, OpenShard
+from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 
@@ -45,7 +45,7 @@ def share(index: RunDir, manifest: Manifest, embedder: Embedder, settings: Examp
 
     Raises UserError when a file is not the one the manifest names, or was made by another version of `transfer`.
     """
-    if manifest.weights and manifest.weights.features != transfer.FEATURES:
+    if manifest.weights and manifest.weights.features != answer_transfer.FEATURES:
         raise UserError(f"examples.index: {index.shown} was made by another version; delete it and run again")
     # Half of the smallest node's object store: blocks pass through it, too.
     room = min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]) / 2
@@ -53,9 +53,9 @@ def share(index: RunDir, manifest: Manifest, embedder: Embedder, settings: Examp
     mapped = index.is_local and size > room
     shards = []
     for shard in manifest.shards:
-        content = store.read_checked(index, shard.index, shard.index_sha256)
+        content = index_store.read_checked(index, shard.index, shard.index_sha256)
         where = index.path(shard.index) if mapped else ray.put(np.frombuffer(content, dtype=np.uint8))
-        packed = store.read_checked(index, shard.examples, shard.examples_sha256)
+        packed = index_store.read_checked(index, shard.examples, shard.examples_sha256)
         unused = [] if rule.diversity else ["vector"]
         examples = pq.read_table(pa.BufferReader(packed)).drop_columns(unused)
         shards.append((where, ray.put(examples.combine_chunks())))
@@ -80,11 +80,11 @@ def open_shared(shared: Shared, threads: int, device: str = "cpu") -> Library:
     threads: cores that embedding and searching may take: one beside an engine
     device: of the embedder; beside an engine the CPU, as the engine takes its GPU's memory for itself
     """
-    vectors.use_threads(threads)
+    faiss_index.use_threads(threads)
     shards = []
     for where, examples in shared.shards:
         content = np.memmap(where, dtype=np.uint8, mode="r") if isinstance(where, str) else ray.get(where)
-        shards.append(OpenShard(vectors.open_index(content), ray.get(examples), content))
+        shards.append(OpenShard(faiss_index.open_index(content), ray.get(examples), content))
     encoder = open_encoder(replace(shared.embedder, threads=threads, device=device))
     manifest = shared.manifest
     return Library(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)

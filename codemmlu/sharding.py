@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 
-from codemmlu.retrieval import store, transfer, vectors
-from codemmlu.retrieval.library import Library, OpenShard, unpack
-from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import Plan, Shard, Weights
+from codemmlu.retrieval import answer_transfer, faiss_index, index_store
+from codemmlu.retrieval.index_store import Plan, Shard, Weights
+from codemmlu.retrieval.retriever import Library, OpenShard, unpack
+from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION, question_from
 
@@ -69,22 +69,22 @@ def _make_shard(
     index = RunDir(address)
     examples = pa.concat_tables([index.read_table(name) for name in blocks])
     rows = _vectors(examples)
-    content = vectors.build(kind, rows, trained)
-    names = f"{number:05d}/{store.INDEX}", f"{number:05d}/{store.EXAMPLES}"
+    content = faiss_index.build(kind, rows, trained)
+    names = f"{number:05d}/{index_store.INDEX}", f"{number:05d}/{index_store.EXAMPLES}"
     index.write(names[0], content)
     index.write_table(names[1], examples)
     shard = Shard(
         count=len(examples),
         index=names[0],
-        index_sha256=store.sha256_of(content),
+        index_sha256=index_store.sha256_of(content),
         examples=names[1],
-        examples_sha256=store.sha256_of(index.read(names[1])),
+        examples_sha256=index_store.sha256_of(index.read(names[1])),
     )
     if queries is None:
         return shard, None
-    opened = vectors.open_index(np.frombuffer(content, dtype=np.uint8))
+    opened = faiss_index.open_index(np.frombuffer(content, dtype=np.uint8))
     most = min(10, len(examples))
-    exact, approximate = vectors.exact_rows(queries, rows, most), vectors.search(opened, queries, most)
+    exact, approximate = faiss_index.exact_rows(queries, rows, most), faiss_index.search(opened, queries, most)
     offset = number << 32  # rows of different shards are different rows
     return shard, ((exact[0], exact[1] + offset), (approximate[0], approximate[1] + offset))
 
@@ -107,11 +107,11 @@ def _train(address: str, blocks: Sequence[str]) -> bytes:
     index, rows = RunDir(address), []
     have = 0
     for place in np.random.default_rng(0).permutation(len(blocks)):
-        if have >= vectors.TRAINING:
+        if have >= faiss_index.TRAINING:
             break
         rows.append(_vectors(index.read_table(blocks[place], ["vector"])))
         have += len(rows[-1])
-    return vectors.train(np.concatenate(rows)[: vectors.TRAINING])
+    return faiss_index.train(np.concatenate(rows)[: faiss_index.TRAINING])
 
 
 def sample(address: str, blocks: Sequence[str], most: int) -> npt.NDArray[np.float32]:
@@ -140,12 +140,12 @@ def fit(address: str, shard: Shard, plan: Plan) -> tuple[int, Weights | None]:
     if not free.size:
         return rows.shape[1], None
     others = Rule("same", "drop", -1.0, 0.0)
-    shards = [OpenShard(vectors.open_index(content), examples, content)]
+    shards = [OpenShard(faiss_index.open_index(content), examples, content)]
     library = Library(shards, rows.shape[1], None, None, plan.settings, others)
     chosen = np.random.default_rng(plan.seed).permutation(free)[:_FITTED]
     asked = [question_from(row) for row in examples.select(QUESTION.names).take(chosen).to_pylist()]
     near = library.near(asked, rows[chosen], _NEIGHBOURS)
     own = [unpack(row.as_py(), rows.shape[1]) for row in examples["choice_vectors"].take(chosen)]
-    tables = [transfer.features(n.question, n.vector, mine, n.solved) for n, mine in zip(near, own, strict=True)]
-    right = [transfer.answer_of(question) for question in asked]
-    return rows.shape[1], transfer.fit(tables, right, plan.seed, plan.left_out)
+    tables = [answer_transfer.features(n.question, n.vector, mine, n.solved) for n, mine in zip(near, own, strict=True)]
+    right = [answer_transfer.answer_of(question) for question in asked]
+    return rows.shape[1], answer_transfer.fit(tables, right, plan.seed, plan.left_out)

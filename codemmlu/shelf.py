@@ -11,10 +11,18 @@ from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import refuse_without_gpu
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, Recipe, digest
-from codemmlu.retrieval.encoder import Embedder
-from codemmlu.retrieval.encoder import find as find_embedder
-from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import MANIFEST, Manifest, Plan, check_embedder, fingerprint, kind_for, read_manifest
+from codemmlu.retrieval.embedder import Embedder
+from codemmlu.retrieval.embedder import find as find_embedder
+from codemmlu.retrieval.index_store import (
+    MANIFEST,
+    Manifest,
+    Plan,
+    check_embedder,
+    fingerprint,
+    kind_for,
+    read_manifest,
+)
+from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir, refuse_deletable
 from codemmlu.schema import Question
 

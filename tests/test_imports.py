@@ -67,7 +67,7 @@ OWNERS = {
         "codemmlu.training.reporter",
     },
     "torch": {
-        *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf", "codemmlu.retrieval.encoder"),
+        *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf", "codemmlu.retrieval.embedder"),
         *("codemmlu.training.loop", "codemmlu.training.backends", "codemmlu.training.letters"),
         "codemmlu.training.reporter",
     },
@@ -78,8 +78,8 @@ OWNERS = {
     "trl": {"codemmlu.training.loop", "codemmlu.training.letters"},
     "peft": {"codemmlu.training.backends", "codemmlu.training.merging"},
     "unsloth": {"codemmlu.training.backends"},
-    "faiss": {"codemmlu.retrieval.vectors"},
-    "sentence_transformers": {"codemmlu.retrieval.encoder"},
+    "faiss": {"codemmlu.retrieval.faiss_index"},
+    "sentence_transformers": {"codemmlu.retrieval.embedder"},
     "datasets": {"codemmlu.dataset.hub", "codemmlu.training.loop"},
     "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.model_source"},
     "matplotlib": {"codemmlu.report.figures"},
@@ -106,7 +106,13 @@ HEAVY = (
 )
 PURE: tuple[str, ...] = (
     *("schema", "recipe", "dataset", "mcq", "engine.placement", "engine.model_source"),
-    *("retrieval.texts", "retrieval.encoder", "retrieval.store", "retrieval.neighbours", "retrieval.transfer"),
+    *(
+        "retrieval.texts",
+        "retrieval.embedder",
+        "retrieval.index_store",
+        "retrieval.selection",
+        "retrieval.answer_transfer",
+    ),
     *("answering.pending", "voting.rules", "voting.views", "voting.fitting"),
     *("dataset.synthetic", "training.lessons", "engine.adapter_store", "training.backends", "curriculum"),
     *("report.summary", "report.submission", "report.terminal", "report.page", "report.figures"),

@@ -26,8 +26,8 @@ from codemmlu.mcq import (
     shares,
 )
 from codemmlu.mcq.reply_parser import read_reply
-from codemmlu.retrieval.library import Neighbours
-from codemmlu.retrieval.transfer import Solved
+from codemmlu.retrieval.answer_transfer import Solved
+from codemmlu.retrieval.retriever import Neighbours
 from codemmlu.schema import Neighbour, Question, Reading, Turn, letters
 
 

@@ -25,7 +25,7 @@ from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.mcq import render, render_check
-from codemmlu.retrieval.library import Library
+from codemmlu.retrieval.retriever import Library
 from codemmlu.schema import Answer, Question, Split, question_from, to_table
 
 log = logging.getLogger(__name__)

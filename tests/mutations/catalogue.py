@@ -23,7 +23,7 @@ CLEAN = "tests/dataset/test_clean.py"
 ANSWERS = "tests/dataset/test_clean_answers.py"
 SOURCE = "tests/dataset/test_source.py"
 SUBMISSION = "tests/report/test_submission.py"
-LIBRARY = "tests/retrieval/test_library.py"
+LIBRARY = "tests/retrieval/test_retriever.py"
 PENDING = "tests/answering/test_pending.py"
 RUN_DIR = "tests/test_run_dir.py"
 WAVES = "tests/test_waves.py"  # the only one here that needs Ray
@@ -320,7 +320,7 @@ CLEANING = (
 RETRIEVAL = (
     Mutation(
         "question-is-its-own-example",
-        "codemmlu/retrieval/library.py",
+        "codemmlu/retrieval/retriever.py",
         "        others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]\n"
         "        seen = allowed(self._rule, own, twin, others)",
         "        others = [one for one in candidates if not (fit and one.twin == twin)]\n"
@@ -330,7 +330,7 @@ RETRIEVAL = (
     ),
     Mutation(
         "question-sees-its-twin",
-        "codemmlu/retrieval/neighbours.py",
+        "codemmlu/retrieval/selection.py",
         'if rule.exclude == "same" and candidate.twin == twin:',
         'if rule.exclude == "same" and candidate.task_id == twin:',
         (LIBRARY,),
@@ -338,7 +338,7 @@ RETRIEVAL = (
     ),
     Mutation(
         "fitted-example-sees-its-twins",
-        "codemmlu/retrieval/library.py",
+        "codemmlu/retrieval/retriever.py",
         "one.task_id != own and not (fit and one.twin == twin)",
         "one.task_id != own",
         (LIBRARY,),
@@ -346,7 +346,7 @@ RETRIEVAL = (
     ),
     Mutation(
         "equally-near-in-order-of-arrival",
-        "codemmlu/retrieval/neighbours.py",
+        "codemmlu/retrieval/selection.py",
         "key=lambda c: (-round(c.similarity, DIGITS), c.row)",
         "key=lambda c: -c.similarity",
         (LIBRARY,),
@@ -354,7 +354,7 @@ RETRIEVAL = (
     ),
     Mutation(
         "diversity-knows-the-last-one-only",
-        "codemmlu/retrieval/neighbours.py",
+        "codemmlu/retrieval/selection.py",
         "likeness = np.maximum(likeness, vectors @ vectors[best])",
         "likeness = vectors @ vectors[best]",
         (LIBRARY,),

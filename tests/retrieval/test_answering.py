@@ -12,8 +12,8 @@ from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
-from codemmlu.retrieval.encoder import Vectors
-from codemmlu.retrieval.library import Library
+from codemmlu.retrieval.embedder import Vectors
+from codemmlu.retrieval.retriever import Library
 from codemmlu.schema import Answer, Question, answer_from
 from tests.answering.test_worker import asking
 from tests.support.embedders import BROKEN, BreakableEncoder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from codemmlu.recipe import EmbedderSettings
-from codemmlu.retrieval.encoder import Encoder, find, open_encoder
+from codemmlu.retrieval.embedder import Encoder, find, open_encoder
 from codemmlu.retrieval.hashing import DIMENSIONS
 
 

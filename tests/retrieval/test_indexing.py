@@ -9,7 +9,7 @@ import pytest
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.errors import UserError
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
-from codemmlu.retrieval.store import MANIFEST, read_manifest, sha256_of
+from codemmlu.retrieval.index_store import MANIFEST, read_manifest, sha256_of
 from codemmlu.run_dir import RunDir
 from tests.support.embedders import BROKEN, HASHED, BreakableEncoder
 from tests.support.example_indexes import EXAMPLES, QUESTIONS, Made, build, library, nearest_of, opened, solved

@@ -10,10 +10,10 @@ from codemmlu import lending  # before ray: see cluster
 import ray
 
 from codemmlu.errors import UserError
-from codemmlu.retrieval.encoder import Embedder, Encoder
+from codemmlu.retrieval.embedder import Embedder, Encoder
 from codemmlu.retrieval.hashing import HashingEncoder
-from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import sha256_of
+from codemmlu.retrieval.index_store import sha256_of
+from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir
 from tests.support.example_indexes import EXAMPLES, RULE, Made, library, nearest_of, opened, shared_index
 from tests.support.rows import question

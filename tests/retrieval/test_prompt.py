@@ -12,7 +12,7 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.methods import fitting, nearest_last
 from codemmlu.engine.scripted import Script
 from codemmlu.mcq import Prompt, render
-from codemmlu.retrieval.transfer import Solved
+from codemmlu.retrieval.answer_transfer import Solved
 from tests.support.engines import RecordingEngine
 from tests.support.example_indexes import solved
 from tests.support.rows import ASK, question

@@ -10,10 +10,10 @@ import pytest
 
 from codemmlu import cluster, sharding
 from codemmlu.dataset.dedup import twin_key
-from codemmlu.retrieval import vectors
-from codemmlu.retrieval.encoder import Encoder
+from codemmlu.retrieval import faiss_index
+from codemmlu.retrieval.embedder import Encoder
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
-from codemmlu.retrieval.store import Plan, Shard, Weights, sha256_of
+from codemmlu.retrieval.index_store import Plan, Shard, Weights, sha256_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from tests.support.embedders import HASHED, Placed
@@ -76,8 +76,8 @@ def test_a_shard_is_searched_by_the_rows_of_its_examples(index: RunDir) -> None:
         content = index.read(shard.index)
         assert sha256_of(content) == shard.index_sha256
         assert sha256_of(index.read(shard.examples)) == shard.examples_sha256
-        opened = vectors.open_index(np.frombuffer(content, dtype=np.uint8))
-        _, rows = vectors.search(opened, queries[10 * number : 10 * number + 10], 1)
+        opened = faiss_index.open_index(np.frombuffer(content, dtype=np.uint8))
+        _, rows = faiss_index.search(opened, queries[10 * number : 10 * number + 10], 1)
         assert rows.ravel().tolist() == list(range(10))
 
 
@@ -91,7 +91,7 @@ def test_what_an_approximate_kind_misses_is_measured(index: RunDir, kind: str, l
     shards, recall = sharding.make_shards(index, blocks_of(index, [300, 300], examples, encoder), kind, 300)
     assert recall is not None
     assert least <= recall <= most
-    first, second = (vectors.open_index(np.frombuffer(index.read(shard.index), dtype=np.uint8)) for shard in shards)
+    first, second = (faiss_index.open_index(np.frombuffer(index.read(shard.index), dtype=np.uint8)) for shard in shards)
     assert first.ntotal == second.ntotal == 300
     if kind == "ivfpq":
         lists, others = (one.quantizer.reconstruct_n(0, one.nlist) for one in (first, second))
@@ -140,7 +140,7 @@ def test_recall_is_measured_on_the_first_examples(index: RunDir) -> None:
 def stored(index: RunDir, examples: Sequence[Question]) -> Shard:
     """Write a shard of these examples."""
     rows, table = packed(examples, SETTINGS, HashingEncoder())
-    index.write("00000/index", vectors.build("exact", rows))
+    index.write("00000/index", faiss_index.build("exact", rows))
     index.write_table("00000/examples", table)
     names = {"index": "00000/index", "examples": "00000/examples"}
     return Shard(count=len(examples), index_sha256="", examples_sha256="", **names)

@@ -10,8 +10,8 @@ from codemmlu.answering.asks import ask_of
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.errors import UserError
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
-from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import VERSION, Manifest
+from codemmlu.retrieval.index_store import VERSION, Manifest
+from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir
 from codemmlu.shelf import Shelf, asked_of, held_out_of, place_of
 from tests.support.embedders import HASHED

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from codemmlu.retrieval.encoder import Embedder, Vectors
+from codemmlu.retrieval.embedder import Embedder, Vectors
 from codemmlu.retrieval.hashing import FINGERPRINT, HASHING, HashingEncoder
 
 HASHED = Embedder(HASHING, None, FINGERPRINT, batch_size=32, device="cpu", cache="/nowhere")

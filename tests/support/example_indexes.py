@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from codemmlu.recipe import ExampleSettings
 from codemmlu.report.terminal import Terminal
-from codemmlu.retrieval import vectors
-from codemmlu.retrieval.encoder import Encoder, Vectors
-from codemmlu.retrieval.library import Library, OpenShard, pack
-from codemmlu.retrieval.neighbours import Rule
-from codemmlu.retrieval.store import EXAMPLE, Manifest, Plan, Weights
+from codemmlu.retrieval import faiss_index
+from codemmlu.retrieval.answer_transfer import FEATURES
+from codemmlu.retrieval.embedder import Encoder, Vectors
+from codemmlu.retrieval.index_store import EXAMPLE, Manifest, Plan, Weights
+from codemmlu.retrieval.retriever import Library, OpenShard, pack
+from codemmlu.retrieval.selection import Rule
 from codemmlu.retrieval.texts import text_of
-from codemmlu.retrieval.transfer import FEATURES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from tests.support.embedders import HASHED, BreakableEncoder
@@ -68,8 +68,8 @@ def library(
     shards = []
     for start in range(0, len(examples), shard):
         rows, table = packed(examples[start : start + shard], settings, encoder)
-        buffer = np.frombuffer(vectors.build(kind, rows), dtype=np.uint8)
-        shards.append(OpenShard(vectors.open_index(buffer), table, buffer))
+        buffer = np.frombuffer(faiss_index.build(kind, rows), dtype=np.uint8)
+        shards.append(OpenShard(faiss_index.open_index(buffer), table, buffer))
     return Library(shards, rows.shape[1], LIKE_RIGHT, asks_with or encoder, settings, replace(RULE, **rule))
 
 

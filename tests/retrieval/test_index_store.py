@@ -10,9 +10,9 @@ import pytest
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
-from codemmlu.retrieval import vectors
+from codemmlu.retrieval import faiss_index
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
-from codemmlu.retrieval.store import (
+from codemmlu.retrieval.index_store import (
     INDEX,
     MANIFEST,
     VERSION,
@@ -29,7 +29,7 @@ from codemmlu.run_dir import RunDir
 from tests.support.embedders import HASHED
 from tests.support.example_indexes import LIKE_RIGHT, SETTINGS
 
-CONTENT = vectors.build("exact", HashingEncoder().encode(["one", "two", "three"]))
+CONTENT = faiss_index.build("exact", HashingEncoder().encode(["one", "two", "three"]))
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_file_that_is_not_there_is_said_by_name(index: RunDir) -> None:
 @pytest.mark.parametrize("content", [b"", b"no index", b"\0" * 4096, CONTENT[:100], CONTENT[:-4]])
 def test_bytes_that_are_no_faiss_file_are_an_error(content: bytes) -> None:
     with pytest.raises(UserError) as error:
-        vectors.open_index(np.frombuffer(content, dtype=np.uint8))
+        faiss_index.open_index(np.frombuffer(content, dtype=np.uint8))
     said = fault(error)
     assert said.startswith("examples.index: its FAISS file is broken (")
     assert said.endswith("delete the index and run again")

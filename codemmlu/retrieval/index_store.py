@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, digest
-from codemmlu.retrieval.encoder import Embedder
+from codemmlu.retrieval.embedder import Embedder
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION
 

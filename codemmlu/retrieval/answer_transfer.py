@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from codemmlu.dataset.dedup import normalised
 from codemmlu.mcq import conditional_logit
-from codemmlu.retrieval.store import Weights
+from codemmlu.retrieval.index_store import Weights
 from codemmlu.schema import Question
 
 Array = npt.NDArray[np.float64]

@@ -11,10 +11,10 @@ import pyarrow as pa
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import ExampleSettings
-from codemmlu.retrieval import transfer
-from codemmlu.retrieval.encoder import Encoder
-from codemmlu.retrieval.neighbours import Candidate, Rule, allowed, diverse, ranked
-from codemmlu.retrieval.store import EXAMPLE, Weights
+from codemmlu.retrieval import answer_transfer
+from codemmlu.retrieval.embedder import Encoder
+from codemmlu.retrieval.index_store import EXAMPLE, Weights
+from codemmlu.retrieval.selection import Candidate, Rule, allowed, diverse, ranked
 from codemmlu.retrieval.texts import text_of
 from codemmlu.schema import QUESTION, Question, question_from
 
@@ -45,7 +45,7 @@ class Neighbours:
 
     question: Question
     vector: Vectors
-    solved: tuple[transfer.Solved, ...]
+    solved: tuple[answer_transfer.Solved, ...]
     nearest: float | None
     verbatim: bool
 
@@ -97,7 +97,9 @@ class Library:
         encoded = self._encode(texts)
         ends = np.cumsum([len(one.question.choices) for one in neighbours])[:-1]
         return [
-            transfer.log_probabilities(transfer.features(one.question, one.vector, own, one.solved), self._weights)
+            answer_transfer.log_probabilities(
+                answer_transfer.features(one.question, one.vector, own, one.solved), self._weights
+            )
             for one, own in zip(neighbours, np.split(encoded, ends), strict=True)
         ]
 
@@ -117,11 +119,11 @@ class Library:
 
     def _candidates(self, queries: Vectors, most: int) -> list[list[Candidate]]:
         """Of every shard its nearest, and of those the nearest."""
-        from codemmlu.retrieval import vectors  # FAISS: only who searches loads it
+        from codemmlu.retrieval import faiss_index  # FAISS: only who searches loads it
 
         found: list[list[Candidate]] = [[] for _ in queries]
         for shard, start in zip(self._shards, self._starts, strict=False):
-            similarities, rows = vectors.search(shard.index, queries, min(most, len(shard.examples)))
+            similarities, rows = faiss_index.search(shard.index, queries, min(most, len(shard.examples)))
             names, twins = shard.examples["task_id"], shard.examples["twin"]
             for place, row in np.argwhere(rows >= 0):
                 at = int(rows[place, row])
@@ -148,11 +150,11 @@ class Library:
             any(candidate.twin == twin for candidate in others),
         )
 
-    def _solved(self, candidate: Candidate) -> transfer.Solved:
+    def _solved(self, candidate: Candidate) -> answer_transfer.Solved:
         shard, row = self._place(candidate.row)
         (fields,) = self._shards[shard].examples.slice(row, 1).select(QUESTION.names).to_pylist()
         choice_vectors = unpack(self._value(candidate.row, "choice_vectors"), self._dimensions)
-        return transfer.Solved(question_from(fields), candidate.similarity, choice_vectors)
+        return answer_transfer.Solved(question_from(fields), candidate.similarity, choice_vectors)
 
     def _value(self, row: int, column: str) -> bytes:
         shard, at = self._place(row)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from codemmlu.retrieval import vectors
+from codemmlu.retrieval import faiss_index
 
 Vectors = npt.NDArray[np.float32]
 
@@ -36,14 +36,14 @@ def clustered(count: int = 10_000) -> Vectors:
 @cache
 def codes() -> bytes:
     """Lists and codes of an IVF-PQ index, learned from all vectors."""
-    return vectors.train(clustered())
+    return faiss_index.train(clustered())
 
 
 def opened(kind: str, rows: Vectors) -> tuple[object, npt.NDArray[np.uint8]]:
     """An index, and the buffer to keep with it."""
-    content = vectors.build(kind, rows, codes() if kind == "ivfpq" else None)
+    content = faiss_index.build(kind, rows, codes() if kind == "ivfpq" else None)
     buffer = np.frombuffer(content, dtype=np.uint8)
-    return vectors.open_index(buffer), buffer
+    return faiss_index.open_index(buffer), buffer
 
 
 def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
@@ -55,8 +55,8 @@ def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
 def test_every_kind_finds_the_nearest(kind: str) -> None:
     rows, queries = clustered(), clustered()[:200]
     index, _kept = opened(kind, rows)
-    similarities, found = vectors.search(index, queries, 10)
-    near, exact = vectors.exact_rows(queries, rows, 10)
+    similarities, found = faiss_index.search(index, queries, 10)
+    near, exact = faiss_index.exact_rows(queries, rows, 10)
     assert recall(found, exact) >= RECALL[kind]
     assert (np.diff(similarities, axis=1) <= 1e-6).all(), "nearest first"
     if kind != "ivfpq":  # its similarities are those of codes
@@ -66,7 +66,7 @@ def test_every_kind_finds_the_nearest(kind: str) -> None:
 
 def test_exact_rows_are_those_of_numpy() -> None:
     rows, queries = clustered()[:500], clustered()[500:520]
-    similarities, found = vectors.exact_rows(queries, rows, 5)
+    similarities, found = faiss_index.exact_rows(queries, rows, 5)
     cosines = queries @ rows.T
     np.testing.assert_array_equal(found, np.argsort(-cosines, axis=1)[:, :5])
     np.testing.assert_allclose(similarities, -np.sort(-cosines, axis=1)[:, :5], atol=1e-5)
@@ -78,33 +78,33 @@ def test_shards_find_together_what_one_index_finds(kind: str) -> None:
     parts = [(start, *opened(kind, rows[start : start + 2500])) for start in range(0, len(rows), 2500)]
     near, places = [], []
     for start, index, _kept in parts:
-        similarities, found = vectors.search(index, queries, 10)
+        similarities, found = faiss_index.search(index, queries, 10)
         near.append(similarities)
         places.append(found + start)
     best = np.argsort(-np.concatenate(near, axis=1), axis=1)[:, :10]
     together = np.take_along_axis(np.concatenate(places, axis=1), best, axis=1)
-    assert recall(together, vectors.exact_rows(queries, rows, 10)[1]) >= RECALL[kind]
+    assert recall(together, faiss_index.exact_rows(queries, rows, 10)[1]) >= RECALL[kind]
 
 
 @pytest.mark.parametrize("kind", RECALL)
 def test_what_is_not_there_is_row_minus_one(kind: str) -> None:
     index, _kept = opened(kind, clustered()[:3])
-    _, found = vectors.search(index, clustered()[:2], 5)
+    _, found = faiss_index.search(index, clustered()[:2], 5)
     assert (found[:, 3:] == -1).all()
     assert set(found[:, :3].ravel()) <= {-1, 0, 1, 2}
 
 
 def test_codes_are_learned_before_they_are_used() -> None:
     with pytest.raises(ValueError, match="trained before it is built"):
-        vectors.build("ivfpq", clustered()[:10])
+        faiss_index.build("ivfpq", clustered()[:10])
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_an_opened_index_lies_in_the_bytes_it_was_given(kind: str) -> None:
     """Actors of a node share those bytes: an index that copied them would be there once per actor."""
     rows = clustered()[:500]
-    content = np.frombuffer(vectors.build(kind, rows), dtype=np.uint8)
-    index = vectors.open_index(content)
+    content = np.frombuffer(faiss_index.build(kind, rows), dtype=np.uint8)
+    index = faiss_index.open_index(content)
     flat: Any = index if kind == "exact" else faiss.downcast_index(index.storage)
     stored = faiss.rev_swig_ptr(flat.get_xb(), rows.size)
     assert np.shares_memory(stored, content)
@@ -113,6 +113,6 @@ def test_an_opened_index_lies_in_the_bytes_it_was_given(kind: str) -> None:
 
 def test_an_opened_index_keeps_its_bytes_alive() -> None:
     rows = clustered()[:500]
-    index = vectors.open_index(np.frombuffer(vectors.build("exact", rows), dtype=np.uint8))
+    index = faiss_index.open_index(np.frombuffer(faiss_index.build("exact", rows), dtype=np.uint8))
     other = [np.zeros(rows.nbytes, dtype=np.uint8) for _ in range(50)]  # what would take the place of bytes let go
-    assert vectors.search(index, rows[:20], 1)[1].ravel().tolist() == list(range(20)), len(other)
+    assert faiss_index.search(index, rows[:20], 1)[1].ravel().tolist() == list(range(20)), len(other)

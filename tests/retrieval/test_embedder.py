@@ -10,7 +10,7 @@ import pytest
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.recipe import EmbedderSettings
-from codemmlu.retrieval.encoder import Embedder, find, open_encoder
+from codemmlu.retrieval.embedder import Embedder, find, open_encoder
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codemmlu.retrieval.answer_transfer import FEATURES, Array, Solved, features, fit, log_probabilities
 from codemmlu.retrieval.hashing import HashingEncoder
-from codemmlu.retrieval.store import Weights
-from codemmlu.retrieval.transfer import FEATURES, Array, Solved, features, fit, log_probabilities
+from codemmlu.retrieval.index_store import Weights
 from codemmlu.schema import Question, letters
 from tests.support.example_indexes import solved
 from tests.support.rows import question

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.recipe import ExampleSettings
-from codemmlu.retrieval.encoder import Vectors
+from codemmlu.retrieval.embedder import Vectors
 from codemmlu.retrieval.hashing import HashingEncoder
-from codemmlu.retrieval.library import Library
-from codemmlu.retrieval.neighbours import Candidate, Rule, diverse, ranked
+from codemmlu.retrieval.retriever import Library
+from codemmlu.retrieval.selection import Candidate, Rule, diverse, ranked
 from codemmlu.schema import Question
 from tests.support.embedders import BROKEN, Placed
 from tests.support.example_indexes import library, solved
