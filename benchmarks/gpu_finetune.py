@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from codemmlu.curriculum import find_curriculum
 from codemmlu.recipe import load
+from codemmlu.training.training_set import find_curriculum
 
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "recipes/finetune-0.5b.yaml")

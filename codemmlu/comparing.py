@@ -15,7 +15,7 @@ from codemmlu import reducing
 from codemmlu.command import Outcome
 from codemmlu.errors import UserError
 from codemmlu.report import statistics
-from codemmlu.report.sheet import Bits, Codes, Column, Sheet
+from codemmlu.report.score_table import Bits, Codes, Column, Sheet
 from codemmlu.report.summary import VOTE
 from codemmlu.report.tables import comparison_table, voters_table
 from codemmlu.report.terminal import Terminal, safe

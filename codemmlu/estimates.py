@@ -106,7 +106,7 @@ class TrainingPlan:
 
 def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources) -> TrainingPlan:
     """What finetune would do with the recipe's examples. Raises UserError for what they are not fit for."""
-    from codemmlu.curriculum import find_curriculum  # slow to import, and few recipes train
+    from codemmlu.training.training_set import find_curriculum  # slow to import, and few recipes train
 
     # Examples in the prompt and pairs are found when the run starts; here they only count.
     plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})

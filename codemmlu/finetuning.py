@@ -26,7 +26,6 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from codemmlu import cluster
-from codemmlu.curriculum import Curriculum
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, points, publish, what_is_learnt
 from codemmlu.errors import EngineDied, UserError
@@ -34,7 +33,8 @@ from codemmlu.recipe import FinetuneSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
-from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course, too_large
+from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Course, too_large
+from codemmlu.training.training_set import Curriculum
 
 FOLDER = "training"
 _RETRIES = 3  # times that workers which died are started again
@@ -110,7 +110,7 @@ def _attend(config: dict[str, Any]) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if config["course"].backend == "unsloth":
         importlib.import_module("unsloth")  # before transformers, which it changes
-    from codemmlu.training.loop import attend
+    from codemmlu.training.train_loop import attend
 
     attend(config["course"])
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
-from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.examples import asked_of
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
@@ -19,7 +19,8 @@ from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.seats import inspect_adapter
-from codemmlu.shelf import Shelf, asked_of, find_shelf, share
+from codemmlu.shelf import Shelf, find_shelf, share
+from codemmlu.training.training_set import find_curriculum, fingerprint
 
 
 def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:

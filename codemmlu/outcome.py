@@ -19,18 +19,18 @@ from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.mcq import Prior
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
-from codemmlu.report.details import details, prompts
 from codemmlu.report.figures import stored_figures
 from codemmlu.report.page import page
-from codemmlu.report.sheet import Sheet, letter_counts, sheet
+from codemmlu.report.question_list import details, prompts
+from codemmlu.report.score_table import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
 from codemmlu.report.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Rejected, Vote, letters, to_table
-from codemmlu.voting import agreement, fitting
+from codemmlu.voting import dawid_skene, fitting
+from codemmlu.voting.aggregation import MOST_FAILURES, added, cost_sums
 from codemmlu.voting.ballots import FAILED, ballots
-from codemmlu.voting.fitted import Fitted
-from codemmlu.voting.tally import MOST_FAILURES, added, cost_sums
+from codemmlu.voting.model import Fitted
 from codemmlu.voting.views import calibration_answers, see_stored, stored_threshold, submitted_on_fit
 
 # Questions that agreement is estimated from: with many voters its time and memory grow with them.
@@ -69,7 +69,7 @@ def _learn(job: Job, run: RunDir, panel: Panel, reduced: reducing.Reduced) -> _L
     said = np.column_stack([reduced.columns[f"letter/{name}"].to_numpy() for name in names]).astype(np.int64)
     sizes = reduced.columns["choices"].to_numpy().astype(np.int64)
     some = slice(None, None, max(1, len(said) // _AGREEMENT))
-    agreed = agreement.skills(names, said[some], sizes[some])
+    agreed = dawid_skene.skills(names, said[some], sizes[some])
     order = (*(settings.order or ()), *(n for n in job.recipe.voters if n not in (settings.order or ())))
     besides = {
         name: calibration_answers(run, seat.pool, seat.calibration)

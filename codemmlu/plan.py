@@ -11,6 +11,7 @@ from typing import Any
 
 from codemmlu import dataset
 from codemmlu.command import Job, Outcome
+from codemmlu.dataset.examples import held_out_of
 from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
 from codemmlu.engine.placement.allocation import side_by_side
@@ -31,7 +32,6 @@ from codemmlu.recipe import (
 from codemmlu.run_dir import RunDir, refuse_deletable
 from codemmlu.schema import Question
 from codemmlu.seats import adapter_of
-from codemmlu.shelf import held_out_of
 from codemmlu.steps import NO_HOLDOUT, describe, foreign_code
 
 

@@ -23,9 +23,9 @@ from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Verdict, letters, to_table
 from codemmlu.voting import rules
+from codemmlu.voting.aggregation import Part, merged, needs_own_prior, own_prior_sums, tally, waits_for
 from codemmlu.voting.ballots import Ballots, ballots
-from codemmlu.voting.fitted import Fitted
-from codemmlu.voting.tally import Part, merged, needs_own_prior, own_prior_sums, tally, waits_for
+from codemmlu.voting.model import Fitted
 from codemmlu.voting.views import voter_prior
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"

@@ -7,6 +7,7 @@ from codemmlu import dataset
 from codemmlu.answering.asks import View
 from codemmlu.command import Job
 from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import refuse_without_gpu
 from codemmlu.errors import UserError
@@ -24,7 +25,6 @@ from codemmlu.retrieval.index_store import (
 )
 from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir, refuse_deletable
-from codemmlu.schema import Question
 
 if TYPE_CHECKING:
     from codemmlu import lending
@@ -46,20 +46,6 @@ class Shelf:
         looks = digest(self.manifest.fingerprint, asdict(self.rule))
         left_out = self.manifest.weights.left_out if self.manifest.weights else ""
         return View(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
-
-
-def held_out_of(recipe: Recipe) -> frozenset[str] | None:
-    """The task_ids that a holdout asks, None where there is nothing to hold out of."""
-    holdout = recipe.questions.holdout
-    if holdout is None or not dataset.splits(recipe.questions, recipe.examples):
-        return None
-    return dataset.held_out(recipe.questions, holdout)
-
-
-def asked_of(recipe: Recipe) -> frozenset[str]:
-    """The twin keys of the questions that are asked: nothing is fitted on an example with one of them."""
-    rows = dataset.load(recipe.questions, held_out_of(recipe)).rows()
-    return frozenset(twin_key(row) for row in rows if isinstance(row, Question))
 
 
 def place_of(recipe: Recipe) -> RunDir:

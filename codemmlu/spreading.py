@@ -19,7 +19,7 @@ import ray.exceptions
 
 from codemmlu.reducing import Told, part_of
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.tally import Part
+from codemmlu.voting.aggregation import Part
 
 # Files that one task reads: what an engine leaves behind is many and small.
 _FILES = 64

@@ -16,6 +16,7 @@ from codemmlu.answering.pending import stored_questions
 from codemmlu.answering.schedule import Panel, abreast, passes
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded, Submission
+from codemmlu.dataset.examples import held_out_of
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError
@@ -24,7 +25,7 @@ from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
 from codemmlu.schema import Question, Rejected, to_table
 from codemmlu.seats import adapter_of, find_seats, write_pilot
-from codemmlu.shelf import find_shelf, held_out_of, share
+from codemmlu.shelf import find_shelf, share
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.

@@ -16,7 +16,6 @@ import ray
 import ray.train
 
 from codemmlu import cluster, finetuning
-from codemmlu.curriculum import Curriculum
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model
@@ -25,8 +24,9 @@ from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
-from codemmlu.training.course import BEST, FAULT, LESSONS, TRAINER, Course
-from codemmlu.training.lessons import lesson_rows
+from codemmlu.training.encoding import lesson_rows
+from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Course
+from codemmlu.training.training_set import Curriculum
 from tests.support.finetunes import weights_in
 from tests.support.rows import question
 

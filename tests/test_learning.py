@@ -11,7 +11,6 @@ import pytest
 from codemmlu import cluster, finetuning
 from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
-from codemmlu.curriculum import Curriculum
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
@@ -22,6 +21,7 @@ from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
+from codemmlu.training.training_set import Curriculum
 from tests.support.finetunes import Finetune, published, solved_csv
 from tests.support.questions import write_csv
 from tests.support.rows import ASK, question

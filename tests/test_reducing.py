@@ -21,8 +21,8 @@ from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.reducing import Told, part_of, parts
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
-from codemmlu.voting.fitted import Fitted
-from codemmlu.voting.tally import Part
+from codemmlu.voting.aggregation import Part
+from codemmlu.voting.model import Fitted
 from tests.support.rows import ASK, answer, failed, question, reading
 
 OTHER = replace(ASK, template="reference")

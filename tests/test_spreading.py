@@ -12,7 +12,7 @@ from codemmlu.reducing import Told, part_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
 from codemmlu.spreading import Joined
-from codemmlu.voting.tally import Part
+from codemmlu.voting.aggregation import Part
 from tests.support.rows import ASK, answer, question
 
 PARTS = 3

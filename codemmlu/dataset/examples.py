@@ -53,6 +53,20 @@ def held_out(questions: QuestionSettings, holdout: HoldoutSettings) -> frozenset
     return frozenset(question.task_id for question in labelled[: holdout.n])
 
 
+def held_out_of(recipe: Recipe) -> frozenset[str] | None:
+    """The task_ids that a holdout asks, None where there is nothing to hold out of."""
+    holdout = recipe.questions.holdout
+    if holdout is None or not splits(recipe.questions, recipe.examples):
+        return None
+    return held_out(recipe.questions, holdout)
+
+
+def asked_of(recipe: Recipe) -> frozenset[str]:
+    """The twin keys of the questions that are asked: nothing is fitted on an example with one of them."""
+    rows = load(recipe.questions, held_out_of(recipe)).rows()
+    return frozenset(twin_key(row) for row in rows if isinstance(row, Question))
+
+
 def read_examples(settings: ExampleSettings, held: frozenset[str]) -> tuple[list[Question], list[str]]:
     """The labelled questions of examples.source that are not held out, in file order, and what cleaning has to say.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codemmlu.report.sheet import Bits, Column, Numbers, Sheet
+from codemmlu.report.score_table import Bits, Column, Numbers, Sheet
 
 # From this probability on, chance alone explains a difference well enough.
 LEVEL = 0.05

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from codemmlu.report import statistics
-from codemmlu.report.sheet import Bits, Column, Sheet, letter_counts
+from codemmlu.report.score_table import Bits, Column, Sheet, letter_counts
 from codemmlu.report.statistics import LEVEL, wilson
 from codemmlu.retrieval.texts import TWINS
 from codemmlu.voting.ballots import STATUSES
-from codemmlu.voting.fitted import Fitted
+from codemmlu.voting.model import Fitted
 
 VOTE = "vote"
 

@@ -13,7 +13,7 @@ import numpy as np
 from codemmlu.mcq import conditional_logit
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
-from codemmlu.voting.fitted import Fitted, VoterFit
+from codemmlu.voting.model import Fitted, VoterFit
 
 _FOLDS = 5
 # Penalties that are tried, in log-likelihood of one question.

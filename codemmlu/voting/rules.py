@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
-from codemmlu.voting.fitted import Fitted
+from codemmlu.voting.model import Fitted
 
 # A voter that is certain and wrong must not silence all others.
 _FLOOR = 1e-6

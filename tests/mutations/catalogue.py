@@ -16,7 +16,7 @@ VIEWS = "tests/voting/test_views.py"
 ASKS = "tests/answering/test_asks.py"
 ADAPTERS = "tests/engine/test_lora.py"
 SHELF = "tests/retrieval/test_shelf.py"
-CURRICULUM = "tests/test_curriculum.py"
+CURRICULUM = "tests/training/test_training_set.py"
 SPLIT = "tests/dataset/test_split.py"
 HOLDOUT = "tests/retrieval/test_holdout.py"
 CLEAN = "tests/dataset/test_clean.py"
@@ -215,7 +215,7 @@ KEYS = (
     ),
     Mutation(
         "weights-without-their-start",
-        "codemmlu/curriculum.py",
+        "codemmlu/training/training_set.py",
         "model.fingerprint, curriculum.fingerprint, start)",
         "model.fingerprint, curriculum.fingerprint)",
         (CURRICULUM,),
@@ -258,7 +258,7 @@ SPLITS = (
     ),
     Mutation(
         "trained-on-what-is-asked",
-        "codemmlu/curriculum.py",
+        "codemmlu/training/training_set.py",
         'if part in ("train", "tune") and not leaves',
         'if part in ("train", "tune")',
         (CURRICULUM,),
@@ -496,7 +496,7 @@ STATISTICS = (
     ),
     Mutation(
         "skipped-counts-as-wrong",
-        "codemmlu/report/sheet.py",
+        "codemmlu/report/score_table.py",
         "(self.status != FAILED) & (self.status != _SKIPPED)",
         "self.status != FAILED",
         (SUMMARY,),
@@ -504,7 +504,7 @@ STATISTICS = (
     ),
     Mutation(
         "abstentions-left-out-of-accuracy",
-        "codemmlu/report/sheet.py",
+        "codemmlu/report/score_table.py",
         "found: Bits = self.labelled & column.asked",
         "found: Bits = self.labelled & column.asked & (column.letters >= 0)",
         (SUMMARY,),
@@ -512,7 +512,7 @@ STATISTICS = (
     ),
     Mutation(
         "time-of-a-span-inside-another",
-        "codemmlu/voting/tally.py",
+        "codemmlu/voting/aggregation.py",
         "found[-1][1] = max(found[-1][1], end)",
         "found[-1][1] = end",
         (SUMMARY,),

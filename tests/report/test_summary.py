@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from codemmlu.report import summary
-from codemmlu.report.sheet import letter_counts
+from codemmlu.report.score_table import letter_counts
 from codemmlu.report.statistics import wilson
-from codemmlu.voting.fitted import Fitted, VoterFit
-from codemmlu.voting.tally import added, cost_sums
+from codemmlu.voting.aggregation import added, cost_sums
+from codemmlu.voting.model import Fitted, VoterFit
 from tests.support.rows import answer, failed, question, reading
 from tests.support.score_tables import Said, sheet
 

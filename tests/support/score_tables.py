@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from codemmlu.report.sheet import Column, Sheet
+from codemmlu.report.score_table import Column, Sheet
 from codemmlu.voting.ballots import STATUSES
 
 # A letter; None: no answer; "failed" or "skipped"; or a letter with its probability.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from codemmlu.schema import letters
-from codemmlu.voting import agreement
+from codemmlu.voting import dawid_skene
 from codemmlu.voting.ballots import Ballots, ballots
-from codemmlu.voting.fitted import Fitted
 from codemmlu.voting.fitting import fit
+from codemmlu.voting.model import Fitted
 from codemmlu.voting.rules import RULES, decide
 from tests.support.rows import table, vote
 
@@ -147,13 +147,13 @@ def test_where_nobody_was_asked_nothing_is_fitted() -> None:
 
 def test_voters_that_agree_beyond_chance_are_taken_for_skilled() -> None:
     some, _ = panel(3000, good=0.9, better=1.2, noise=0.0)
-    skills = agreement.skills(some.voters, some.letters, some.sizes)
+    skills = dawid_skene.skills(some.voters, some.letters, some.sizes)
     assert skills["noise"] < 0.1 < 0.4 < min(skills["good"], skills["better"])
 
 
 def test_agreement_of_nothing_is_nothing() -> None:
     nothing = np.zeros((0, 2), dtype=np.int64)
-    assert agreement.skills(("a", "b"), nothing, nothing[:, 0]) == {}
+    assert dawid_skene.skills(("a", "b"), nothing, nothing[:, 0]) == {}
 
 
 def _silenced(some: Ballots, share: float) -> Ballots:

@@ -12,7 +12,7 @@ from scipy import special
 from codemmlu.mcq import pick
 from codemmlu.schema import Vote, letters
 from codemmlu.voting.ballots import ballots
-from codemmlu.voting.fitted import Fitted, VoterFit
+from codemmlu.voting.model import Fitted, VoterFit
 from codemmlu.voting.rules import RULES, decide, feature_names
 from tests.support.rows import table, vote
 

@@ -8,17 +8,17 @@ import pytest
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
-from codemmlu.training.course import FAULT, LESSONS, Course
-from codemmlu.training.lessons import lesson_rows
+from codemmlu.training.encoding import lesson_rows
+from codemmlu.training.job_spec import FAULT, LESSONS, Course
 from tests.support.rows import question
 from tests.support.tiny_model import tiny_model
 
 
 def attend(job: Course) -> None:
     """Run the worker's part. It is imported late: that takes seconds, and every process of the tests collects this."""
-    from codemmlu.training import loop
+    from codemmlu.training import train_loop
 
-    loop.attend(job)
+    train_loop.attend(job)
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from codemmlu.curriculum import find_curriculum, fingerprint
 from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.examples import asked_of
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table
-from codemmlu.shelf import asked_of
+from codemmlu.training.training_set import find_curriculum, fingerprint
 from tests.support.questions import questions_csv, write_csv
 from tests.support.rows import ASK, answer, reading
 

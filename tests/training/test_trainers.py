@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.training.lessons import IGNORED
+from codemmlu.training.encoding import IGNORED
 from tests.support.tiny_model import tiny_model
 
 LETTERS = [330, 389, 340, 422]  # any four tokens
@@ -71,7 +71,7 @@ def test_a_pair_read_once_is_what_trl_reads_twice(folder: Path, tmp_path: Path) 
     from torch import allclose
     from trl import DPOConfig, DPOTrainer
 
-    from codemmlu.training.letters import PairTrainer
+    from codemmlu.training.trainers import PairTrainer
 
     rows = [{"prompt_ids": p, "chosen_ids": [LETTERS[n]], "rejected_ids": [LETTERS[3]]} for n, p in enumerate(PROMPTS)]
     args = DPOConfig(**arguments(tmp_path), beta=0.7)
@@ -87,7 +87,7 @@ def test_the_loss_of_letters_alone_is_trls_of_the_whole(folder: Path, tmp_path: 
     from torch import allclose
     from trl import SFTConfig, SFTTrainer
 
-    from codemmlu.training.letters import LetterTrainer
+    from codemmlu.training.trainers import LetterTrainer
 
     rows = [{"input_ids": [*p, LETTERS[n]], "labels": [IGNORED] * len(p) + [LETTERS[n]]} for n, p in enumerate(PROMPTS)]
     args = SFTConfig(**arguments(tmp_path), padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from codemmlu.errors import UserError
 from codemmlu.run_dir import without_keys
-from codemmlu.training.course import BEST, TRAINER, Course
+from codemmlu.training.job_spec import BEST, TRAINER, Course
 
 _STATE = "trainer_state.json"
 

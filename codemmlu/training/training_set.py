@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from codemmlu import dataset
 from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.adapter_store import what_is_learnt
@@ -21,8 +22,7 @@ from codemmlu.mcq import choice_probabilities, template_digest
 from codemmlu.recipe import FinetuneSettings, Recipe, digest
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Reading, answer_from, letters, question_from
-from codemmlu.shelf import asked_of, held_out_of
-from codemmlu.training.lessons import lesson_rows
+from codemmlu.training.encoding import lesson_rows
 
 # Examples that are looked up for each that is shown: those of other parts than `train` are passed over.
 _SPARE = 3

@@ -22,10 +22,10 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training.backends import BACKENDS, Loaded
-from codemmlu.training.course import FAULT, LESSONS, Course, too_large
-from codemmlu.training.lessons import Lesson, encoded, lessons, letter_tokens, pairs, schooling
-from codemmlu.training.letters import LetterTrainer, PairTrainer
-from codemmlu.training.reporter import Reporter
+from codemmlu.training.callback import Reporter
+from codemmlu.training.encoding import Lesson, encoded, lessons, letter_tokens, pairs, schooling
+from codemmlu.training.job_spec import FAULT, LESSONS, Course, too_large
+from codemmlu.training.trainers import LetterTrainer, PairTrainer
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}

@@ -12,7 +12,7 @@ from torch.nn import functional
 from trl import DPOTrainer, SFTTrainer
 from trl.trainer.utils import use_adapter
 
-from codemmlu.training.lessons import IGNORED
+from codemmlu.training.encoding import IGNORED
 
 
 class _Letters:

@@ -10,7 +10,7 @@ import pytest
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.schema import Question, letters
-from codemmlu.training.lessons import (
+from codemmlu.training.encoding import (
     IGNORED,
     Lesson,
     by_length,

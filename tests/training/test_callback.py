@@ -10,7 +10,7 @@ import pytest
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.training.course import BEST, Course
+from codemmlu.training.job_spec import BEST, Course
 
 
 class Model:
@@ -31,7 +31,7 @@ class Training:
     def __init__(self, scratch: Path, **settings: Any) -> None:
         from transformers import TrainerControl, TrainerState  # slow, and every process of the tests collects this file
 
-        from codemmlu.training.reporter import Reporter
+        from codemmlu.training.callback import Reporter
 
         self.scratch, self.told = scratch, list[dict[str, Any]]()
         self.model = Model()

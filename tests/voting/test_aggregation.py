@@ -6,7 +6,7 @@ from codemmlu.dataset.label_position import swapped
 from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, to_table
-from codemmlu.voting.tally import Part, own_prior_sums, tally
+from codemmlu.voting.aggregation import Part, own_prior_sums, tally
 from tests.support.rows import answer, failed, question, reading
 
 SURE, FLAT = reading((-9.0, -0.01, -9.0, -9.0)), reading((-1.4, -1.3, -1.4, -1.4))
