@@ -13,7 +13,6 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.pending import NOTHING, Given, Pending, stored_questions, survey, write_blocks
 from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
 from codemmlu.answering.worker import Tools
-from codemmlu.command import Job
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.backends import open_engine
 from codemmlu.engine.placement.allocation import side_by_side
@@ -29,7 +28,8 @@ from codemmlu.engine.placement.placement import (
 )
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
-from codemmlu.recipe import WhenSettings
+from codemmlu.errors import Progress
+from codemmlu.recipe import Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
 
@@ -38,9 +38,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Toolbox:
-    """What pools are opened with. shared: the index in the object store, put there when first needed."""
+class RunContext:
+    """What all pools of a run share.
 
+    models: the checked models of the recipe, by name
+    shared: the index in the object store, put there when first needed
+    """
+
+    recipe: Recipe
+    progress: Progress
+    run: RunDir
+    panel: Panel
     models: dict[str, model_source.Model]
     shared: Callable[[], "lending.Shared"] | None
 
@@ -60,33 +68,33 @@ class _Start:
         return tuple(dict.fromkeys(asking.ask for wave in self.one.waves for asking in wave))
 
 
-def ask(job: Job, run: RunDir, group: Sequence[Pass], panel: Panel, toolbox: Toolbox) -> None:
+def ask(context: RunContext, group: Sequence[Pass]) -> None:
     """One start of each pool of a group, for all that it is due: at once where the cluster has room for all of them."""
-    due = [(one, *found) for one in group if (found := _left(job, run, one, panel))]
+    due = [(one, *found) for one in group if (found := _left(context, one))]
     if not due:
         return
     from codemmlu import cluster  # before ray: see there
 
-    resources = cluster.join(job.recipe.gpus)
-    cluster.refuse_unshared(run)
-    starts = [_Start(*one, _place(job, one[0].pool, toolbox, resources)) for one in due]
+    resources = cluster.join(context.recipe.gpus)
+    cluster.refuse_unshared(context.run)
+    starts = [_Start(*one, _place(context, one[0].pool, resources)) for one in due]
     shares = side_by_side({start.one.pool: start.placement for start in starts}, resources)
-    if toolbox.shared and any(ask.neighbours for start in starts for ask in start.asks):
-        toolbox.shared()  # here, once, and not in several threads
-    go = partial(_go, job, run, panel, toolbox, resources)
-    with cluster.without_actor_warning(), job.terminal.together():
+    if context.shared and any(ask.neighbours for start in starts for ask in start.asks):
+        context.shared()  # here, once, and not in several threads
+    go = partial(_go, context, resources)
+    with cluster.without_actor_warning(), context.progress.together():
         if shares is None:
             for start in starts:
                 go(start)
         else:
-            job.terminal.say(f"{', '.join(shares)}: side by side, there is room for all of them")
+            context.progress.say(f"{', '.join(shares)}: side by side, there is room for all of them")
             cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
 
 
-def _left(job: Job, run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pending] | None:
+def _left(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending] | None:
     """What a pass has left to ask; None: nothing."""
-    say = job.terminal.say
-    waves, pending = _due(run, one, panel)
+    say = context.progress.say
+    waves, pending = _due(context, one)
     if pending.kept:
         say(f"{one.pool}: {pending.kept:,} answers are here already and are not asked again")
     if not waves:
@@ -97,34 +105,36 @@ def _left(job: Job, run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, .
     return waves, pending
 
 
-def _go(job: Job, run: RunDir, panel: Panel, toolbox: Toolbox, resources: Resources, start: _Start) -> None:
+def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     """Starts a pool and asks it, wave after wave."""
     from codemmlu import pipeline  # after cluster: see there
 
-    name, waves, placement = start.one.pool, start.waves, start.placement
-    tools = _tools(job, start, toolbox, resources)
-    source = f", {toolbox.models[name].source}" if name in toolbox.models else ""
-    job.terminal.say(f"{name}: asking {start.pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}")
+    run, name, waves, placement = context.run, start.one.pool, start.waves, start.placement
+    tools = _tools(context, start, resources)
+    source = f", {context.models[name].source}" if name in context.models else ""
+    context.progress.say(
+        f"{name}: asking {start.pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}"
+    )
     later = [_at_most(run, wave) for wave in waves[1:]]
     block = block_size(max([start.pending.questions, *later]), placement)
     run.clear(f"pending/{name}")
     folder = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
     known = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
     its = [
-        pipeline.Wave(place, -(-most // block), due, partial(_fill, run, name, place, wave, panel, block))
+        pipeline.Wave(place, -(-most // block), due, partial(_fill, context, name, place, wave, block))
         for number, (wave, (most, due)) in enumerate(zip(waves, known, strict=True))
         for place in (f"{folder}/{number}",)
     ]
-    worker = pipeline.Worker(tools, start.asks, panel.most_choices, placement.in_flight)
-    pipeline.ask_all(job.terminal, run, name, its, worker, placement, block)
+    worker = pipeline.Worker(tools, start.asks, context.panel.most_choices, placement.in_flight)
+    pipeline.ask_all(context.progress, run, name, its, worker, placement, block)
     run.clear(f"pending/{name}")
 
 
-def _due(run: RunDir, one: Pass, panel: Panel) -> tuple[tuple[Wave, ...], Pending]:
+def _due(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending]:
     """The waves from the first on that has something left to ask, and what that one has; none: all is there."""
     kept = NOTHING
     for number, wave in enumerate(one.waves):
-        pending = survey(run, one.pool, items(run, wave, partial(_unclear, run, panel)))
+        pending = survey(context.run, one.pool, items(context.run, wave, partial(_unclear, context)))
         if pending.due:
             return one.waves[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
@@ -147,10 +157,11 @@ def _later(waves: Sequence[Wave]) -> str:
     return "" if len(waves) == 1 else f", and then what {len(waves) - 1} later pass{'es' * (len(waves) > 2)} may need"
 
 
-def _fill(run: RunDir, pool: str, folder: str, wave: Wave, panel: Panel, block: int) -> tuple[int, int]:
+def _fill(context: RunContext, pool: str, folder: str, wave: Wave, block: int) -> tuple[int, int]:
     """Writes a wave's blocks, with what earlier waves told: which questions are unclear, which letters are liked."""
+    run = context.run
     given = {asking.ask.name: _given(run, pool, asking.after) for asking in wave if asking.after}
-    return write_blocks(run, pool, folder, items(run, wave, partial(_unclear, run, panel)), block, given)
+    return write_blocks(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)
 
 
 def _given(run: RunDir, pool: str, after: Calibration) -> Given:
@@ -160,38 +171,38 @@ def _given(run: RunDir, pool: str, after: Calibration) -> Given:
     return Given(prior=write_prior(run, pool, after))
 
 
-def _unclear(run: RunDir, panel: Panel, when: WhenSettings) -> frozenset[str]:
+def _unclear(context: RunContext, when: WhenSettings) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     # Each split by itself, as the vote will look at them.
-    for questions in (list(stored_questions(run)), list(panel.weighed)):
-        seen = see_stored(run, panel.seats, when.of, questions)
+    for questions in (list(stored_questions(context.run)), list(context.panel.weighed)):
+        seen = see_stored(context.run, context.panel.seats, when.of, questions)
         found |= unclear(when, {name: seen[name].votes for name in when.of})
     return found
 
 
-def _place(job: Job, pool: str, toolbox: Toolbox, resources: Resources) -> Placement:
-    if model := toolbox.models.get(pool):
-        settings = job.recipe.models[pool]
+def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
+    if model := context.models.get(pool):
+        settings = context.recipe.models[pool]
         if is_scripted(model.source):
             return place(pool, settings, resources)
         refuse_idle_gpus(resources)
         return place(pool, settings, resources, Known(model.config, model.weight_bytes))
-    return place_without_engine(resources, job.recipe.examples.embedder.device)
+    return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 
-def _tools(job: Job, start: _Start, toolbox: Toolbox, resources: Resources) -> Tools:
+def _tools(context: RunContext, start: _Start, resources: Resources) -> Tools:
     """What the pool's actors open."""
     pool, asks, tools = start.one.pool, start.asks, Tools(None, None)
-    model = toolbox.models.get(pool)
+    model = context.models.get(pool)
     if model:
         adapters = lora.engine_arguments(lora.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
-        tools = Tools(open_engine, _engine_settings(model, start.placement, job.recipe.seed, adapters))
-    if toolbox.shared and any(ask.neighbours for ask in asks):
+        tools = Tools(open_engine, _engine_settings(model, start.placement, context.recipe.seed, adapters))
+    if context.shared and any(ask.neighbours for ask in asks):
         from codemmlu import lending
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
-        device = "cpu" if model else job.recipe.examples.embedder.device
-        tools = replace(tools, open_library=partial(lending.open_shared, toolbox.shared(), threads, device))
+        device = "cpu" if model else context.recipe.examples.embedder.device
+        tools = replace(tools, open_library=partial(lending.open_shared, context.shared(), threads, device))
     return tools
 
 

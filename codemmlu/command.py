@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from codemmlu.engine.placement.gpus import Resources, simulated
-from codemmlu.errors import EngineDied, UserError
+from codemmlu.errors import EngineDied, UserError, redact_credentials, safe
 from codemmlu.recipe import Recipe, load
-from codemmlu.report.terminal import Terminal, safe
-from codemmlu.run_dir import without_keys
+from codemmlu.report.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def main_of_runs(
 
 def retyped(name: str, arguments: list[str]) -> str:
     """The command that goes on, for people: without keys, which they know and logs must not."""
-    return shlex.join(["python", f"jobs/{name}.py", *map(without_keys, arguments)])
+    return shlex.join(["python", f"jobs/{name}.py", *map(redact_credentials, arguments)])
 
 
 def _parser(name: str, about: str) -> _Parser:
@@ -104,10 +103,10 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
         with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
             outcome = run(Terminal(to_stderr=as_json))
     except UserError as error:
-        print(f"error: {safe(without_keys(str(error)), 1000)}", file=sys.stderr)
+        print(f"error: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)
         return 2
     except EngineDied as error:
-        print(f"not finished: {safe(without_keys(str(error)), 1000)}", file=sys.stderr)
+        print(f"not finished: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)
         print(f"What was answered is kept; to continue: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

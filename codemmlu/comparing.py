@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 from codemmlu import reducing
 from codemmlu.command import Outcome
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, safe
 from codemmlu.report import statistics
 from codemmlu.report.score_table import Bits, Codes, Column, Sheet
 from codemmlu.report.summary import VOTE
 from codemmlu.report.tables import comparison_table, voters_table
-from codemmlu.report.terminal import Terminal, safe
+from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import letters
 from codemmlu.voting.ballots import ANSWERED, FAILED, STATUSES

@@ -1,9 +1,61 @@
-"""The two errors that callers tell apart; everything else is a bug and keeps its traceback."""
+"""The errors that callers tell apart, how text from elsewhere is shown, and what a step may say while it runs.
+
+Any other exception is a bug and keeps its traceback.
+"""
+
+import re
+import unicodedata
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 
 class UserError(Exception):
-    """The person's mistake: one line that names the value, the place and what would be right. Exit 2."""
+    """A user's mistake, in one line that names the value, the place and what would be right. Exit 2."""
 
 
 class EngineDied(Exception):
-    """The engine behind a worker is gone: the actor that held it must be replaced, its questions asked again."""
+    """A worker's engine is gone: the actor must be replaced, and its questions asked again. Exit 1."""
+
+
+class ProgressLine(Protocol):
+    """The progress of one piece of work."""
+
+    def advance(self, done: int, failed: int) -> None:
+        """Count `done` more durable results, `failed` of which are failed rows."""
+
+    def extend(self, more: int) -> None:
+        """Add `more` results to the total."""
+
+
+class Progress(Protocol):
+    """Where a step reports to the user: lines, and how far a piece of work is."""
+
+    def say(self, line: str) -> None:
+        """Print one line, without credentials and control characters."""
+
+    def progress(self, what: str, total: int, unit: str = "questions") -> AbstractContextManager[ProgressLine]:
+        """Start a piece of work, by a name and a total."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let several pieces of work run in threads; no progress bar is left when they end."""
+
+
+def safe(text: str, width: int = 200) -> str:
+    """Escape control, format and surrogate characters, which could steer a terminal, and cut long text."""
+    shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(c) for c in text)
+    return shown if len(shown) <= width else shown[: width - 3] + "..."
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def redact_credentials(text: str) -> str:
+    """Remove the keys and options that s3:// addresses in a text may carry."""
+    plain = re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"(\w://[^\s?'\"]*)\?[\w.]+=[^\s'\"]*", r"\1", plain)  # the ? of a glob stays
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, at most 300 characters, or the name of an error without text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -28,9 +28,8 @@ from ray.util.queue import Queue
 from codemmlu import cluster
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, points, publish, what_is_learnt
-from codemmlu.errors import EngineDied, UserError
+from codemmlu.errors import EngineDied, Progress, UserError
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
 from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Course, too_large
@@ -43,7 +42,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def train(
-    terminal: Terminal,
+    progress: Progress,
     run: RunDir,
     settings: FinetuneSettings,
     model: model_source.Model,
@@ -67,13 +66,13 @@ def train(
     folder = run.below(f"{FOLDER}/{name[:16]}")
     if not folder.exists(LESSONS):
         if run.has_folder(FOLDER):
-            terminal.say("finetune: what another recipe left half trained is removed")
+            progress.say("finetune: what another recipe left half trained is removed")
         run.clear(FOLDER)
     folder.clear(FAULT)
     folder.write_table(LESSONS, curriculum.table)
     where = f"{settings.workers} worker{'s' * (settings.workers > 1)} on {'GPU' if on_gpu else 'the CPU'}"
-    terminal.say(f"finetune: {curriculum.train:,} examples, {settings.epochs} epochs; {where}; {backend}: {why}")
-    with _progress(terminal, settings) as tell:
+    progress.say(f"finetune: {curriculum.train:,} examples, {settings.epochs} epochs; {where}; {backend}: {why}")
+    with _progress(progress, settings) as tell:
         course = Course(
             folder.address,
             model.source,
@@ -148,13 +147,13 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: 
 
 
 @contextmanager
-def _progress(terminal: Terminal, settings: FinetuneSettings) -> Iterator[Any]:
+def _progress(progress: Progress, settings: FinetuneSettings) -> Iterator[Any]:
     """A place for the workers to say how it goes; what they say becomes lines."""
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.here()})
     ended = threading.Event()
 
     def listen() -> None:
-        speaker = _Speaker(terminal, settings)
+        speaker = _Speaker(progress, settings)
         while True:
             try:
                 speaker.say(queue.get(timeout=0.5))
@@ -177,13 +176,13 @@ def _progress(terminal: Terminal, settings: FinetuneSettings) -> Iterator[Any]:
 class _Speaker:
     """Turns what a worker tells into lines for a person."""
 
-    def __init__(self, terminal: Terminal, settings: FinetuneSettings) -> None:
-        self._terminal, self._settings = terminal, settings
+    def __init__(self, progress: Progress, settings: FinetuneSettings) -> None:
+        self._progress, self._settings = progress, settings
         self._said, self._tokens = -_SECONDS_BETWEEN_LINES, 0.0
 
     def say(self, told: dict[str, Any]) -> None:
         """One message."""
-        say = self._terminal.say
+        say = self._progress.say
         if told["kind"] == "begin":
             dropped = f"; {told['dropped']:,} are too long and left out" if told["dropped"] else ""
             say(f"finetune: {told['sequences']:,} sequences in {told['steps']:,} steps{dropped}")

@@ -16,9 +16,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from codemmlu.errors import UserError
+from codemmlu.errors import Progress, UserError
 from codemmlu.recipe import ExampleSettings
-from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval import index_store
 from codemmlu.retrieval.embedder import Embedder, open_encoder
 from codemmlu.retrieval.index_store import EXAMPLE, Manifest, Plan
@@ -33,7 +32,7 @@ _THREADS = 4  # cores of one embedding actor: more do not make a small model fas
 _BUILDING = "building"
 
 
-def build(terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Question]) -> Manifest:
+def build(progress: Progress, index: RunDir, plan: Plan, examples: Sequence[Question]) -> Manifest:
     """Makes an index of examples that all have answers. What an earlier attempt left is made again."""
     earlier = index_store.read_manifest(index)
     index.clear(index_store.MANIFEST)  # from here on, what it says is no longer there
@@ -44,7 +43,7 @@ def build(terminal: Terminal, index: RunDir, plan: Plan, examples: Sequence[Ques
     for start in range(0, len(examples), _BLOCK):
         names.append(f"{start // _BLOCK:06d}.parquet")
         index.write_table(f"{_BUILDING}/{names[-1]}", to_table(examples[start : start + _BLOCK], Question))
-    rate = _embedded(terminal, index, names, plan, len(examples))
+    rate = _embedded(progress, index, names, plan, len(examples))
     blocks = [(f"{_BUILDING}/vectors/{name}", min(_BLOCK, len(examples) - i * _BLOCK)) for i, name in enumerate(names)]
     shards, recall = make_shards(index, blocks, plan.kind, plan.settings.shard)
     dimensions, weights = cluster.call(fit, index.address, shards[0], plan)
@@ -75,15 +74,15 @@ def refit(index: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
     return manifest.model_copy(update={"weights": weights})
 
 
-def _embedded(terminal: Terminal, index: RunDir, names: Sequence[str], plan: Plan, count: int) -> float:
+def _embedded(progress: Progress, index: RunDir, names: Sequence[str], plan: Plan, count: int) -> float:
     """Embeds all blocks. Examples a second: from the first block that is done to the last, start-up not counted."""
     first: tuple[float, int] | None = None
     done = 0
     try:
-        with terminal.progress("examples", count, "examples") as progress, cluster.without_actor_warning():
+        with progress.progress("examples", count, "examples") as line, cluster.without_actor_warning():
             for counts in _embed(index, names, plan):
                 done += counts["examples"]
-                progress.advance(counts["examples"], 0)
+                line.advance(counts["examples"], 0)
                 first = first or (time.monotonic(), done)
                 alone = counts["examples"] / max(counts["seconds"], 1e-9)
     except ray.exceptions.RayError as error:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from functools import partial
 
 from codemmlu.answering.schedule import Seat
-from codemmlu.command import Job
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.errors import UserError
+from codemmlu.errors import Progress, UserError
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -23,14 +22,14 @@ from codemmlu.shelf import Shelf, find_shelf, share
 from codemmlu.training.training_set import find_curriculum, fingerprint
 
 
-def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
+def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneSettings) -> Manifest:
     """Trains what the recipe's `finetune` says, or says that it stands already. Raises UserError."""
-    recipe, say = job.recipe, job.terminal.say
+    say = progress.say
     base = recipe.models[settings.model]
     if is_scripted(base.source):
         raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
     model = model_source.inspect(base.source, base.revision, model_source.cache_folder())
-    shelf = find_shelf(job, labelled=True) if settings.examples else None
+    shelf = find_shelf(recipe, progress, labelled=True) if settings.examples else None
     start = find_start(recipe, settings, model)
     goes_on = start.fingerprint if start else ""
     curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None, goes_on)
@@ -49,7 +48,7 @@ def trained(job: Job, run: RunDir, settings: FinetuneSettings) -> Manifest:
         cluster.join()
         run.clear(f"merged/{settings.name}")
         place = start.path if start else None
-        manifest = finetuning.train(job.terminal, run, settings, model, curriculum, wanted, place, recipe.gpus)
+        manifest = finetuning.train(progress, run, settings, model, curriculum, wanted, place, recipe.gpus)
         before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
         right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
         say(

@@ -31,8 +31,7 @@ from codemmlu.answering.asks import Ask
 from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement.placement import Placement
-from codemmlu.errors import UserError
-from codemmlu.report.terminal import Live, Terminal
+from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.run_dir import ISSUE, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
@@ -80,7 +79,7 @@ class Wave:
 
 
 def ask_all(
-    terminal: Terminal,
+    progress: Progress,
     run: RunDir,
     pool: str,
     waves: Sequence[Wave],
@@ -103,8 +102,8 @@ def ask_all(
     def follow() -> None:
         try:
             kept = _plan(run, pool, waves, max(2, placement.in_flight // per_block), worker, placement, mark)
-            with terminal.progress(pool, waves[0].due) as progress:
-                due, durable = _follow(run, kept, waves, written, progress)
+            with progress.progress(pool, waves[0].due) as line:
+                due, durable = _follow(run, kept, waves, written, line)
         except ray.exceptions.RayError as error:
             raise cluster.reason(error) from error
         if durable != due:
@@ -115,7 +114,7 @@ def ask_all(
 
 
 def _follow(
-    run: RunDir, kept: ray.data.Dataset, waves: Sequence[Wave], written: Future[int], progress: Live
+    run: RunDir, kept: ray.data.Dataset, waves: Sequence[Wave], written: Future[int], line: ProgressLine
 ) -> tuple[int, int]:
     """Counts answers as they become durable, and begins each wave when the one before has ended.
 
@@ -128,13 +127,13 @@ def _follow(
         for counts in block.to_pylist():
             durable += counts["answers"]
             open_blocks -= 1
-            progress.advance(counts["answers"], counts["failed"])
+            line.advance(counts["answers"], counts["failed"])
         while not open_blocks and later:
             wave = later.pop(0)
             more = wave.write(run)
             due += more
             open_blocks = wave.most
-            progress.extend(more - wave.due)
+            line.extend(more - wave.due)
     return due + written.result(), durable
 
 

@@ -34,12 +34,6 @@ def _hidden(match: re.Match[str]) -> str:
     return "//" if match[0].startswith("//") else ""
 
 
-def without_keys(text: str) -> str:
-    """Text without the keys and options that s3:// addresses in it may carry."""
-    plain = re.sub(r"://[^/@\s]*@", "://", text)
-    return re.sub(r"(\w://[^\s?'\"]*)\?[\w.]+=[^\s'\"]*", r"\1", plain)  # of a glob the ? stays
-
-
 def refuse_deletable(place: str, key: str = "out") -> None:
     """A relative path of a submitted job would lie in Ray's copy of the working directory, which Ray deletes."""
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

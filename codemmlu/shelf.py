@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 from codemmlu import dataset
 from codemmlu.answering.asks import View
-from codemmlu.command import Job
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import refuse_without_gpu
-from codemmlu.errors import UserError
+from codemmlu.errors import Progress, UserError
 from codemmlu.recipe import ExampleSettings, Recipe, digest
 from codemmlu.retrieval.embedder import Embedder
 from codemmlu.retrieval.embedder import find as find_embedder
@@ -60,49 +59,49 @@ def place_of(recipe: Recipe) -> RunDir:
         raise UserError(str(error).replace("out:", "examples.index:", 1)) from None
 
 
-def find_shelf(job: Job, labelled: bool) -> Shelf:
+def find_shelf(recipe: Recipe, progress: Progress, labelled: bool) -> Shelf:
     """The index of solved examples: made if it does not stand or its inputs changed. Raises UserError."""
-    recipe, settings = job.recipe, job.recipe.examples
+    settings = recipe.examples
     where = place_of(recipe)
     embedder = find_embedder(settings.embedder, cache_folder())
     rule = Rule.of(settings, labelled)
     asked = asked_of(recipe)
     if settings.source is None:
-        return Shelf(where, _prebuilt(job, where, embedder, asked), embedder, settings, rule)
+        return Shelf(where, _prebuilt(recipe, progress, where, embedder, asked), embedder, settings, rule)
     if settings.index is None or not where.is_local:
-        return Shelf(where, _made(job, where, embedder, asked), embedder, settings, rule)
+        return Shelf(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
     where.create()
     with where.lock():  # a place of its own: another run may be making the same
-        return Shelf(where, _made(job, where, embedder, asked), embedder, settings, rule)
+        return Shelf(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
 
 
-def _prebuilt(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
+def _prebuilt(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
     """An index that somebody else made: used as it stands, but for weights that were fitted on what is asked now."""
-    settings = job.recipe.examples
+    settings = recipe.examples
     manifest = read_manifest(where)
     if manifest is None:
         raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
     check_embedder(manifest, settings, embedder, where)
-    job.terminal.say(f"examples: {manifest.count:,} in the index at {where.shown} ({manifest.kind})")
+    progress.say(f"examples: {manifest.count:,} in the index at {where.shown} ({manifest.kind})")
     files = [shard.examples for shard in manifest.shards]
     theirs = {str(twin) for name in files for twin in where.read_table(name, ["twin"])["twin"].to_pylist()}
-    plan = _plan(job, embedder, manifest.kind, manifest.fingerprint, asked, theirs)
-    return _fitted(job, where, manifest, plan)
+    plan = _plan(recipe, progress, embedder, manifest.kind, manifest.fingerprint, asked, theirs)
+    return _fitted(recipe, progress, where, manifest, plan)
 
 
-def _made(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
+def _made(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
     """The index of examples.source: as it stands, with other weights, or made anew."""
-    recipe, say = job.recipe, job.terminal.say
+    say = progress.say
     settings = recipe.examples
     manifest = read_manifest(where)
     examples, notes = dataset.read_examples(settings, held_out_of(recipe) or frozenset())
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
     wanted = fingerprint(settings, embedder, kind, content, recipe.seed)
-    plan = _plan(job, embedder, kind, wanted, asked, {twin_key(example) for example in examples})
+    plan = _plan(recipe, progress, embedder, kind, wanted, asked, {twin_key(example) for example in examples})
     if manifest and manifest.fingerprint == wanted:
         say(f"examples: {manifest.count:,} from {settings.source}; their index stands and nothing changed: reused")
-        fitted = _fitted(job, where, manifest, plan)
+        fitted = _fitted(recipe, progress, where, manifest, plan)
         if fitted is not manifest:
             where.write(MANIFEST, fitted.model_dump_json(indent=1).encode())
         return fitted
@@ -117,7 +116,7 @@ def _made(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) ->
         refuse_without_gpu(resources)
     where.create()
     cluster.refuse_unshared(where)
-    manifest = indexing.build(job.terminal, where, plan, examples)
+    manifest = indexing.build(progress, where, plan, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"
     say(
         f"examples: an index of {manifest.count:,} ({kind}, {manifest.dimensions} dimensions{recall}) is at "
@@ -126,19 +125,27 @@ def _made(job: Job, where: RunDir, embedder: Embedder, asked: frozenset[str]) ->
     return manifest
 
 
-def _plan(job: Job, embedder: Embedder, kind: str, wanted: str, asked: frozenset[str], examples: set[str]) -> Plan:
+def _plan(
+    recipe: Recipe,
+    progress: Progress,
+    embedder: Embedder,
+    kind: str,
+    wanted: str,
+    asked: frozenset[str],
+    examples: set[str],
+) -> Plan:
     both = asked & examples
     left_out = digest(*sorted(both)) if both else ""
-    return Plan(job.recipe.examples, embedder, kind, wanted, job.recipe.seed, both, left_out)
+    return Plan(recipe.examples, embedder, kind, wanted, recipe.seed, both, left_out)
 
 
-def _fitted(job: Job, where: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
+def _fitted(recipe: Recipe, progress: Progress, where: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
     """The manifest with weights that were fitted on none of the questions that are asked now."""
     if manifest.weights and manifest.weights.left_out == plan.left_out:
         return manifest
     from codemmlu import cluster, indexing  # in this order: see cluster
 
-    job.terminal.say("examples: other questions are asked than before, the weights are fitted without them")
+    progress.say("examples: other questions are asked than before, the weights are fitted without them")
     cluster.join()
     return indexing.refit(where, manifest, plan)
 

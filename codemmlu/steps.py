@@ -19,10 +19,10 @@ from codemmlu.dataset import Loaded, Submission
 from codemmlu.dataset.examples import held_out_of
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, redact_credentials
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
-from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable, without_keys
+from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
 from codemmlu.schema import Question, Rejected, to_table
 from codemmlu.seats import adapter_of, find_seats, write_pilot
 from codemmlu.shelf import find_shelf, share
@@ -55,7 +55,7 @@ def finetune(job: Job) -> Outcome:
     for name in recipe.asked.keys() - set(users):  # what cannot be answered is better known before hours of training
         adapter_of(recipe, name, recipe.asked[name], {})
     with _run(job) as run:
-        manifest = trained(job, run, settings)
+        manifest = trained(recipe, job.terminal, run, settings)
     again = job.again.replace("jobs/finetune.py", "jobs/run.py")
     job.terminal.say(
         f"To answer with it: {again}" if users else f"No voter answers with it yet: voters.NAME.adapter={settings.name}"
@@ -70,7 +70,7 @@ def index(job: Job) -> Outcome:
     if job.dry_run:
         return _planned(job)
     with _run(job):
-        shelf = find_shelf(job, labelled=True)
+        shelf = find_shelf(job.recipe, job.terminal, labelled=True)
     report = shelf.manifest.model_dump(exclude={"shards", "weights"}) | {"index": shelf.index.shown}
     job.terminal.say(f"To answer with it: {job.again.replace('jobs/index.py', 'jobs/run.py')}")
     return Outcome(report, 0)
@@ -98,7 +98,7 @@ def compare(terminal: Terminal, places: list[str]) -> Outcome:
 
 def _answered(job: Job, *, ask_models: bool) -> Outcome:
     """The whole run after its index."""
-    from codemmlu.asking import Toolbox, ask  # a dry run needs none of these, and they take long to import
+    from codemmlu.asking import RunContext, ask  # a dry run needs none of these, and they take long to import
     from codemmlu.learning import refuse_learnt
     from codemmlu.outcome import conclude
 
@@ -110,7 +110,7 @@ def _answered(job: Job, *, ask_models: bool) -> Outcome:
         needed = any(uses_examples(voter) for voter in recipe.voters.values())
         for line in foreign_code(recipe):
             job.terminal.say(line)
-        shelf = find_shelf(job, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
+        shelf = find_shelf(recipe, job.terminal, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
         if shelf and shelf.manifest.weights is None:
             refuse_retrieve(recipe)
         fit = dataset.fit_examples(recipe, held_out_of(recipe) or frozenset())
@@ -124,9 +124,10 @@ def _answered(job: Job, *, ask_models: bool) -> Outcome:
         write_pilot(run, seats)
         tell_submissions(job, run, submissions)
         if ask_models:
-            tools = Toolbox(models, cache(partial(share, shelf)) if shelf else None)
+            shared = cache(partial(share, shelf)) if shelf else None
+            context = RunContext(recipe, job.terminal, run, panel, models, shared)
             for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):
-                ask(job, run, group, panel, tools)
+                ask(context, group)
         return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})
 
 
@@ -178,7 +179,7 @@ def begin(recipe: Recipe, run: RunDir, rejected: list[Rejected]) -> None:
         run.clear(name)
     run.replace("questions", _UNCHECKED)
     run.write_table("rejected.parquet", to_table(rejected, Rejected))
-    run.write("recipe.yaml", without_keys(recipe.as_yaml()).encode())
+    run.write("recipe.yaml", redact_credentials(recipe.as_yaml()).encode())
 
 
 def describe(loaded: Loaded) -> list[str]:

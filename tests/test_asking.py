@@ -13,8 +13,7 @@ import pytest
 from codemmlu import cluster, pipeline
 from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import Asking, Calibration, Panel, Pass, Seat, Wave
-from codemmlu.asking import Toolbox, ask
-from codemmlu.command import Job
+from codemmlu.asking import RunContext, ask
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.engine.placement.placement import Placement
@@ -118,9 +117,9 @@ def go(run: RunDir, *waves: Wave, seats: Sequence[Seat] = (), **model: Any) -> N
     settings = {"source": "scripted", **model}
     recipe = Recipe.model_validate({"out": run.address, "models": {"m": settings}, "voters": {"cheap": {"model": "m"}}})
     script = Script.model_validate(SCRIPT).model_dump(mode="json")
-    tools = Toolbox({"m": Model("scripted", None, "fingerprint", None, script)}, None)
+    models = {"m": Model("scripted", None, "fingerprint", None, script)}
     panel = Panel({one.name: one for one in seats}, {}, (), 4)
-    ask(Job(recipe, Terminal(), False, None, "again"), run, [Pass("m", waves)], panel, tools)
+    ask(RunContext(recipe, Terminal(), run, panel, models, None), [Pass("m", waves)])
 
 
 def test_a_pool_without_anything_left_starts_nothing(

@@ -10,7 +10,6 @@ import pytest
 
 from codemmlu import cluster, finetuning
 from codemmlu.answering.schedule import Seat
-from codemmlu.command import Job
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
@@ -84,7 +83,7 @@ def learn(tuning: Finetune, *overrides: str) -> Manifest:
     """Train what the recipe says."""
     recipe = load(str(tuning.recipe), [*overrides])
     assert recipe.finetune is not None
-    return trained(Job(recipe, Terminal(), False, None, "again"), RunDir(recipe.out), recipe.finetune)
+    return trained(recipe, Terminal(), RunDir(recipe.out), recipe.finetune)
 
 
 def test_weights_that_stand_are_reused(tuning: Finetune, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:

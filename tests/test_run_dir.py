@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
-from codemmlu.errors import UserError
-from codemmlu.run_dir import RunDir, without_keys
+from codemmlu.errors import UserError, redact_credentials
+from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, to_table
 from tests.support.rows import question
 
@@ -209,4 +209,4 @@ def test_a_bucket_that_is_not_there_is_the_users_mistake() -> None:
 
 def test_keys_and_options_of_addresses_are_hidden() -> None:
     text = "out: s3://KEY:SECRET@bucket/runs?region=x\nsource: data/*?.csv # a@b\ns3://b/part-?.csv\n"
-    assert without_keys(text) == "out: s3://bucket/runs\nsource: data/*?.csv # a@b\ns3://b/part-?.csv\n"
+    assert redact_credentials(text) == "out: s3://bucket/runs\nsource: data/*?.csv # a@b\ns3://b/part-?.csv\n"

@@ -11,8 +11,8 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 from pyarrow import fs
 
-from codemmlu.dataset.readers import READERS, first_line
-from codemmlu.errors import UserError
+from codemmlu.dataset.readers import READERS
+from codemmlu.errors import UserError, first_line
 
 SAMPLE = Path(__file__).with_name("sample.jsonl")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")

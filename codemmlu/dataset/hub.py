@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from codemmlu.dataset.readers import Record, first_line
-from codemmlu.errors import UserError
+from codemmlu.dataset.readers import Record
+from codemmlu.errors import UserError, first_line
 
 # The order in which CodeMMLU's paper lists them; a dataset without these is read in the Hub's own order.
 SUBJECTS = (

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from codemmlu.dataset import files, hub
 from codemmlu.dataset.cleaner import Cleaner
-from codemmlu.dataset.readers import READERS, Record, WrongBytesError, first_line
-from codemmlu.errors import UserError
+from codemmlu.dataset.readers import READERS, Record, WrongBytesError
+from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, Rejected
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Record:
 
 class WrongBytesError(UserError):
     """A file is not written in the encoding that it is read in."""
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, fit for a message of one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ import pyarrow as pa
 from codemmlu.dataset import files
 from codemmlu.dataset.choices import plain
 from codemmlu.dataset.cleaner import dressed_letter
-from codemmlu.dataset.readers import READERS, Record, WrongBytesError, first_line
-from codemmlu.errors import UserError
+from codemmlu.dataset.readers import READERS, Record, WrongBytesError
+from codemmlu.errors import UserError, first_line
 
 _SILENT = ("", "none", "null", "nan", "n/a", "-")
 

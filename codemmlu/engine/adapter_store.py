@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS
+from codemmlu.errors import redact_credentials
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.run_dir import RunDir, without_keys
+from codemmlu.run_dir import RunDir
 
 # Settings that say where and when, but not what is learnt. How many sequences are in a step is one of the others.
 _ELSEWHERE = {"name", "merge", "checkpoint_steps", "backend"}
@@ -55,7 +56,7 @@ class Manifest(BaseModel):
 def what_is_learnt(settings: FinetuneSettings) -> dict[str, JsonValue]:
     """The settings that determine the weights; of addresses without the keys that they may carry."""
     told = settings.model_dump(mode="json", exclude=_ELSEWHERE)
-    return {name: without_keys(value) if isinstance(value, str) else value for name, value in told.items()}
+    return {name: redact_credentials(value) if isinstance(value, str) else value for name, value in told.items()}
 
 
 def folder_of(name: str) -> str:

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codemmlu.errors import safe
 from codemmlu.recipe import digest
-from codemmlu.report.terminal import safe
 from codemmlu.run_dir import RunDir
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,17 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from codemmlu.run_dir import without_keys
-
-
-def safe(text: str, width: int = 200) -> str:
-    """Text that cannot steer a terminal: control, format and surrogate characters are written out; long text is cut."""
-    shown = "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(c) for c in text)
-    return shown if len(shown) <= width else shown[: width - 3] + "..."
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+from codemmlu.errors import redact_credentials, safe
 
 
 class Terminal:
@@ -37,7 +26,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """One line; of addresses in it without the keys that they may carry."""
-        self._console.print(Text(safe(without_keys(line), 2000)), soft_wrap=True)
+        self._console.print(Text(safe(redact_credentials(line), 2000)), soft_wrap=True)
         self._console.file.flush()
 
     def show(self, table: Table) -> None:

@@ -16,8 +16,7 @@ import ray.train
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from codemmlu.errors import UserError
-from codemmlu.run_dir import without_keys
+from codemmlu.errors import UserError, redact_credentials
 from codemmlu.training.job_spec import BEST, TRAINER, Course
 
 _STATE = "trainer_state.json"
@@ -87,8 +86,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             if state.global_step == 0:
                 what = self._course.start or self._course.source
                 raise UserError(
-                    f"finetune.model: before anything is learnt the loss of {without_keys(what)} on the tune part is "
-                    f"{metrics['eval_loss']}: its numbers overflow in this machine's precision; take another model"
+                    f"finetune.model: before anything is learnt the loss of {redact_credentials(what)} on the tune "
+                    f"part is {metrics['eval_loss']}: "
+                    "its numbers overflow in this machine's precision; take another model"
                 )
             raise UserError(
                 f"finetune.learning_rate: with {self._course.settings.learning_rate} the loss on the tune part is "

@@ -414,7 +414,7 @@ RESUME = (
     Mutation(
         "cascade-asks-everything",
         "codemmlu/asking.py",
-        "write_blocks(run, pool, folder, items(run, wave, partial(_unclear, run, panel)), block, given)",
+        "write_blocks(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)",
         "write_blocks(run, pool, folder, items(run, wave, lambda _: _Everything()), block, given)",
         (WAVES,),
         "The dear voter of a cascade would be asked every question.",

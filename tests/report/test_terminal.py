@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from codemmlu.errors import safe
 from codemmlu.report.statistics import wilson
 from codemmlu.report.tables import voters_table
-from codemmlu.report.terminal import Terminal, safe
+from codemmlu.report.terminal import Terminal
 
 HOSTILE = {
     "\x1b[2J": r"\x1b[2J",
