@@ -18,11 +18,8 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from codemmlu import (
-    cluster,  # before ray: see there
-    sharding,
-)
-from codemmlu.retrieval import faiss_index
+from codemmlu import cluster
+from codemmlu.retrieval import faiss_index, sharding
 from codemmlu.retrieval.index_store import EXAMPLE, kind_for
 from codemmlu.run_dir import RunDir
 

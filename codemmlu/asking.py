@@ -34,7 +34,7 @@ from codemmlu.run_dir import RunDir
 from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
 
 if TYPE_CHECKING:
-    from codemmlu import lending
+    from codemmlu.retrieval import shared_index
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RunContext:
     run: RunDir
     panel: Panel
     models: dict[str, model_source.Model]
-    shared: Callable[[], "lending.Shared"] | None
+    shared: Callable[[], "shared_index.Shared"] | None
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,11 @@ def _tools(context: RunContext, start: _Start, resources: Resources) -> Tools:
         adapters = lora.engine_arguments(lora.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
         tools = Tools(open_engine, _engine_settings(model, start.placement, context.recipe.seed, adapters))
     if context.shared and any(ask.neighbours for ask in asks):
-        from codemmlu import lending
+        from codemmlu.retrieval import shared_index
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
         device = "cpu" if model else context.recipe.examples.embedder.device
-        tools = replace(tools, open_library=partial(lending.open_shared, context.shared(), threads, device))
+        tools = replace(tools, open_library=partial(shared_index.open_shared, context.shared(), threads, device))
     return tools
 
 

@@ -26,11 +26,11 @@ from codemmlu.recipe import (
     uses_examples,
 )
 from codemmlu.retrieval.embedder import find as find_embedder
+from codemmlu.retrieval.index import place_of
 from codemmlu.retrieval.index_store import check_embedder, kind_for, read_manifest
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.seats import ask_for, weights_digest
-from codemmlu.shelf import place_of
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
 # reaches.

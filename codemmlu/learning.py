@@ -15,10 +15,10 @@ from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
 from codemmlu.recipe import FinetuneSettings, Recipe
+from codemmlu.retrieval.index import Shelf, find_shelf, share
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.seats import inspect_adapter
-from codemmlu.shelf import Shelf, find_shelf, share
 from codemmlu.training.training_set import find_curriculum, fingerprint
 
 
@@ -65,10 +65,11 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
 
 def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
     """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
-    from codemmlu import cluster, lending  # in this order: see cluster
+    from codemmlu import cluster  # in this order: see cluster
+    from codemmlu.retrieval import shared_index  # in this order: see cluster
 
     cluster.join()
-    return lending.nearest(share(shelf), questions, most)
+    return shared_index.nearest(share(shelf), questions, most)
 
 
 def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.Model) -> lora.Adapter | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from codemmlu.answering.asks import Ask, View, ask_of
+from codemmlu.answering.asks import Ask, ask_of
 from codemmlu.answering.schedule import Calibration, Seat, identity, null_questions, pilot_questions
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
@@ -23,6 +23,7 @@ from codemmlu.recipe import (
     VerifyVoter,
     digest,
 )
+from codemmlu.retrieval.index import View
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 

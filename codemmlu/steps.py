@@ -22,10 +22,10 @@ from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
+from codemmlu.retrieval.index import find_shelf, share
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
 from codemmlu.schema import Question, Rejected, to_table
 from codemmlu.seats import adapter_of, find_seats, write_pilot
-from codemmlu.shelf import find_shelf, share
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.

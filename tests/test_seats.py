@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.asks import Ask, View
+from codemmlu.answering.asks import Ask
 from codemmlu.answering.schedule import PILOT, Seat
 from codemmlu.engine.lora import CONFIG, MANIFEST, WEIGHTS
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings, Recipe
+from codemmlu.retrieval.index import View
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.seats import NEVER, find_seats, weights_digest, write_pilot

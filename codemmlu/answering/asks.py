@@ -13,23 +13,8 @@ from pydantic import JsonValue
 from codemmlu.engine.lora import Adapter
 from codemmlu.mcq import template_digest, words_digest
 from codemmlu.recipe import AskedVoter, ModelVoter, RetrieveVoter, digest, method_settings
+from codemmlu.retrieval.index import View
 from codemmlu.schema import Question
-
-
-@dataclass(frozen=True)
-class View:
-    """How asks look at solved examples.
-
-    fingerprint: of the index and of the rule by which examples are chosen
-    fitted: the same, and what the weights of `retrieve` were fitted without
-    tokens: of all examples in one prompt
-    spare: how many more examples are looked up than are shown, to stand in for those that are too long
-    """
-
-    fingerprint: str
-    fitted: str
-    tokens: int
-    spare: bool
 
 
 @dataclass(frozen=True)

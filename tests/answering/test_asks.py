@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.answering.asks import View, ask_of
+from codemmlu.answering.asks import ask_of
 from codemmlu.mcq import TEMPLATES
 from codemmlu.mcq.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter
+from codemmlu.retrieval.index import View
 from tests.support.rows import ASK, QUESTION
 
 ONE = DirectVoter(model="m")

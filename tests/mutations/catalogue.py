@@ -15,7 +15,7 @@ FITTING = "tests/voting/test_fitting.py"
 VIEWS = "tests/voting/test_views.py"
 ASKS = "tests/answering/test_asks.py"
 ADAPTERS = "tests/engine/test_lora.py"
-SHELF = "tests/retrieval/test_shelf.py"
+SHELF = "tests/retrieval/test_index.py"
 CURRICULUM = "tests/training/test_training_set.py"
 SPLIT = "tests/dataset/test_split.py"
 HOLDOUT = "tests/retrieval/test_holdout.py"
@@ -207,7 +207,7 @@ KEYS = (
     ),
     Mutation(
         "index-without-its-rule",
-        "codemmlu/shelf.py",
+        "codemmlu/retrieval/index.py",
         "looks = digest(self.manifest.fingerprint, asdict(self.rule))",
         "looks = digest(self.manifest.fingerprint)",
         (SHELF,),

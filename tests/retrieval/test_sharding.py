@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codemmlu import cluster, sharding
+from codemmlu import cluster
 from codemmlu.dataset.dedup import twin_key
-from codemmlu.retrieval import faiss_index
+from codemmlu.retrieval import faiss_index, sharding
 from codemmlu.retrieval.embedder import Encoder
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
 from codemmlu.retrieval.index_store import Plan, Shard, Weights, sha256_of

@@ -23,7 +23,7 @@ from tests.support.embedders import HASHED, BreakableEncoder
 from tests.support.rows import question
 
 if TYPE_CHECKING:
-    from codemmlu import lending
+    from codemmlu.retrieval import shared_index
 
 SETTINGS = ExampleSettings(source="examples.csv")
 RULE = Rule(exclude="task_id", near_duplicates="keep", min_similarity=-1.0, diversity=0.0)
@@ -100,26 +100,26 @@ def build(
     **settings: Any,
 ) -> Manifest:
     """Make an index with Ray, by the hashing embedder."""
-    from codemmlu import indexing
+    from codemmlu.retrieval import index_builder
 
     index = RunDir(str(folder))
     index.create()
     plan = Plan(ExampleSettings(source="x", **settings), HASHED, kind, "f", 0, asked, "left out" if asked else "")
-    return indexing.build(Terminal(), index, plan, examples)
+    return index_builder.build(Terminal(), index, plan, examples)
 
 
-def shared_index(folder: Path, manifest: Manifest, rule: Rule = RULE) -> "lending.Shared":
+def publish_index(folder: Path, manifest: Manifest, rule: Rule = RULE) -> "shared_index.Shared":
     """Put an index into Ray's object store."""
-    from codemmlu import lending
+    from codemmlu.retrieval import shared_index
 
-    return lending.share(RunDir(str(folder)), manifest, HASHED, ExampleSettings(source="x"), rule)
+    return shared_index.share(RunDir(str(folder)), manifest, HASHED, ExampleSettings(source="x"), rule)
 
 
 def opened(folder: Path, manifest: Manifest, rule: Rule = RULE) -> Library:
     """Open an index as an actor does."""
-    from codemmlu import lending
+    from codemmlu.retrieval import shared_index
 
-    return lending.open_shared(shared_index(folder, manifest, rule), threads=1)
+    return shared_index.open_shared(publish_index(folder, manifest, rule), threads=1)
 
 
 def nearest_of(index: Library) -> list[list[tuple[str, float]]]:

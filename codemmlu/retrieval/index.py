@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from codemmlu import dataset
-from codemmlu.answering.asks import View
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.engine.model_source import cache_folder
@@ -26,7 +25,23 @@ from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir, refuse_deletable
 
 if TYPE_CHECKING:
-    from codemmlu import lending
+    from codemmlu.retrieval import shared_index
+
+
+@dataclass(frozen=True)
+class View:
+    """How asks look at solved examples.
+
+    fingerprint: of the index and of the rule by which examples are chosen
+    fitted: the same, and what the weights of `retrieve` were fitted without
+    tokens: of all examples in one prompt
+    spare: how many more examples are looked up than are shown, to stand in for those that are too long
+    """
+
+    fingerprint: str
+    fitted: str
+    tokens: int
+    spare: bool
 
 
 @dataclass(frozen=True)
@@ -109,14 +124,15 @@ def _made(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder,
     say(f"examples: {len(examples):,} with an answer from {settings.source}{why}")
     for note in notes:
         say(f"  {note}")
-    from codemmlu import cluster, indexing  # in this order: see cluster
+    from codemmlu import cluster  # in this order: see cluster
+    from codemmlu.retrieval import index_builder  # in this order: see cluster
 
     resources = cluster.join()
     if settings.embedder.device == "cuda":
         refuse_without_gpu(resources)
     where.create()
     cluster.refuse_unshared(where)
-    manifest = indexing.build(progress, where, plan, examples)
+    manifest = index_builder.build(progress, where, plan, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"
     say(
         f"examples: an index of {manifest.count:,} ({kind}, {manifest.dimensions} dimensions{recall}) is at "
@@ -143,11 +159,12 @@ def _fitted(recipe: Recipe, progress: Progress, where: RunDir, manifest: Manifes
     """The manifest with weights that were fitted on none of the questions that are asked now."""
     if manifest.weights and manifest.weights.left_out == plan.left_out:
         return manifest
-    from codemmlu import cluster, indexing  # in this order: see cluster
+    from codemmlu import cluster  # in this order: see cluster
+    from codemmlu.retrieval import index_builder  # in this order: see cluster
 
     progress.say("examples: other questions are asked than before, the weights are fitted without them")
     cluster.join()
-    return indexing.refit(where, manifest, plan)
+    return index_builder.refit(where, manifest, plan)
 
 
 def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSettings, kind: str) -> str:
@@ -160,8 +177,8 @@ def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSet
     return f"; the index is made anew, its {' and '.join(other)} changed"
 
 
-def share(shelf: Shelf) -> "lending.Shared":
+def share(shelf: Shelf) -> "shared_index.Shared":
     """The index in Ray's object store, once for all pools."""
-    from codemmlu import lending
+    from codemmlu.retrieval import shared_index
 
-    return lending.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
+    return shared_index.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)

@@ -11,10 +11,10 @@ from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.errors import UserError
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
+from codemmlu.retrieval.index import Shelf, place_of
 from codemmlu.retrieval.index_store import VERSION, Manifest
 from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir
-from codemmlu.shelf import Shelf, place_of
 from tests.support.embedders import HASHED
 from tests.support.example_indexes import LIKE_RIGHT, RULE, SETTINGS
 from tests.support.questions import questions_csv

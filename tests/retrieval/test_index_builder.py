@@ -101,14 +101,14 @@ def test_nothing_is_fitted_on_an_example_that_is_asked(tmp_path: Path, whole: Ma
 def test_an_example_whose_vector_is_not_finite_is_an_error(
     whole: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from codemmlu import indexing
+    from codemmlu.retrieval import index_builder
 
-    class Broken(indexing.EmbedBlocks):
+    class Broken(index_builder.EmbedBlocks):
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             self._encoder = BreakableEncoder()
 
-    monkeypatch.setattr(indexing, "EmbedBlocks", Broken)
+    monkeypatch.setattr(index_builder, "EmbedBlocks", Broken)
     shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError) as error:
         build(tmp_path, [*EXAMPLES[:3], solved("e9", f"some {BROKEN} text")])

@@ -22,10 +22,10 @@ from codemmlu.retrieval import index_store
 from codemmlu.retrieval.embedder import Embedder, open_encoder
 from codemmlu.retrieval.index_store import EXAMPLE, Manifest, Plan
 from codemmlu.retrieval.retriever import pack
+from codemmlu.retrieval.sharding import fit, make_shards
 from codemmlu.retrieval.texts import text_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, question_from, to_table
-from codemmlu.sharding import fit, make_shards
 
 _BLOCK = 128  # examples in one embedding task
 _THREADS = 4  # cores of one embedding actor: more do not make a small model faster

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu import lending  # before ray: see cluster
+from codemmlu.retrieval import shared_index  # before ray: see cluster
 
 # isort: split
 import ray
@@ -15,7 +15,7 @@ from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.retrieval.index_store import sha256_of
 from codemmlu.retrieval.selection import Rule
 from codemmlu.run_dir import RunDir
-from tests.support.example_indexes import EXAMPLES, RULE, Made, library, nearest_of, opened, shared_index
+from tests.support.example_indexes import EXAMPLES, RULE, Made, library, nearest_of, opened, publish_index
 from tests.support.rows import question
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -34,7 +34,7 @@ def test_a_file_other_than_the_one_that_was_made_is_refused(whole: Made, tmp_pat
         kept = (whole.folder / "00000" / file).read_bytes()
         RunDir(str(tmp_path)).write(f"00000/{file}", broken if file == name else kept)
     with pytest.raises(UserError) as error:
-        shared_index(tmp_path, whole.manifest)
+        publish_index(tmp_path, whole.manifest)
     said = str(error.value)
     assert "\n" not in said
     assert f"00000/{name} has sha256 {sha256_of(broken)[:16]}" in said
@@ -45,20 +45,20 @@ def test_weights_of_another_version_are_refused(whole: Made) -> None:
     assert whole.manifest.weights is not None
     other = whole.manifest.weights.model_copy(update={"features": ("length",)})
     with pytest.raises(UserError, match="was made by another version; delete it and run again"):
-        shared_index(whole.folder, whole.manifest.model_copy(update={"weights": other}))
+        publish_index(whole.folder, whole.manifest.model_copy(update={"weights": other}))
 
 
 def test_an_index_too_large_for_the_object_store_is_mapped(whole: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     small = [{"Alive": True, "Resources": {"object_store_memory": 1000.0}}]
     monkeypatch.setattr(ray, "nodes", lambda: small)
-    shared = shared_index(whole.folder, whole.manifest)
+    shared = publish_index(whole.folder, whole.manifest)
     assert shared.shards[0][0] == str(whole.folder / "00000" / "index.faiss")
-    assert nearest_of(lending.open_shared(shared, threads=1)) == nearest_of(library(EXAMPLES))
+    assert nearest_of(shared_index.open_shared(shared, threads=1)) == nearest_of(library(EXAMPLES))
 
 
 @pytest.mark.parametrize(("rule", "sent"), [(RULE, False), (DIVERSE, True)])
 def test_vectors_of_examples_are_sent_only_for_diversity(whole: Made, rule: Rule, sent: bool) -> None:
-    ((_, examples),) = shared_index(whole.folder, whole.manifest, rule).shards
+    ((_, examples),) = publish_index(whole.folder, whole.manifest, rule).shards
     columns = ray.get(examples).column_names
     assert ("vector" in columns) == sent
     assert "choice_vectors" in columns
@@ -77,20 +77,20 @@ def test_an_actor_opens_its_own_embedder(whole: Made, monkeypatch: pytest.Monkey
         asked.append(embedder)
         return HashingEncoder()
 
-    monkeypatch.setattr(lending, "open_encoder", opens)
-    shared = shared_index(whole.folder, whole.manifest)
-    lending.open_shared(shared, threads=1)
-    lending.open_shared(shared, threads=3, device="cuda")
+    monkeypatch.setattr(publish_index, "open_encoder", opens)
+    shared = publish_index(whole.folder, whole.manifest)
+    shared_index.open_shared(shared, threads=1)
+    shared_index.open_shared(shared, threads=3, device="cuda")
     assert [(one.source, one.threads, one.device) for one in asked] == [("hashing", 1, "cpu"), ("hashing", 3, "cuda")]
 
 
 def test_the_nearest_come_as_task_ids_as_the_rule_allows(whole: Made) -> None:
     example = EXAMPLES[7]
     asked = [question("q", question=example.question), question(example.task_id, question=example.question)]
-    other, itself = lending.nearest(shared_index(whole.folder, whole.manifest), asked, 3)
+    other, itself = shared_index.nearest(publish_index(whole.folder, whole.manifest), asked, 3)
     assert other[0] == example.task_id
     assert example.task_id not in itself
     assert itself[:2] == other[1:]
     same = Rule("same", "keep", -1.0, 0.0)
-    (without, _) = lending.nearest(shared_index(whole.folder, whole.manifest, same), asked, 3)
+    (without, _) = shared_index.nearest(publish_index(whole.folder, whole.manifest, same), asked, 3)
     assert without == itself
