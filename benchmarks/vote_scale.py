@@ -24,14 +24,14 @@ import psutil
 import pyarrow as pa
 
 from codemmlu import steps
-from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Seat
 from codemmlu.command import Job
+from codemmlu.inference.backlog import stored_questions
+from codemmlu.inference.stages import Seat
+from codemmlu.inference.voters import find_seats
 from codemmlu.recipe import load
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import ANSWER, Question
-from codemmlu.seats import find_seats
 
 _CHOICES = 4
 _BLOCK = 5_000  # answers in one file

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, replace
 
 from codemmlu import dataset
-from codemmlu.answering.keys import known_keys
 from codemmlu.engine import model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.gpus import GPUS, Resources
@@ -15,6 +14,8 @@ from codemmlu.engine.placement.memory import GIB, Known, active_parameters
 from codemmlu.engine.placement.placement import Placement, place, refuse_idle_gpus
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
+from codemmlu.inference.answer_store import known_keys
+from codemmlu.inference.voters import ask_for, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import (
     FinetuneSettings,
@@ -30,7 +31,6 @@ from codemmlu.retrieval.index import place_of
 from codemmlu.retrieval.index_store import check_embedder, kind_for, read_manifest
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.seats import ask_for, weights_digest
 
 # Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
 # reaches.

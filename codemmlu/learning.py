@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from codemmlu.answering.schedule import Seat
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
+from codemmlu.inference.stages import Seat
+from codemmlu.inference.voters import inspect_adapter
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.retrieval.index import Shelf, find_shelf, share
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.seats import inspect_adapter
 from codemmlu.training.training_set import find_curriculum, fingerprint
 
 

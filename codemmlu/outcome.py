@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu import reducing
-from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Panel
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded
 from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
+from codemmlu.inference.backlog import stored_questions
+from codemmlu.inference.stages import Panel
+from codemmlu.inference.votes import calibration_answers, see_stored, stored_threshold, submitted_on_fit
 from codemmlu.mcq import Prior
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary
@@ -31,7 +32,6 @@ from codemmlu.voting import dawid_skene, fitting
 from codemmlu.voting.aggregation import MOST_FAILURES, added, cost_sums
 from codemmlu.voting.ballots import FAILED, ballots
 from codemmlu.voting.model import Fitted
-from codemmlu.voting.views import calibration_answers, see_stored, stored_threshold, submitted_on_fit
 
 # Questions that agreement is estimated from: with many voters its time and memory grow with them.
 _AGREEMENT = 100_000

@@ -19,6 +19,7 @@ from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.estimates import ModelPlan, examples_of, model_of, placed, training_of
+from codemmlu.inference.voters import adapter_of
 from codemmlu.recipe import (
     DirectVoter,
     FinetuneSettings,
@@ -31,7 +32,6 @@ from codemmlu.recipe import (
 )
 from codemmlu.run_dir import RunDir, refuse_deletable
 from codemmlu.schema import Question
-from codemmlu.seats import adapter_of
 from codemmlu.steps import NO_HOLDOUT, describe, foreign_code
 
 

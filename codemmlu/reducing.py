@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.answering.schedule import Panel
+from codemmlu.inference.stages import Panel
+from codemmlu.inference.votes import voter_prior
 from codemmlu.mcq import Prior, letter_prior
 from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
@@ -26,7 +27,6 @@ from codemmlu.voting import rules
 from codemmlu.voting.aggregation import Part, merged, needs_own_prior, own_prior_sums, tally, waits_for
 from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.model import Fitted
-from codemmlu.voting.views import voter_prior
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
 # What a task hands to the driver: columns by question, and sums.

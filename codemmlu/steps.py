@@ -12,20 +12,20 @@ from functools import cache, partial
 from typing import Any
 
 from codemmlu import dataset
-from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Panel, abreast, passes
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded, Submission
 from codemmlu.dataset.examples import held_out_of
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
+from codemmlu.inference.backlog import stored_questions
+from codemmlu.inference.stages import Panel, abreast, passes
+from codemmlu.inference.voters import adapter_of, find_seats, write_pilot
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval.index import find_shelf, share
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
 from codemmlu.schema import Question, Rejected, to_table
-from codemmlu.seats import adapter_of, find_seats, write_pilot
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
 # time left errs high, while reading holds no more than this.
@@ -98,7 +98,7 @@ def compare(terminal: Terminal, places: list[str]) -> Outcome:
 
 def _answered(job: Job, *, ask_models: bool) -> Outcome:
     """The whole run after its index."""
-    from codemmlu.asking import RunContext, ask  # a dry run needs none of these, and they take long to import
+    from codemmlu.inference.driver import RunContext, ask  # a dry run needs none of these, and they take long to import
     from codemmlu.learning import refuse_learnt
     from codemmlu.outcome import conclude
 

@@ -11,11 +11,11 @@ from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.engine.placement.memory import Known, active_parameters
 from codemmlu.errors import UserError
 from codemmlu.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
+from codemmlu.inference.voters import ask_for, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import Recipe
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, to_table
-from codemmlu.seats import ask_for, weights_digest
 from tests.support.questions import questions_csv
 from tests.support.rows import answer, question
 

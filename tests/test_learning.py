@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from codemmlu import cluster, finetuning
-from codemmlu.answering.schedule import Seat
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model, cache_folder, inspect
 from codemmlu.errors import UserError
+from codemmlu.inference.stages import Seat
 from codemmlu.learning import find_start, refuse_learnt, trained
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.report.terminal import Terminal

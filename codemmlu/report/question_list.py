@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu.answering.pending import stored_questions
-from codemmlu.answering.schedule import Panel
+from codemmlu.inference.backlog import stored_questions
+from codemmlu.inference.stages import Panel
+from codemmlu.inference.votes import stored_answers
 from codemmlu.mcq import render
 from codemmlu.recipe import RetrieveVoter
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Verdict, letters
-from codemmlu.voting.views import stored_answers
 
 # Questions that the page lists; all of them are in the run directory.
 MOST = 10_000

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.answering.schedule import Panel, Seat
 from codemmlu.dataset.label_position import SWAPPED, swapped
+from codemmlu.inference.stages import Panel, Seat
+from codemmlu.inference.votes import Seen, first_standing, see, submitted, unclear, view
 from codemmlu.mcq import Prior, is_finite, letter_prior, orders
 from codemmlu.recipe import DirectVoter, when_of
 from codemmlu.schema import Answer, Question, Vote, letters, question_from, to_table
 from codemmlu.voting.ballots import STATUSES
-from codemmlu.voting.views import Seen, first_standing, see, submitted, unclear, view
 
 # As many failures are told one by one.
 MOST_FAILURES = 1000

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.asks import ask_of
 from codemmlu.engine.lora import CONFIG, WEIGHTS, Adapter, engine_arguments, inspect
 from codemmlu.errors import UserError
+from codemmlu.inference.spec import ask_of
 from codemmlu.recipe import DirectVoter
 from tests.support.rows import QUESTION
 

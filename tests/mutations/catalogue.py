@@ -8,12 +8,12 @@ from dataclasses import dataclass
 PRIOR = "tests/mcq/test_letter_prior.py"
 READINGS = "tests/mcq/test_probabilities.py"
 TURNS = "tests/mcq/test_conversation.py"
-METHODS = "tests/answering/test_methods.py"
+METHODS = "tests/inference/test_methods.py"
 RULES = "tests/voting/test_rules.py"
 BALLOTS = "tests/voting/test_ballots.py"
 FITTING = "tests/voting/test_fitting.py"
-VIEWS = "tests/voting/test_views.py"
-ASKS = "tests/answering/test_asks.py"
+VIEWS = "tests/inference/test_votes.py"
+ASKS = "tests/inference/test_spec.py"
 ADAPTERS = "tests/engine/test_lora.py"
 SHELF = "tests/retrieval/test_index.py"
 CURRICULUM = "tests/training/test_training_set.py"
@@ -24,9 +24,9 @@ ANSWERS = "tests/dataset/test_clean_answers.py"
 SOURCE = "tests/dataset/test_source.py"
 SUBMISSION = "tests/report/test_submission.py"
 LIBRARY = "tests/retrieval/test_retriever.py"
-PENDING = "tests/answering/test_pending.py"
+PENDING = "tests/inference/test_backlog.py"
 RUN_DIR = "tests/test_run_dir.py"
-WAVES = "tests/test_waves.py"  # the only one here that needs Ray
+WAVES = "tests/inference/test_stages_run.py"  # the only one here that needs Ray
 STATISTICAL = "tests/report/test_statistics.py"
 SUMMARY = "tests/report/test_summary.py"
 
@@ -101,7 +101,7 @@ SCORING = (
     ),
     Mutation(
         "accepts-below-the-threshold",
-        "codemmlu/answering/methods.py",
+        "codemmlu/inference/methods.py",
         "if p_true(checks[-1]) >= threshold:",
         "if p_true(checks[-1]) <= threshold:",
         (METHODS,),
@@ -191,7 +191,7 @@ VOTING = (
 KEYS = (
     Mutation(
         "key-without-task-id",
-        "codemmlu/answering/asks.py",
+        "codemmlu/inference/spec.py",
         "digest(self._digest, question.task_id, question.question, question.choices)",
         "digest(self._digest, question.question, question.choices)",
         (ASKS,),
@@ -199,7 +199,7 @@ KEYS = (
     ),
     Mutation(
         "key-without-adapter",
-        "codemmlu/answering/asks.py",
+        "codemmlu/inference/spec.py",
         "both = digest(weights, adapter.fingerprint) if adapter else weights",
         "both = weights",
         (ADAPTERS,),
@@ -362,7 +362,7 @@ RETRIEVAL = (
     ),
     Mutation(
         "retrieval-abstains-at-its-threshold",
-        "codemmlu/voting/views.py",
+        "codemmlu/inference/votes.py",
         "answer.retrieved[0].similarity < settings.abstain_below",
         "answer.retrieved[0].similarity <= settings.abstain_below",
         (VIEWS,),
@@ -373,7 +373,7 @@ RETRIEVAL = (
 RESUME = (
     Mutation(
         "unasked-counts-as-abstained",
-        "codemmlu/voting/views.py",
+        "codemmlu/inference/votes.py",
         'status: VoteStatus = answer.status if answer else "failed"',
         'status: VoteStatus = answer.status if answer else "abstained"',
         (VIEWS,),
@@ -381,7 +381,7 @@ RESUME = (
     ),
     Mutation(
         "failed-counts-as-done",
-        "codemmlu/answering/keys.py",
+        "codemmlu/inference/answer_store.py",
         "return keys[~failed], keys[failed]",
         "return keys, keys[failed]",
         (PENDING,),
@@ -389,7 +389,7 @@ RESUME = (
     ),
     Mutation(
         "first-answer-counts-even-if-failed",
-        "codemmlu/voting/views.py",
+        "codemmlu/inference/votes.py",
         'return answer.status == "failed", answer.started',
         "return False, answer.started",
         (VIEWS,),
@@ -397,7 +397,7 @@ RESUME = (
     ),
     Mutation(
         "last-block-not-written",
-        "codemmlu/answering/pending.py",
+        "codemmlu/inference/backlog.py",
         "    if waiting:\n        write()",
         "    if len(waiting) == block:\n        write()",
         (PENDING,),
@@ -405,7 +405,7 @@ RESUME = (
     ),
     Mutation(
         "right-letter-goes-to-the-engine",
-        "codemmlu/answering/pending.py",
+        "codemmlu/inference/backlog.py",
         '{**vars(question), "answer": None, "split"',
         '{**vars(question), "split"',
         (PENDING,),
@@ -413,7 +413,7 @@ RESUME = (
     ),
     Mutation(
         "cascade-asks-everything",
-        "codemmlu/asking.py",
+        "codemmlu/inference/driver.py",
         "write_blocks(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)",
         "write_blocks(run, pool, folder, items(run, wave, lambda _: _Everything()), block, given)",
         (WAVES,),
@@ -421,7 +421,7 @@ RESUME = (
     ),
     Mutation(
         "resumed-run-forgets-its-later-waves",
-        "codemmlu/asking.py",
+        "codemmlu/inference/driver.py",
         "return one.waves[number:], replace(",
         "return one.waves[number : number + 1], replace(",
         (WAVES,),

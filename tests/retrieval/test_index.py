@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.asks import ask_of
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.errors import UserError
+from codemmlu.inference.spec import ask_of
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
 from codemmlu.retrieval.index import Shelf, place_of
 from codemmlu.retrieval.index_store import VERSION, Manifest

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.methods import fitting, nearest_last
 from codemmlu.engine.scripted import Script
+from codemmlu.inference.methods import fitting, nearest_last
+from codemmlu.inference.spec import Ask
 from codemmlu.mcq import Prompt, render
 from codemmlu.retrieval.answer_transfer import Solved
 from tests.support.engines import RecordingEngine

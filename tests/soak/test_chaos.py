@@ -18,9 +18,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu.answering.asks import ask_of
-from codemmlu.answering.methods import METHODS, Case, Told
 from codemmlu.engine.scripted import CORE_PROCESS
+from codemmlu.inference.methods import METHODS, Case, Told
+from codemmlu.inference.spec import ask_of
 from codemmlu.recipe import DirectVoter, VerifyVoter
 from codemmlu.schema import question_from
 from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left

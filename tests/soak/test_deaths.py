@@ -1,11 +1,11 @@
-"""Engines that die again and again, in whole runs; tests/answering/test_suspects.py has the rules one by one."""
+"""Engines that die again and again, in whole runs; tests/inference/test_crash_isolation.py has the rules one by one."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from codemmlu.answering.suspects import GIVEN_UP, REPLACEMENTS
+from codemmlu.inference.crash_isolation import GIVEN_UP, REPLACEMENTS
 from tests.support.runs import ScriptedRun
 
 pytestmark = pytest.mark.soak

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from codemmlu.answering.asks import Ask
+from codemmlu.inference.spec import Ask
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, Reading, Verdict, Vote, to_table
 

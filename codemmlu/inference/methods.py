@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from codemmlu.answering.asks import Ask
 from codemmlu.engine.protocol import Engine, Generation, Sampling
+from codemmlu.inference.spec import Ask
 from codemmlu.mcq import (
     Prompt,
     choice_probabilities,

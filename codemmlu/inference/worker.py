@@ -19,11 +19,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.methods import CHECKS, METHODS, Case, NotFinite, Told
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
+from codemmlu.inference.methods import CHECKS, METHODS, Case, NotFinite, Told
+from codemmlu.inference.spec import Ask
 from codemmlu.mcq import render, render_check
 from codemmlu.retrieval.retriever import Library
 from codemmlu.schema import Answer, Question, Split, question_from, to_table

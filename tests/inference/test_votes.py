@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codemmlu.inference.votes import stored_answers, submitted, submitted_on_fit, unclear, view
 from codemmlu.recipe import RetrieveVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Neighbour, Vote, to_table
-from codemmlu.voting.views import stored_answers, submitted, submitted_on_fit, unclear, view
 from tests.support.rows import ASK, DIRECT, answer, failed, question, reading, vote
 
 QUESTIONS = [question(f"t{n}") for n in range(4)]

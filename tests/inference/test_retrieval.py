@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pytest
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.worker import AnswerWorker, Tools
 from codemmlu.retrieval.embedder import Vectors
 from codemmlu.retrieval.retriever import Library
 from codemmlu.schema import Answer, Question, answer_from
-from tests.answering.test_worker import asking
+from tests.inference.test_worker import asking
 from tests.support.embedders import BROKEN, BreakableEncoder
 from tests.support.engines import SETTINGS, RecordingEngine
 from tests.support.example_indexes import library, solved

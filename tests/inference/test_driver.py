@@ -1,6 +1,6 @@
 """Asking: what is left to ask of a pool, in how many blocks, and what its engines are opened with. Nothing is started.
 
-Whole pools on Ray are in tests/test_waves.py and tests/test_side_by_side.py.
+Whole pools on Ray are in tests/inference/test_stages_run.py and tests/inference/test_side_by_side.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from codemmlu import cluster, pipeline
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.schedule import Asking, Calibration, Panel, Pass, Seat, Wave
-from codemmlu.asking import RunContext, ask
+from codemmlu import cluster
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.scripted import Script
+from codemmlu.inference import pipeline
+from codemmlu.inference.driver import RunContext, ask
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.stages import Asking, Calibration, Panel, Pass, Seat, Wave
 from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from codemmlu.answering.asks import Ask, ask_of
-from codemmlu.answering.schedule import Calibration, Seat, identity, null_questions, pilot_questions
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
+from codemmlu.inference.spec import Ask, ask_of
+from codemmlu.inference.stages import Calibration, Seat, identity, null_questions, pilot_questions
 from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.schedule import PILOT, Seat
 from codemmlu.engine.lora import CONFIG, MANIFEST, WEIGHTS
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.stages import PILOT, Seat
+from codemmlu.inference.voters import NEVER, find_seats, weights_digest, write_pilot
 from codemmlu.recipe import ModelSettings, Recipe
 from codemmlu.retrieval.index import View
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.seats import NEVER, find_seats, weights_digest, write_pilot
 from tests.support.rows import question
 
 MODEL = Model("/models/m", None, "fingerprint", None, {})

@@ -8,9 +8,10 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.schedule import Calibration, Seat
 from codemmlu.dataset.examples import FIT
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.stages import Calibration, Seat
+from codemmlu.inference.thresholds import fit_threshold
 from codemmlu.mcq import (
     Prior,
     Probabilities,
@@ -27,7 +28,6 @@ from codemmlu.mcq import (
 from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, digest, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Vote, VoteStatus, answer_from, letters
-from codemmlu.voting.thresholds import fit_threshold
 
 
 @dataclass(frozen=True)

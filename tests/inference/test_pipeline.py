@@ -18,15 +18,15 @@ import pytest
 import ray
 import ray.exceptions
 
-from codemmlu import pipeline
-from codemmlu.answering.pending import Item, write_blocks
-from codemmlu.answering.worker import Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.protocol import Engine, EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.pipeline import BlockWorker, Wave, Worker, ask_all
+from codemmlu.inference import pipeline
+from codemmlu.inference.backlog import Item, write_blocks
+from codemmlu.inference.pipeline import BlockWorker, Wave, Worker, ask_all
+from codemmlu.inference.worker import Tools
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import ISSUE, RunDir
 from tests.support.engines import SETTINGS, RecordingEngine

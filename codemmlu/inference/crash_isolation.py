@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 
-from codemmlu.answering.pending import PENDING
-from codemmlu.answering.worker import AnswerWorker
 from codemmlu.errors import EngineDied
+from codemmlu.inference.backlog import PENDING
+from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import RunDir
 
 # How often a block may be under way beside others when an engine dies, as far as that was written down.

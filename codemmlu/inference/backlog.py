@@ -6,8 +6,8 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.keys import known_keys
+from codemmlu.inference.answer_store import known_keys
+from codemmlu.inference.spec import Ask
 from codemmlu.mcq import Prior, of_size
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION, Question, Split, question_from

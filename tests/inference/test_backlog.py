@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.keys import Keys, known_keys
-from codemmlu.answering.pending import Given, Item, Pending, stored_questions, survey, write_blocks
+from codemmlu.inference.answer_store import Keys, known_keys
+from codemmlu.inference.backlog import Given, Item, Pending, stored_questions, survey, write_blocks
+from codemmlu.inference.spec import Ask
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table
 from tests.support.rows import ASK, answer, failed, question

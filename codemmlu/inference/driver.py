@@ -9,10 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.pending import NOTHING, Given, Pending, stored_questions, survey, write_blocks
-from codemmlu.answering.schedule import Calibration, Panel, Pass, Wave, items
-from codemmlu.answering.worker import Tools
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.backends import open_engine
 from codemmlu.engine.placement.allocation import side_by_side
@@ -29,9 +25,13 @@ from codemmlu.engine.placement.placement import (
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
+from codemmlu.inference.backlog import NOTHING, Given, Pending, stored_questions, survey, write_blocks
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.stages import Calibration, Panel, Pass, Wave, items
+from codemmlu.inference.votes import see_stored, unclear, write_prior, write_threshold
+from codemmlu.inference.worker import Tools
 from codemmlu.recipe import Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.views import see_stored, unclear, write_prior, write_threshold
 
 if TYPE_CHECKING:
     from codemmlu.retrieval import shared_index
@@ -107,7 +107,7 @@ def _left(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending] | 
 
 def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     """Starts a pool and asks it, wave after wave."""
-    from codemmlu import pipeline  # after cluster: see there
+    from codemmlu.inference import pipeline  # after cluster: see there
 
     run, name, waves, placement = context.run, start.one.pool, start.waves, start.placement
     tools = _tools(context, start, resources)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.schedule import (
+from codemmlu.dataset.label_position import swapped
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.stages import (
     PILOT,
     Asking,
     Calibration,
@@ -20,7 +21,6 @@ from codemmlu.answering.schedule import (
     passes,
     pilot_questions,
 )
-from codemmlu.dataset.label_position import swapped
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, to_table

@@ -26,12 +26,12 @@ import pyarrow as pa
 import ray.data
 import ray.exceptions
 
-from codemmlu.answering import suspects
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.errors import Progress, ProgressLine, UserError
+from codemmlu.inference import crash_isolation
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.worker import AnswerWorker, Tools
 from codemmlu.run_dir import ISSUE, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
@@ -181,7 +181,7 @@ class BlockWorker:
             raise cluster.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
-        self._suspects = suspects.Suspects(self._run, waves, this.get_actor_id()) if again else None
+        self._suspects = crash_isolation.Suspects(self._run, waves, this.get_actor_id()) if again else None
         self._said = False
         try:
             self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
@@ -189,7 +189,7 @@ class BlockWorker:
             if not self._run.exists(self._works):
                 raise
             # Others of this issue started: no mistake of the person's, but this node's trouble. It may pass.
-            suspects.explain(self._run, waves, f"{ray.util.get_node_ip_address()}: {error}")
+            crash_isolation.explain(self._run, waves, f"{ray.util.get_node_ip_address()}: {error}")
             time.sleep(self.PAUSE)
             os.kill(os.getpid(), signal.SIGKILL)
 

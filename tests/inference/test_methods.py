@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu.answering.asks import Ask, ask_of
-from codemmlu.answering.methods import METHODS, Case, NotFinite, Told
 from codemmlu.engine.scripted import Script
+from codemmlu.inference.methods import METHODS, Case, NotFinite, Told
+from codemmlu.inference.spec import Ask, ask_of
 from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
 from codemmlu.schema import Question
 from tests.support.engines import RecordingEngine

@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.pending import PENDING
-from codemmlu.answering.worker import AnswerWorker, Tools
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import UserError
+from codemmlu.inference.backlog import PENDING
+from codemmlu.inference.spec import Ask
+from codemmlu.inference.worker import AnswerWorker, Tools
 from codemmlu.mcq import render
 from codemmlu.schema import ANSWER, Answer, Question, answer_from, to_table
 from tests.support.engines import SETTINGS, RecordingEngine
@@ -182,8 +182,8 @@ def test_each_worker_is_watched_under_a_mark_of_its_own(watched: list[str]) -> N
 
 DYING = """
 import asyncio, subprocess, sys
-from codemmlu.answering.worker import AnswerWorker, Tools
-from tests.answering.test_worker import asking
+from codemmlu.inference.worker import AnswerWorker, Tools
+from tests.inference.test_worker import asking
 from tests.support.rows import ASK, question
 from codemmlu.engine.scripted import Script
 from tests.support.engines import SETTINGS, RecordingEngine

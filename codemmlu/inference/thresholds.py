@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from codemmlu.answering.asks import Ask
+from codemmlu.inference.spec import Ask
 from codemmlu.schema import Answer, Question
 
 # What is chosen where nothing tells two thresholds apart, as in the reference project.

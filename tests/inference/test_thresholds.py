@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codemmlu.inference.thresholds import DEFAULT, fit_threshold
 from codemmlu.schema import Answer, Question, Turn
-from codemmlu.voting.thresholds import DEFAULT, fit_threshold
 from tests.support.rows import ASK, answer, failed, question
 
 

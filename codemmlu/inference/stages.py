@@ -8,9 +8,9 @@ import heapq
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from codemmlu.answering.asks import Ask
-from codemmlu.answering.pending import Item, stored_questions
 from codemmlu.dataset.label_position import SWAPPED, swapped
+from codemmlu.inference.backlog import Item, stored_questions
+from codemmlu.inference.spec import Ask
 from codemmlu.recipe import AskedVoter, DirectVoter, VerifyVoter, WhenSettings, digest, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Split

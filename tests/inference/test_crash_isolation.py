@@ -11,10 +11,10 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 
-from codemmlu.answering.pending import PENDING
-from codemmlu.answering.suspects import GIVEN_UP, REPLACEMENTS, Suspects, explain
-from codemmlu.answering.worker import AnswerWorker
 from codemmlu.errors import EngineDied
+from codemmlu.inference.backlog import PENDING
+from codemmlu.inference.crash_isolation import GIVEN_UP, REPLACEMENTS, Suspects, explain
+from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, to_table
 from tests.support.rows import ASK, question

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.answering.asks import ask_of
+from codemmlu.inference.spec import ask_of
 from codemmlu.mcq import TEMPLATES
 from codemmlu.mcq.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter

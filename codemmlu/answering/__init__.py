@@ -1,1 +1,0 @@
-"""Answering: what is asked of a model, and the worker that asks it."""
