@@ -25,9 +25,8 @@ import pyarrow as pa
 
 from codemmlu import steps
 from codemmlu.command import Job
-from codemmlu.inference.backlog import stored_questions
-from codemmlu.inference.stages import Seat
-from codemmlu.inference.voters import find_seats
+from codemmlu.dataset.stored import stored_questions
+from codemmlu.inference.voters import Seat, find_seats
 from codemmlu.recipe import load
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir

@@ -13,8 +13,7 @@ from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
-from codemmlu.inference.stages import Seat
-from codemmlu.inference.voters import inspect_adapter
+from codemmlu.inference.voters import Seat, inspect_adapter
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.retrieval.index import Shelf, find_shelf, share
 from codemmlu.run_dir import RunDir

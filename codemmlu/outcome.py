@@ -12,11 +12,12 @@ import pyarrow as pa
 from codemmlu import reducing
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded
+from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
-from codemmlu.inference.backlog import stored_questions
-from codemmlu.inference.stages import Panel
-from codemmlu.inference.votes import calibration_answers, see_stored, stored_threshold, submitted_on_fit
+from codemmlu.inference.calibration import calibration_answers, stored_threshold
+from codemmlu.inference.voters import Panel
+from codemmlu.inference.votes import see_stored, submitted_on_fit
 from codemmlu.mcq import Prior
 from codemmlu.recipe import adapter_name, uses_examples
 from codemmlu.report import statistics, summary

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.inference.stages import Panel
+from codemmlu.inference.voters import Panel
 from codemmlu.inference.votes import voter_prior
 from codemmlu.mcq import Prior, letter_prior
 from codemmlu.recipe import FITTED_RULES

@@ -15,12 +15,12 @@ from codemmlu import dataset
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded, Submission
 from codemmlu.dataset.examples import held_out_of
+from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
-from codemmlu.inference.backlog import stored_questions
-from codemmlu.inference.stages import Panel, abreast, passes
-from codemmlu.inference.voters import adapter_of, find_seats, write_pilot
+from codemmlu.inference.stages import abreast, passes
+from codemmlu.inference.voters import Panel, adapter_of, find_seats, write_pilot
 from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval.index import find_shelf, share

@@ -14,7 +14,7 @@ from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model, cache_folder, inspect
 from codemmlu.errors import UserError
-from codemmlu.inference.stages import Seat
+from codemmlu.inference.voters import Seat
 from codemmlu.learning import find_start, refuse_learnt, trained
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.report.terminal import Terminal

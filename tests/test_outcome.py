@@ -14,7 +14,7 @@ from codemmlu.command import Job, Outcome
 from codemmlu.dataset import load as load_questions
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Panel, Seat
+from codemmlu.inference.voters import Panel, Seat
 from codemmlu.recipe import DirectVoter, Recipe
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir

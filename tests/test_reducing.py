@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import codemmlu
 from codemmlu import reducing
-from codemmlu.inference.stages import Calibration, Panel, Seat
+from codemmlu.inference.calibration import Calibration
+from codemmlu.inference.voters import Panel, Seat
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.reducing import Told, part_of, parts
 from codemmlu.run_dir import RunDir

@@ -6,8 +6,11 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu.run_dir import RunDir
+from codemmlu.schema import Answer, answer_from
 
 _BYTES = 16  # of a key: 32 hex digits
 _AT_ONCE = 16  # files that are read at a time: an object store takes its time for each, and there are thousands
@@ -57,3 +60,28 @@ def _file(run: RunDir, name: str) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[n
 def _packed(keys: str) -> npt.NDArray[np.bytes_]:
     # numpy takes zeros at the end of an S for none at all; as all keys are equally long, none is taken for another.
     return np.frombuffer(bytes.fromhex(keys), dtype=f"S{_BYTES}")
+
+
+def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
+    """The answers of a pool under the wanted keys; see `first_standing`."""
+    return first_standing((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
+
+
+def first_standing(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
+    """Answers by key, of those wanted. Of several under one key an answered one counts, then the earliest.
+
+    Two can be there when a failed ask was asked again, or when a kill came between writing a block and saying so.
+    """
+    found: dict[str, Answer] = {}
+    keys = pa.array(sorted(wanted), pa.string())
+    for table in tables:
+        for row in table.filter(pc.is_in(table["key"], value_set=keys)).to_pylist():
+            answer = answer_from(row)
+            rival = found.get(answer.key)
+            if rival is None or _standing(answer) < _standing(rival):
+                found[answer.key] = answer
+    return found
+
+
+def _standing(answer: Answer) -> tuple[bool, float]:
+    return answer.status == "failed", answer.started

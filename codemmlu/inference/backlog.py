@@ -1,6 +1,6 @@
 """What is still to be asked: the questions of a run against the durable answers it already has."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from codemmlu.inference.answer_store import known_keys
 from codemmlu.inference.spec import Ask
 from codemmlu.mcq import Prior, of_size
 from codemmlu.run_dir import RunDir
-from codemmlu.schema import QUESTION, Question, Split, question_from
+from codemmlu.schema import QUESTION, Question, Split
 
 # What an ask has to know that earlier waves found out, see Given; null where it needs nothing.
 _ASKED = pa.struct([("name", pa.string()), ("log_prior", pa.list_(pa.float64())), ("threshold", pa.float64())])
@@ -57,13 +57,6 @@ class Given:
 
 
 NOTHING = Pending(0, 0, 0, 0)
-
-
-def stored_questions(run: RunDir, folder: str = "questions") -> Iterator[Question]:
-    """The accepted questions of a run, longest first within each file."""
-    for name in run.files(folder):
-        for row in run.read_table(name).to_pylist():
-            yield question_from(row)
 
 
 def survey(run: RunDir, pool: str, items: Iterable[Item]) -> Pending:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.backends import open_engine
 from codemmlu.engine.placement.allocation import side_by_side
@@ -25,10 +26,12 @@ from codemmlu.engine.placement.placement import (
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
-from codemmlu.inference.backlog import NOTHING, Given, Pending, stored_questions, survey, write_blocks
+from codemmlu.inference.backlog import NOTHING, Given, Pending, survey, write_blocks
+from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
 from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Calibration, Panel, Pass, Wave, items
-from codemmlu.inference.votes import see_stored, unclear, write_prior, write_threshold
+from codemmlu.inference.stages import Pass, Wave, items
+from codemmlu.inference.voters import Panel
+from codemmlu.inference.votes import see_stored, unclear
 from codemmlu.inference.worker import Tools
 from codemmlu.recipe import Recipe, WhenSettings
 from codemmlu.run_dir import RunDir

@@ -4,77 +4,18 @@ A pool of engines is started once and asked in waves. What waits for nothing is 
 early waits for its pilot, a cascade for the voters whose doubt it answers. Of another pool it waits for the whole pass.
 """
 
-import heapq
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codemmlu.dataset.label_position import SWAPPED, swapped
-from codemmlu.inference.backlog import Item, stored_questions
+from codemmlu.dataset.stored import stored_questions
+from codemmlu.inference.backlog import Item
+from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.spec import Ask
-from codemmlu.recipe import AskedVoter, DirectVoter, VerifyVoter, WhenSettings, digest, when_of
+from codemmlu.inference.voters import Seat
+from codemmlu.recipe import WhenSettings, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Split
-
-# Questions of a pilot: enough for a prior by letter, few enough to be asked in seconds.
-PILOT = 64
-# What a content-free question says (contextual calibration: Zhao et al. 2021, arXiv:2102.09690).
-NULL_TEXTS = ("N/A", "[MASK]", "?")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a letter prior, or a threshold, is estimated from: what `ask` told of `questions`; None: of all asked."""
-
-    ask: Ask
-    questions: tuple[Question, ...] | None = None
-    split: Split = "test"
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A voter with what stands behind it."""
-
-    name: str
-    settings: AskedVoter
-    pool: str
-    ask: Ask
-    calibration: Calibration | None = None
-
-    @property
-    def exits_early(self) -> bool:
-        """Whether its ask has to know the prior before it asks."""
-        return isinstance(self.settings, DirectVoter) and self.settings.early_exit == "margin"
-
-    @property
-    def fits_threshold(self) -> bool:
-        """Whether its ask has to know a threshold before it asks."""
-        return isinstance(self.settings, VerifyVoter) and self.settings.threshold == "fit"
-
-    @property
-    def waits(self) -> bool:
-        """Whether its ask has to know what its calibration tells before it asks."""
-        return self.exits_early or self.fits_threshold
-
-
-@dataclass(frozen=True)
-class Panel:
-    """All voters of a run.
-
-    seats: those that are asked; submissions: the letters by task_id of those that are not, None for no answer
-    fit: examples that voters are asked to be weighed by, and the fit split that thresholds are fitted on
-    most_choices: the most of any question; swapped: voters that are asked with the right choice moved, too
-    """
-
-    seats: Mapping[str, Seat]
-    submissions: Mapping[str, Mapping[str, str | None]]
-    fit: tuple[Question, ...]
-    most_choices: int
-    swapped: tuple[str, ...] = ()
-
-    @property
-    def weighed(self) -> tuple[Question, ...]:
-        """The examples that every voter is asked: none where one voter alone has nobody to be weighed against."""
-        return self.fit if len(self.seats) + len(self.submissions) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -103,42 +44,6 @@ class Pass:
 
     pool: str
     waves: tuple[Wave, ...]
-
-
-def null_questions(sizes: Iterable[int]) -> tuple[Question, ...]:
-    """Questions without content, for each number of choices."""
-    return tuple(
-        Question(f"null-prompt/{size}/{text}", None, text, (text,) * size, None, "", 0)
-        for size in sorted(sizes)
-        for text in NULL_TEXTS
-    )
-
-
-def pilot_questions(questions: Iterable[Question], written: Sequence[str]) -> tuple[Question, ...]:
-    """The questions that a prior is estimated from before it is needed: those of the smallest hashes of their content.
-
-    written: the hashes of an earlier issue's pilot; as long as all of it is still asked it stays, so that more
-    questions change nothing for those that have been answered
-    """
-    kept: dict[str, Question] = {}
-    wanted = set(written)
-
-    def hashed() -> Iterator[tuple[str, Question]]:
-        for question in questions:
-            name = identity(question)
-            if name in wanted:
-                kept[name] = question
-            yield name, question
-
-    smallest = heapq.nsmallest(PILOT, hashed(), key=lambda pair: pair[0])
-    if wanted and len(kept) == len(wanted):
-        return tuple(kept[name] for name in sorted(kept))
-    return tuple(question for _, question in smallest)
-
-
-def identity(question: Question) -> str:
-    """A hash of what is asked, and of its task_id: real files repeat whole questions under different ones."""
-    return digest("identity", question.question, question.choices, question.task_id)
 
 
 def passes(seats: Sequence[Seat], swapped_voters: Sequence[str], fit: tuple[Question, ...] = ()) -> list[Pass]:

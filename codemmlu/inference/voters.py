@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from codemmlu.engine import lora, model_source
@@ -10,8 +10,8 @@ from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
+from codemmlu.inference.calibration import _PILOT, Calibration, _pilot, identity, null_questions
 from codemmlu.inference.spec import Ask, ask_of
-from codemmlu.inference.stages import Calibration, Seat, identity, null_questions, pilot_questions
 from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,
@@ -27,8 +27,54 @@ from codemmlu.retrieval.index import View
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 
-# The content hashes of the pilot's questions.
-_PILOT = "pilot.json"
+
+@dataclass(frozen=True)
+class Seat:
+    """A voter with what stands behind it."""
+
+    name: str
+    settings: AskedVoter
+    pool: str
+    ask: Ask
+    calibration: Calibration | None = None
+
+    @property
+    def exits_early(self) -> bool:
+        """Whether its ask has to know the prior before it asks."""
+        return isinstance(self.settings, DirectVoter) and self.settings.early_exit == "margin"
+
+    @property
+    def fits_threshold(self) -> bool:
+        """Whether its ask has to know a threshold before it asks."""
+        return isinstance(self.settings, VerifyVoter) and self.settings.threshold == "fit"
+
+    @property
+    def waits(self) -> bool:
+        """Whether its ask has to know what its calibration tells before it asks."""
+        return self.exits_early or self.fits_threshold
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All voters of a run.
+
+    seats: those that are asked; submissions: the letters by task_id of those that are not, None for no answer
+    fit: examples that voters are asked to be weighed by, and the fit split that thresholds are fitted on
+    most_choices: the most of any question; swapped: voters that are asked with the right choice moved, too
+    """
+
+    seats: Mapping[str, Seat]
+    submissions: Mapping[str, Mapping[str, str | None]]
+    fit: tuple[Question, ...]
+    most_choices: int
+    swapped: tuple[str, ...] = ()
+
+    @property
+    def weighed(self) -> tuple[Question, ...]:
+        """The examples that every voter is asked: none where one voter alone has nobody to be weighed against."""
+        return self.fit if len(self.seats) + len(self.submissions) > 1 else ()
+
+
 # A threshold that no check reaches: a conversation goes on until one choice is left.
 NEVER = 2.0
 
@@ -126,11 +172,6 @@ def seat_of(
         known = digest(*sorted(one.key(question) for question in calibration.questions or ()))
         return Seat(name, voter, voter.pool, asks(voter, known), calibration)
     return Seat(name, voter, voter.pool, asks(voter), calibration if empty else Calibration(asks(voter)))
-
-
-def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
-    written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
-    return pilot_questions(questions, written)
 
 
 def write_pilot(run: RunDir, seats: Mapping[str, Seat]) -> None:

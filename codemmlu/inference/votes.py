@@ -1,22 +1,18 @@
 """Voters as views: stored answers to one Vote per voter and question, without an engine."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from codemmlu.dataset.examples import FIT
+from codemmlu.inference.answer_store import stored_answers
+from codemmlu.inference.calibration import _estimate, stored_prior
 from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Calibration, Seat
-from codemmlu.inference.thresholds import fit_threshold
+from codemmlu.inference.voters import Seat
 from codemmlu.mcq import (
     Prior,
     Probabilities,
     choice_probabilities,
-    estimate,
     margin,
     mean,
     of_size,
@@ -25,9 +21,9 @@ from codemmlu.mcq import (
     shares,
     verified,
 )
-from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, digest, when_of
+from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, when_of
 from codemmlu.run_dir import RunDir
-from codemmlu.schema import Answer, Question, Vote, VoteStatus, answer_from, letters
+from codemmlu.schema import Answer, Question, Vote, VoteStatus, letters
 
 
 @dataclass(frozen=True)
@@ -91,31 +87,6 @@ def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozense
         if not said or margin(mean(said)) < when.margin_below:
             found.add(row[0].task_id)
     return frozenset(found)
-
-
-def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
-    """The answers of a pool under the wanted keys; see `first_standing`."""
-    return first_standing((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
-
-
-def first_standing(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
-    """Answers by key, of those wanted. Of several under one key an answered one counts, then the earliest.
-
-    Two can be there when a failed ask was asked again, or when a kill came between writing a block and saying so.
-    """
-    found: dict[str, Answer] = {}
-    keys = pa.array(sorted(wanted), pa.string())
-    for table in tables:
-        for row in table.filter(pc.is_in(table["key"], value_set=keys)).to_pylist():
-            answer = answer_from(row)
-            rival = found.get(answer.key)
-            if rival is None or _standing(answer) < _standing(rival):
-                found[answer.key] = answer
-    return found
-
-
-def _standing(answer: Answer) -> tuple[bool, float]:
-    return answer.status == "failed", answer.started
 
 
 def view(
@@ -210,64 +181,6 @@ def voter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer] | None = 
     if seat.calibration.questions is None:
         return _estimate((answers or {}).values())
     return stored_prior(run, seat.pool, seat.calibration)
-
-
-def stored_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
-    """The prior that a pilot, or empty questions, gave: as it is written down, or else from what is stored of them."""
-    name = _fitted_file(calibration)
-    if run.exists(name):
-        return {int(size): tuple(logs) for size, logs in json.loads(run.read(name)).items()}
-    # What few real questions say is chance in part; of empty ones each says all there is to know.
-    return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.split != "null")
-
-
-def write_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
-    """Estimates a prior that is needed while asking, and writes it down: what is answered later is judged by the same.
-
-    A pilot's question that failed, and is answered in another issue, changes nothing then.
-    """
-    prior = stored_prior(run, pool, calibration)
-    if _is_told(run, pool, calibration):
-        run.write(_fitted_file(calibration), json.dumps(prior).encode())
-    return prior
-
-
-def stored_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
-    """The threshold that the fit split gave: as it is written down, or else from what is stored of it."""
-    name = _fitted_file(calibration)
-    if run.exists(name):
-        return float(json.loads(run.read(name)))
-    answers = {answer.key: answer for answer in calibration_answers(run, pool, calibration)}
-    return fit_threshold(calibration.questions or (), calibration.ask, answers)
-
-
-def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
-    """As `write_prior`, of a threshold that is fitted."""
-    threshold = stored_threshold(run, pool, calibration)
-    if _is_told(run, pool, calibration):
-        run.write(_fitted_file(calibration), json.dumps(threshold).encode())
-    return threshold
-
-
-def _is_told(run: RunDir, pool: str, calibration: Calibration) -> bool:
-    """Whether most of what something is estimated from was answered: what few told is not written down for ever."""
-    answered = sum(a.status == "answered" for a in calibration_answers(run, pool, calibration))
-    return answered * 2 > len(calibration.questions or ())
-
-
-def _fitted_file(calibration: Calibration) -> str:
-    keys = sorted(calibration.ask.key(question) for question in calibration.questions or ())
-    return f"fitted/{digest(*keys)}.json"
-
-
-def calibration_answers(run: RunDir, pool: str, calibration: Calibration) -> list[Answer]:
-    """What is stored of a pilot, or of empty questions; nothing of a voter's own."""
-    wanted = {calibration.ask.key(question) for question in calibration.questions or ()}
-    return list(stored_answers(run, pool, wanted).values()) if wanted else []
-
-
-def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
-    return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 
 def _abstains(settings: AskedVoter, answer: Answer) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu.inference.backlog import stored_questions
-from codemmlu.inference.stages import Panel
-from codemmlu.inference.votes import stored_answers
+from codemmlu.dataset.stored import stored_questions
+from codemmlu.inference.answer_store import stored_answers
+from codemmlu.inference.voters import Panel
 from codemmlu.mcq import render
 from codemmlu.recipe import RetrieveVoter
 from codemmlu.run_dir import RunDir

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu.dataset.label_position import SWAPPED, swapped
-from codemmlu.inference.stages import Panel, Seat
-from codemmlu.inference.votes import Seen, first_standing, see, submitted, unclear, view
+from codemmlu.inference.answer_store import first_standing
+from codemmlu.inference.voters import Panel, Seat
+from codemmlu.inference.votes import Seen, see, submitted, unclear, view
 from codemmlu.mcq import Prior, is_finite, letter_prior, orders
 from codemmlu.recipe import DirectVoter, when_of
 from codemmlu.schema import Answer, Question, Vote, letters, question_from, to_table

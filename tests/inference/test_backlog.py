@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.answer_store import Keys, known_keys
-from codemmlu.inference.backlog import Given, Item, Pending, stored_questions, survey, write_blocks
+from codemmlu.inference.backlog import Given, Item, Pending, survey, write_blocks
 from codemmlu.inference.spec import Ask
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table

@@ -16,9 +16,11 @@ from codemmlu.engine.placement.gpus import Resources
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.scripted import Script
 from codemmlu.inference import pipeline
+from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.driver import RunContext, ask
 from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Asking, Calibration, Panel, Pass, Seat, Wave
+from codemmlu.inference.stages import Asking, Pass, Wave
+from codemmlu.inference.voters import Panel, Seat
 from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir

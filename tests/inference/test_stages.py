@@ -7,20 +7,10 @@ from typing import Any
 import pytest
 
 from codemmlu.dataset.label_position import swapped
+from codemmlu.inference.calibration import PILOT, Calibration, identity, null_questions, pilot_questions
 from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import (
-    PILOT,
-    Asking,
-    Calibration,
-    Pass,
-    Seat,
-    abreast,
-    identity,
-    items,
-    null_questions,
-    passes,
-    pilot_questions,
-)
+from codemmlu.inference.stages import Asking, Pass, abreast, items, passes
+from codemmlu.inference.voters import Seat
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, to_table

@@ -10,9 +10,9 @@ import pytest
 from codemmlu.engine.lora import CONFIG, MANIFEST, WEIGHTS
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
+from codemmlu.inference.calibration import PILOT
 from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import PILOT, Seat
-from codemmlu.inference.voters import NEVER, find_seats, weights_digest, write_pilot
+from codemmlu.inference.voters import NEVER, Seat, find_seats, weights_digest, write_pilot
 from codemmlu.recipe import ModelSettings, Recipe
 from codemmlu.retrieval.index import View
 from codemmlu.run_dir import RunDir

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codemmlu.inference.votes import stored_answers, submitted, submitted_on_fit, unclear, view
+from codemmlu.inference.answer_store import stored_answers
+from codemmlu.inference.votes import submitted, submitted_on_fit, unclear, view
 from codemmlu.recipe import RetrieveVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Neighbour, Vote, to_table

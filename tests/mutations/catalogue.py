@@ -389,7 +389,7 @@ RESUME = (
     ),
     Mutation(
         "first-answer-counts-even-if-failed",
-        "codemmlu/inference/votes.py",
+        "codemmlu/inference/answer_store.py",
         'return answer.status == "failed", answer.started',
         "return False, answer.started",
         (VIEWS,),

@@ -1,8 +1,9 @@
 """The tally of a part: what a voter's own answers are, whatever else is stored, and what failed besides."""
 
 from codemmlu.dataset.label_position import swapped
+from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.spec import Ask, ask_of
-from codemmlu.inference.stages import Calibration, Panel, Seat
+from codemmlu.inference.voters import Panel, Seat
 from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, to_table

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.inference.thresholds import DEFAULT, fit_threshold
+from codemmlu.inference.calibration import DEFAULT_THRESHOLD, fit_threshold
 from codemmlu.schema import Answer, Question, Turn
 from tests.support.rows import ASK, answer, failed, question
 
@@ -35,7 +35,7 @@ def test_a_threshold_between_right_and_wrong_is_found() -> None:
 
 def test_of_equals_the_nearest_to_the_default_is_taken() -> None:
     questions = asked("A", "A")
-    assert fitted(questions, *(talk(q, 0.9, 0.9) for q in questions)) == DEFAULT
+    assert fitted(questions, *(talk(q, 0.9, 0.9) for q in questions)) == DEFAULT_THRESHOLD
 
 
 def test_never_accepting_may_be_best() -> None:
@@ -45,7 +45,7 @@ def test_never_accepting_may_be_best() -> None:
 
 def test_failures_and_what_was_not_asked_do_not_count() -> None:
     questions = asked("A", "B", "B")
-    assert fitted(questions) == DEFAULT
+    assert fitted(questions) == DEFAULT_THRESHOLD
     assert fitted(questions, talk(questions[0], 0.3, 0.9), failed(questions[1])) < 0.3
 
 
@@ -68,5 +68,5 @@ def test_no_other_threshold_would_have_been_right_more_often(said: list[tuple[st
         return sum(end == of.answer for end, of in zip(ends, questions, strict=True))
 
     checks = sorted({p for _, these in said for p in these})
-    tried = [DEFAULT, 0.0, 1.0, *((low + high) / 2 for low, high in itertools.pairwise(checks))]
+    tried = [DEFAULT_THRESHOLD, 0.0, 1.0, *((low + high) / 2 for low, high in itertools.pairwise(checks))]
     assert right(fitted(questions, *talks)) == max(map(right, tried))
