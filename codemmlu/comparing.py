@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu import reducing
 from codemmlu.command import Outcome
 from codemmlu.errors import UserError, safe
 from codemmlu.report import statistics
@@ -21,6 +20,7 @@ from codemmlu.report.tables import comparison_table, voters_table
 from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import letters
+from codemmlu.voting import reduction
 from codemmlu.voting.ballots import ANSWERED, FAILED, STATUSES
 
 _NAMES = letters(26)
@@ -136,7 +136,7 @@ def _read(name: str, run: RunDir) -> _Finished:
     asked = pa.concat_tables([_asked(run, file) for file in run.files("questions")]).sort_by("task_id").combine_chunks()
     task_ids = asked["task_id"].combine_chunks()
     columns = {voter: _unsaid(len(task_ids)) for voter in report["voters"]}
-    for file in reducing.stored(run, reducing.VOTES):
+    for file in reduction.stored(run, reduction.VOTES):
         votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
         places = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
         status, said = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
@@ -157,7 +157,7 @@ def _asked(run: RunDir, file: str) -> pa.Table:
 def _verdicts(run: RunDir, task_ids: "pa.Array[Any]", voters: Sequence[Column]) -> Column:
     """The verdicts; where every voter failed there is none, and it is not wrong."""
     column = _unsaid(len(task_ids))
-    for file in reducing.stored(run, reducing.VERDICTS):
+    for file in reduction.stored(run, reduction.VERDICTS):
         verdicts = run.read_table(file, ["task_id", "letter"])
         places = pc.index_in(verdicts["task_id"], value_set=task_ids).to_numpy()
         column.letters[places] = _codes(verdicts["letter"], _NAMES)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu import reducing
 from codemmlu.command import Job, Outcome
 from codemmlu.dataset import Loaded
 from codemmlu.dataset.stored import stored_questions
@@ -29,7 +28,7 @@ from codemmlu.report.submission import submission
 from codemmlu.report.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Rejected, Vote, letters, to_table
-from codemmlu.voting import dawid_skene, fitting
+from codemmlu.voting import dawid_skene, fitting, reduction
 from codemmlu.voting.aggregation import MOST_FAILURES, added, cost_sums
 from codemmlu.voting.ballots import FAILED, ballots
 from codemmlu.voting.model import Fitted
@@ -51,10 +50,11 @@ class _Learnt:
 
 def conclude(job: Job, run: RunDir, panel: Panel, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
     """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
-    reduced = reducing.votes(run, panel, loaded.questions, job.recipe.vote.part)
+    partitions = _partitions(run, panel, reduction.parts(loaded.questions, job.recipe.vote.part))
+    reduced = reduction.votes(run, panel, partitions)
     learnt = _learn(job, run, panel, reduced)
     rule = job.recipe.vote.rule
-    scores = sheet(reduced.columns, reducing.verdicts(run, rule, learnt.fitted), rule)
+    scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
     report, failed = _report(job, run, panel, loaded, reduced, learnt, scores)
     report["models"] = dict(models)
     run.write("report.json", json.dumps(report, indent=1).encode())
@@ -63,7 +63,17 @@ def conclude(job: Job, run: RunDir, panel: Panel, loaded: Loaded, models: Mappin
     return Outcome(report, failed)
 
 
-def _learn(job: Job, run: RunDir, panel: Panel, reduced: reducing.Reduced) -> _Learnt:
+def _partitions(run: RunDir, panel: Panel, count: int) -> reduction.Partitions:
+    """Hold all questions in this process where they make one part, and in Ray's object store otherwise."""
+    pools = sorted({seat.pool for seat in panel.seats.values()})
+    if count == 1:
+        return reduction.OnePartition(run, pools)
+    from codemmlu.voting.ray_partitions import RayPartitions  # loads Ray, which a vote in one part does without
+
+    return RayPartitions(run, pools, count)
+
+
+def _learn(job: Job, run: RunDir, panel: Panel, reduced: reduction.Reduced) -> _Learnt:
     """Weights, temperatures and thresholds: from the fit split where there is one, else from agreement alone."""
     settings = job.recipe.vote
     names = sorted([*panel.seats, *panel.submissions])
@@ -124,7 +134,7 @@ def _report(
     run: RunDir,
     panel: Panel,
     loaded: Loaded,
-    reduced: reducing.Reduced,
+    reduced: reduction.Reduced,
     learnt: _Learnt,
     scores: Sheet,
 ) -> tuple[dict[str, Any], int]:
@@ -186,7 +196,7 @@ def _training(job: Job, run: RunDir) -> dict[str, Any] | None:
     return manifest.model_dump(mode="json", include=shown)
 
 
-def _seat(run: RunDir, panel: Panel, name: str, reduced: reducing.Reduced) -> dict[str, Any]:
+def _seat(run: RunDir, panel: Panel, name: str, reduced: reduction.Reduced) -> dict[str, Any]:
     """What stands behind a voter: its ask and model, and what was estimated for it."""
     seat = panel.seats.get(name)
     if seat is None:
@@ -210,14 +220,14 @@ def _shares(prior: Prior | None) -> dict[str, list[float]] | None:
 
 
 def _page(run: RunDir, panel: Panel, report: dict[str, Any]) -> str:
-    votes = reducing.stored(run, reducing.VOTES)
-    listed = details(run, panel, list(report["voters"]), reducing.in_order(run), votes)
+    votes = reduction.stored(run, reduction.VOTES)
+    listed = details(run, panel, list(report["voters"]), reduction.in_order(run), votes)
     first = next(stored_questions(run))
     drawn = stored_figures(run, report)
     return page(report, drawn, listed, prompts(panel, first), run.read("recipe.yaml").decode())
 
 
-def _missing(scores: Sheet, reduced: reducing.Reduced) -> int:
+def _missing(scores: Sheet, reduced: reduction.Reduced) -> int:
     """Answers that nobody has given yet: they count as failed, and a vote without asking says so."""
     failed = sum(int((column.status == FAILED).sum()) for column in scores.voters.values())
     return max(0, failed - int(reduced.sums["failed"]))
@@ -226,7 +236,7 @@ def _missing(scores: Sheet, reduced: reducing.Reduced) -> int:
 def _submission(job: Job, run: RunDir) -> tuple[int, int]:
     rows = [Rejected(**row) for row in run.read_table("rejected.parquet").to_pylist()]
     rejected = sorted(rows, key=lambda row: row.position)
-    text, lines, blanks = submission(reducing.in_order(run), rejected, job.recipe.submission.blank)
+    text, lines, blanks = submission(reduction.in_order(run), rejected, job.recipe.submission.blank)
     run.write("submission.csv", text.encode())
     return lines, blanks
 

@@ -28,8 +28,6 @@ ROOMS = (
     "training",
     "report",
     "command",
-    "reducing",
-    "spreading",
     "outcome",
     "comparing",
     "finetuning",
@@ -40,8 +38,7 @@ ROOMS = (
 )
 
 # plan says what the steps would do and so stands below them; `answer` hands a dry run to it when it meets one.
-# The reduce spreads over the cluster where one process does not hold the questions, and only then loads Ray.
-ALLOWED = {("codemmlu.steps", "codemmlu.plan"), ("codemmlu.reducing", "codemmlu.spreading")}
+ALLOWED = {("codemmlu.steps", "codemmlu.plan")}
 
 # The only modules that may name these: the engine wall, the cluster wall, and what reads a foreign format.
 OWNERS = {
@@ -53,7 +50,7 @@ OWNERS = {
             "codemmlu.retrieval.sharding",
             "codemmlu.retrieval.shared_index",
             "codemmlu.inference.pipeline",
-            "codemmlu.spreading",
+            "codemmlu.voting.ray_partitions",
         ),
         *("codemmlu.finetuning", "codemmlu.training.train_loop", "codemmlu.engine.multi_node"),
         "codemmlu.training.callback",

@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from codemmlu import spreading
 from codemmlu.errors import UserError
-from codemmlu.reducing import Told, part_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
-from codemmlu.spreading import Joined
+from codemmlu.voting import ray_partitions
 from codemmlu.voting.aggregation import Part
+from codemmlu.voting.ray_partitions import RayPartitions
+from codemmlu.voting.reduction import Told, part_of
 from tests.support.rows import ASK, answer, question
 
 PARTS = 3
@@ -34,16 +34,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 
 @pytest.fixture(scope="module")
-def joined(run: RunDir, ray_cluster: dict[str, str]) -> Joined:
+def joined(run: RunDir, ray_cluster: dict[str, str]) -> RayPartitions:
     """All of it, cut into three parts by tasks that read two files each."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(spreading, "_FILES", 2)
-        return Joined(run, ["m", "n"], PARTS)
+        monkeypatch.setattr(ray_partitions, "_FILES", 2)
+        return RayPartitions(run, ["m", "n"], PARTS)
 
 
-def test_every_question_is_in_its_part_with_all_answers(joined: Joined) -> None:
+def test_every_question_is_in_its_part_with_all_answers(joined: RayPartitions) -> None:
     for _ in ("what is asked first", "what is asked of the same parts again"):
-        told = joined.tell(_names)
+        told = joined.map(_names)
         assert sorted(sums["part"] for _, sums in told) == [1, 2]  # nothing is told of answers alone
         for columns, sums in told:
             names = columns["task_id"].to_pylist()
@@ -58,9 +58,9 @@ def _names(number: int, part: Part) -> Told:
     return pa.table({"task_id": [one.task_id for one in part.questions]}), {"part": number, **found}
 
 
-def test_each_file_is_asked_by_itself(run: RunDir, ray_cluster: dict[str, str]) -> None:
+def test_each_file_is_asked_by_itself(run: RunDir, joined: RayPartitions) -> None:
     files = run.files("questions")
-    told = spreading.each(files, partial(_first, run.address))
+    told = joined.each(files, partial(_first, run.address))
     names = sorted(str(name) for table in told for name in table["task_id"].to_pylist())
     assert names == sorted(one.task_id for one in ASKED[:3])
 
@@ -69,11 +69,11 @@ def _first(address: str, name: str) -> pa.Table:
     return RunDir(address).read_table(name, ["task_id"]).slice(0, 1)
 
 
-def test_a_mistake_that_a_task_finds_is_the_users(run: RunDir, joined: Joined) -> None:
+def test_a_mistake_that_a_task_finds_is_the_users(run: RunDir, joined: RayPartitions) -> None:
     with pytest.raises(UserError, match="this is wrong"):
-        joined.tell(_mistake)
+        joined.map(_mistake)
     with pytest.raises(UserError, match="this is wrong"):
-        spreading.each(run.files("questions"), _mistake)
+        joined.each(run.files("questions"), _mistake)
 
 
 def _mistake(*_: object) -> Any:

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -42,32 +42,63 @@ class Reduced:
     priors: dict[str, Prior | None]
 
 
-def votes(run: RunDir, panel: Panel, questions: int, most: int) -> Reduced:
-    """All voters' votes, into voters.parquet. questions: how many there are; most: in one part."""
-    count = parts(questions, most)
+class Partitions(Protocol):
+    """All questions of a run with their answers, cut into `count` parts."""
+
+    @property
+    def count(self) -> int:
+        """The number of parts."""
+
+    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+        """Run a task on every part."""
+
+    def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
+        """Run a task on every file."""
+
+
+class OnePartition:
+    """All questions of a run in one part, in this process."""
+
+    count = 1
+
+    def __init__(self, run: RunDir, pools: Sequence[str]) -> None:
+        questions = [run.read_table(name) for name in run.files("questions")]
+        answers = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
+        self._part = Part.of(pa.concat_tables(questions), answers)
+
+    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+        """See Partitions."""
+        return [task(0, self._part)]
+
+    def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
+        """See Partitions."""
+        return [task(file) for file in files]
+
+
+def votes(run: RunDir, panel: Panel, partitions: Partitions) -> Reduced:
+    """Write the votes of all voters to voters.parquet."""
     run.clear(VOTES)
-    tell = _teller(run, sorted({seat.pool for seat in panel.seats.values()}), count)
     priors = {name: voter_prior(run, seat) for name, seat in panel.seats.items() if not needs_own_prior(seat)}
     while left := [name for name in panel.seats if name not in priors]:
         # In turn: which answers are a cascade's own, the voters that it waits for say.
         now = [name for name in left if waits_for(panel, name) <= priors.keys()]
-        told = [sums for _, sums in tell(partial(_own_priors, panel, now, dict(priors)))]
+        told = [sums for _, sums in partitions.map(partial(_own_priors, panel, now, dict(priors)))]
         priors |= {name: letter_prior.of_sums([sums[name] for sums in told]) for name in now}
-    told = tell(partial(_tally, run.address, count, panel, priors))
+    told = partitions.map(partial(_tally, run.address, partitions.count, panel, priors))
     columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
     return Reduced(columns.sort_by("position"), merged([sums for _, sums in told]), priors)
 
 
-def verdicts(run: RunDir, chosen: str, fitted: Fitted) -> pa.Table:
-    """The verdicts of the chosen rule, into verdicts.parquet. Gives back columns by question, as `Reduced.columns`:
-    every rule's letter, and how sure the verdict and each voter, calibrated, are of theirs."""
-    run.clear(VERDICTS)
-    ask = partial(_decide, run.address, chosen, fitted)
-    if run.exists(VOTES):
-        return ask(VOTES).sort_by("position")
-    from codemmlu import spreading
+def verdicts(run: RunDir, chosen: str, fitted: Fitted, partitions: Partitions) -> pa.Table:
+    """Write the verdicts of the chosen rule to verdicts.parquet.
 
-    return pa.concat_tables(spreading.each(run.files(VOTES), ask)).combine_chunks().sort_by("position")
+    Returns:
+        Columns by question, as `Reduced.columns`: the letter of every rule, and the calibrated confidence of the
+        verdict and of each voter.
+    """
+    run.clear(VERDICTS)
+    tables = partitions.each(stored(run, VOTES), partial(_decide, run.address, chosen, fitted))
+    return pa.concat_tables(tables).combine_chunks().sort_by("position")
 
 
 def parts(questions: int, most: int) -> int:
@@ -95,22 +126,6 @@ def _rows(run: RunDir, name: str) -> Iterator[Verdict]:
     for batch in run.read_batches(name):
         for row in batch.to_pylist():
             yield Verdict(**{**row, "probabilities": tuple(row["probabilities"])})
-
-
-def _teller(run: RunDir, pools: Sequence[str], count: int) -> Callable[[Callable[[int, Part], Told]], list[Told]]:
-    """Asks all parts the same: here where there is one, else wherever Ray Data has put them."""
-    if count == 1:
-        part = _whole(run, pools)
-        return lambda ask: [ask(0, part)]
-    from codemmlu import spreading
-
-    return spreading.Joined(run, pools, count).tell
-
-
-def _whole(run: RunDir, pools: Sequence[str]) -> Part:
-    questions = [run.read_table(name) for name in run.files("questions")]
-    answers = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
-    return Part.of(pa.concat_tables(questions), answers)
 
 
 def _own_priors(panel: Panel, names: list[str], priors: dict[str, Prior | None], number: int, part: Part) -> Told:

@@ -17,9 +17,9 @@ import pyarrow as pa
 import ray.data
 import ray.exceptions
 
-from codemmlu.reducing import Told, part_of
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.aggregation import Part
+from codemmlu.voting.reduction import Told, part_of
 
 # Files that one task reads: what an engine leaves behind is many and small.
 _FILES = 64
@@ -29,10 +29,11 @@ _TOLD: Any = pa.schema({"rows": _BYTES, "sums": pa.large_string()})
 _QUESTIONS = "questions"
 
 
-class Joined:
+class RayPartitions:
     """All questions with their answers, cut into parts, wherever Ray keeps them."""
 
     def __init__(self, run: RunDir, pools: Sequence[str], count: int) -> None:
+        self.count = count
         cluster.join()
         cluster.quiet()
         cluster.refuse_unshared(run)
@@ -49,23 +50,20 @@ class Joined:
         grouped = cut.groupby("part", num_partitions=min(count, 64))
         self._parts = _ran(lambda: grouped.map_groups(_gather, batch_format="pyarrow").materialize())
 
-    def tell(self, ask: Callable[[int, Part], Told]) -> list[Told]:
-        """What `ask` says of each part."""
-        told = self._parts.map_batches(_told, fn_args=(ask,), batch_size=1, batch_format="pyarrow")
+    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+        """See Partitions."""
+        told = self._parts.map_batches(_told, fn_args=(task,), batch_size=1, batch_format="pyarrow")
         found: list[Told] = _ran(lambda: [(_table(row["rows"]), json.loads(row["sums"])) for row in told.iter_rows()])
         return found
 
-
-def each(files: Sequence[str], ask: Callable[[str], pa.Table]) -> list[pa.Table]:
-    """What `ask` says of each file."""
-    cluster.join()
-    cluster.quiet()
-    places = [{"file": file} for file in files]
-    told = ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
-        _each, fn_args=(ask,), batch_size=1, batch_format="pyarrow"
-    )
-    found: list[pa.Table] = _ran(lambda: [_table(row["rows"]) for row in told.iter_rows()])
-    return found
+    def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
+        """See Partitions."""
+        places = [{"file": file} for file in files]
+        told = ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
+            _each, fn_args=(task,), batch_size=1, batch_format="pyarrow"
+        )
+        found: list[pa.Table] = _ran(lambda: [_table(row["rows"]) for row in told.iter_rows()])
+        return found
 
 
 def _ran(plan: Callable[[], Any]) -> Any:

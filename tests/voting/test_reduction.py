@@ -1,10 +1,9 @@
-"""The reduce: what a question belongs to, and that many parts say what one does. Ray is tested in test_spreading.py."""
+"""The reduce: what part a question belongs to, and that many parts say what one does."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import codemmlu
-from codemmlu import reducing
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.voters import Panel, Seat
 from codemmlu.recipe import DirectVoter, WhenSettings
-from codemmlu.reducing import Told, part_of, parts
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
+from codemmlu.voting import reduction
 from codemmlu.voting.aggregation import Part
 from codemmlu.voting.model import Fitted
+from codemmlu.voting.reduction import OnePartition, Partitions, Told, part_of, parts
 from tests.support.rows import ASK, answer, failed, question, reading
 
 OTHER = replace(ASK, template="reference")
@@ -32,10 +30,11 @@ SUBMISSION = {f"t{i}": "ABC"[i % 3] for i in range(0, COUNT, 2)}
 ASKED = [question(f"t{i}", question=f"Question {i}?", answer="ABCD"[i % 4]) for i in range(COUNT)]
 
 
-class JoinedHere:
-    """As spreading.Joined, in this process; parts come last first."""
+class SeveralHere:
+    """Partitions as Ray makes them, in this process; parts come last first."""
 
     def __init__(self, run: RunDir, pools: Sequence[str], count: int) -> None:
+        self.count = count
         self.parts = []
         questions = pa.concat_tables([run.read_table(name) for name in run.files("questions")])
         stored = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
@@ -45,10 +44,19 @@ class JoinedHere:
             if mine.num_rows:
                 self.parts.append((number, Part.of(mine, answers)))
 
-    def tell(self, ask: Callable[[int, Part], Told]) -> list[Told]:
-        """See spreading.Joined."""
-        told = (ask(number, part) for number, part in self.parts)
+    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+        """See Partitions."""
+        told = (task(number, part) for number, part in self.parts)
         return [(columns, json.loads(json.dumps(sums))) for columns, sums in told]
+
+    def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
+        """See Partitions."""
+        return [task(name) for name in reversed(files)]
+
+
+def partitions(run: RunDir, most: int = COUNT) -> Partitions:
+    """Cut the questions into parts of at most `most`."""
+    return OnePartition(run, ["m"]) if most >= COUNT else SeveralHere(run, ["m"], parts(COUNT, most))
 
 
 def _of_part(table: pa.Table, number: int, count: int) -> pa.Table:
@@ -56,10 +64,8 @@ def _of_part(table: pa.Table, number: int, count: int) -> pa.Table:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
-    """A run directory with 60 questions and answers to most of them, in two files each; parts are made without Ray."""
-    spreading = SimpleNamespace(Joined=JoinedHere, each=lambda files, ask: [ask(name) for name in reversed(files)])
-    monkeypatch.setattr(codemmlu, "spreading", spreading, raising=False)
+def run(tmp_path: Path) -> RunDir:
+    """A run directory with 60 questions and answers to most of them, in two files each."""
     run = RunDir(str(tmp_path))
     answers = [answer_of(one, ask, number) for ask in (ASK, OTHER) for number, one in enumerate(ASKED[2:])]
     gone = answer(question("gone", question="Asked in an earlier issue?"), letter="C")
@@ -121,13 +127,13 @@ def test_there_are_as_many_parts_as_hold_all_questions(questions: int, most: int
 
 def test_many_parts_say_what_one_says(run: RunDir) -> None:
     fitted = Fitted()
-    one = reducing.votes(run, panel(), COUNT, most=COUNT)
-    whole, verdicts = run.read_table("voters.parquet"), reducing.verdicts(run, "log_pool", fitted)
-    in_order = list(reducing.in_order(run))
-    assert reducing.stored(run, reducing.VOTES) == ["voters.parquet"]
+    one = reduction.votes(run, panel(), partitions(run))
+    whole, verdicts = run.read_table("voters.parquet"), reduction.verdicts(run, "log_pool", fitted, partitions(run))
+    in_order = list(reduction.in_order(run))
+    assert reduction.stored(run, reduction.VOTES) == ["voters.parquet"]
 
-    several = reducing.votes(run, panel(), COUNT, most=9)
-    files = reducing.stored(run, reducing.VOTES)
+    several = reduction.votes(run, panel(), partitions(run, 9))
+    files = reduction.stored(run, reduction.VOTES)
     assert len(files) == parts(COUNT, 9) == 7
     assert _rows(several.columns) == _rows(one.columns)
     assert several.sums == one.sums
@@ -139,8 +145,8 @@ def test_many_parts_say_what_one_says(run: RunDir) -> None:
         assert [*there] == [*here] == [4]
         assert there[4] == pytest.approx(here[4])
     assert _sorted(pa.concat_tables([run.read_table(name) for name in files])) == _sorted(whole)
-    assert _rows(reducing.verdicts(run, "log_pool", fitted)) == _rows(verdicts)
-    assert list(reducing.in_order(run)) == in_order
+    assert _rows(reduction.verdicts(run, "log_pool", fitted, partitions(run, 9))) == _rows(verdicts)
+    assert list(reduction.in_order(run)) == in_order
 
 
 def _rows(table: pa.Table) -> list[str]:
@@ -154,16 +160,16 @@ def _sorted(votes: pa.Table) -> pa.Table:
 
 def test_one_part_after_many_leaves_nothing_of_them(run: RunDir) -> None:
     for most in (9, COUNT):
-        reducing.votes(run, panel(), COUNT, most)
-        reducing.verdicts(run, "majority", Fitted())
+        reduction.votes(run, panel(), partitions(run, most))
+        reduction.verdicts(run, "majority", Fitted(), partitions(run, most))
         several = most < COUNT
-        assert (run.has_folder(reducing.VOTES), run.has_folder(reducing.VERDICTS)) == (several, several)
-    assert reducing.stored(run, reducing.VOTES) == [reducing.VOTES]
-    assert reducing.stored(run, reducing.VERDICTS) == [reducing.VERDICTS]
+        assert (run.has_folder(reduction.VOTES), run.has_folder(reduction.VERDICTS)) == (several, several)
+    assert reduction.stored(run, reduction.VOTES) == [reduction.VOTES]
+    assert reduction.stored(run, reduction.VERDICTS) == [reduction.VERDICTS]
 
 
 def test_columns_stand_in_the_order_of_questions(run: RunDir) -> None:
-    columns = reducing.votes(run, panel(), COUNT, most=9).columns
+    columns = reduction.votes(run, panel(), partitions(run, 9)).columns
     assert columns["position"].to_pylist() == list(range(COUNT))
     assert columns["right"].to_pylist() == [i % 4 for i in range(COUNT)]
     theirs: Any = columns["letter/theirs"].to_pylist()
@@ -172,14 +178,14 @@ def test_columns_stand_in_the_order_of_questions(run: RunDir) -> None:
 
 
 def reducing_verdicts(run: RunDir) -> list[Any]:
-    reducing.verdicts(run, "log_pool", Fitted())
-    return list(reducing.in_order(run))
+    reduction.verdicts(run, "log_pool", Fitted(), partitions(run, 9))
+    return list(reduction.in_order(run))
 
 
 def test_a_cascade_is_asked_where_calibrated_voters_are_unclear(run: RunDir) -> None:
     """Its prior waits for theirs: what they say, calibrated, decides which answers are its own."""
-    reduced = reducing.votes(run, panel(), COUNT, most=9)
-    votes = pa.concat_tables([run.read_table(name) for name in reducing.stored(run, reducing.VOTES)])
+    reduced = reduction.votes(run, panel(), partitions(run, 9))
+    votes = pa.concat_tables([run.read_table(name) for name in reduction.stored(run, reduction.VOTES)])
     calibrated = {row["task_id"]: row for row in _of(votes, "calibrated")}
     skipped = {row["task_id"] for row in _of(votes, "cascade") if row["status"] == "skipped"}
     clear = set()
@@ -198,8 +204,8 @@ def _of(votes: pa.Table, voter: str) -> list[dict[str, Any]]:
 
 
 def test_rules_that_need_a_fit_are_told_where_there_is_one() -> None:
-    plain = reducing.available(Fitted(), "majority")
+    plain = reduction.available(Fitted(), "majority")
     assert "stacked" not in plain
     assert "majority" in plain
-    assert "stacked" in reducing.available(Fitted(), "stacked")
-    assert "stacked" in reducing.available(Fitted(stacked={"bias": 0.0}), "majority")
+    assert "stacked" in reduction.available(Fitted(), "stacked")
+    assert "stacked" in reduction.available(Fitted(stacked={"bias": 0.0}), "majority")
