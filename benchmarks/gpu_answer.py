@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import throughput
+from codemmlu.cli.dry_run import here
 from codemmlu.engine import model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.memory import GIB, Layout, cache_bytes
 from codemmlu.engine.placement.placement import place
 from codemmlu.engine.vllm_engine import set_environment
-from codemmlu.plan import here
 from codemmlu.recipe import ModelSettings
 
 

@@ -24,13 +24,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from codemmlu.cli.dry_run import here
 from codemmlu.engine import chat_template, model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import place
 from codemmlu.engine.protocol import Sampling
 from codemmlu.engine.vllm_engine import dtype_here, seed_of, set_environment
 from codemmlu.mcq import Prompt, render, render_after, render_check, render_thought
-from codemmlu.plan import here
 from codemmlu.recipe import ReasonVoter, SampleVoter, VoterSettings, load
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, answer_from, letters, question_from

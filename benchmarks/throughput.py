@@ -26,12 +26,12 @@ from typing import Any
 import psutil
 
 from codemmlu import dataset as question_room
+from codemmlu.cli.dry_run import here
 from codemmlu.engine import chat_template, model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import place
 from codemmlu.engine.vllm_engine import dtype_here, set_environment
 from codemmlu.mcq import Prompt, render
-from codemmlu.plan import here
 from codemmlu.recipe import ModelSettings, QuestionSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, letters

@@ -23,12 +23,12 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from codemmlu import steps
-from codemmlu.command import Job
+from codemmlu.cli import steps
+from codemmlu.cli.console import Terminal
+from codemmlu.cli.job import JobContext
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.voters import Seat, find_seats
 from codemmlu.recipe import load
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import ANSWER, Question
 
@@ -79,7 +79,7 @@ def measure(folder: Path, questions: int, voters: int) -> dict[str, Any]:
     }
 
 
-def _job(folder: Path, questions: int, voters: int) -> Job:
+def _job(folder: Path, questions: int, voters: int) -> JobContext:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "questions.csv"
     right = np.random.default_rng(0).integers(0, _CHOICES, questions)
@@ -96,10 +96,10 @@ def _job(folder: Path, questions: int, voters: int) -> Job:
     }
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(recipe))
-    return Job(load(str(path), []), Terminal(to_stderr=True), False, None, f"python jobs/vote.py {path}")
+    return JobContext("vote", (str(path),), load(str(path), []), Terminal(to_stderr=True))
 
 
-def _answer(job: Job) -> None:
+def _answer(job: JobContext) -> None:
     """What every voter says of every question, as the engines' actors would have left it."""
     run = RunDir(job.recipe.out)
     run.create()

@@ -5,8 +5,8 @@ Asks every voter's model what has no durable answer yet, then writes submission.
 
 import sys
 
-from codemmlu import steps
-from codemmlu.command import main
+from codemmlu.cli import steps
+from codemmlu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main("answer", __doc__, steps.answer))

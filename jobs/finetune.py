@@ -6,8 +6,8 @@ anywhere; the same command goes on from its last checkpoint. Voters answer with 
 
 import sys
 
-from codemmlu import steps
-from codemmlu.command import main
+from codemmlu.cli import steps
+from codemmlu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main("finetune", __doc__, steps.finetune))

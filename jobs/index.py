@@ -6,8 +6,8 @@ whose inputs did not change is reused. jobs/run.py and jobs/answer.py do this th
 
 import sys
 
-from codemmlu import steps
-from codemmlu.command import main
+from codemmlu.cli import steps
+from codemmlu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main("index", __doc__, steps.index))

@@ -6,8 +6,8 @@ wrong, with an exact test. Of one run it shows the table again. Every run's own 
 
 import sys
 
-from codemmlu import steps
-from codemmlu.command import main_of_runs
+from codemmlu.cli import steps
+from codemmlu.cli.main import main_of_runs
 
 if __name__ == "__main__":
     sys.exit(main_of_runs("report", __doc__, steps.compare))

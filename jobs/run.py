@@ -6,8 +6,8 @@ voter's model, voted on and reported. Stop it anywhere; the same command continu
 
 import sys
 
-from codemmlu import steps
-from codemmlu.command import main
+from codemmlu.cli import steps
+from codemmlu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main("run", __doc__, steps.whole_run))

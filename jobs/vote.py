@@ -6,8 +6,8 @@ the report. Asks nobody and needs no GPU; questions that were never asked count 
 
 import sys
 
-from codemmlu import steps
-from codemmlu.command import main
+from codemmlu.cli import steps
+from codemmlu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main("vote", __doc__, steps.vote))

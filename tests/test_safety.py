@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.command import retyped
+from codemmlu.cli.job import command_line
 from codemmlu.run_dir import RunDir
 from tests.support.runs import ROOT, ScriptedRun, job
 
@@ -54,7 +54,7 @@ def test_a_token_in_a_recipe_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_that_goes_on_hides_keys_in_addresses() -> None:
     given = ["recipes/demo.yaml", f"out=s3://AKIAKEY:{SECRET}@bucket/runs/x?region=nowhere", "questions.limit=3"]
-    assert retyped("run", given) == "python jobs/run.py recipes/demo.yaml out=s3://bucket/runs/x questions.limit=3"
+    assert command_line("run", given) == "python jobs/run.py recipes/demo.yaml out=s3://bucket/runs/x questions.limit=3"
 
 
 def test_the_line_that_says_what_is_wrong_hides_them_too(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.cli.dry_run import here
 from codemmlu.engine.placement.placement import built_for_cpu
-from codemmlu.plan import here
 from tests.support.processes import Run, finish
 from tests.support.runs import start_job
 

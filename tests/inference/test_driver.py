@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from codemmlu import cluster
+from codemmlu.cli.console import Terminal
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.engine.placement.placement import Placement
@@ -22,7 +23,6 @@ from codemmlu.inference.spec import Ask
 from codemmlu.inference.stages import Asking, Pass, Wave
 from codemmlu.inference.voters import Panel, Seat
 from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
 from tests.support.rows import ASK, answer, failed, question, reading

@@ -18,6 +18,7 @@ import pytest
 import ray
 import ray.exceptions
 
+from codemmlu.cli.console import Terminal
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.protocol import Engine, EngineSettings
@@ -27,7 +28,6 @@ from codemmlu.inference import pipeline
 from codemmlu.inference.backlog import Item, write_blocks
 from codemmlu.inference.pipeline import BlockWorker, Wave, Worker, ask_all
 from codemmlu.inference.worker import Tools
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import ISSUE, RunDir
 from tests.support.engines import SETTINGS, RecordingEngine
 from tests.support.rows import ASK, question

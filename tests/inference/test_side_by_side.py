@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.report.terminal import Live
+from codemmlu.cli.console import Live
 from tests.support.processes import finish
 from tests.support.runs import ScriptedRun
 

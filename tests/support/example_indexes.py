@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from codemmlu.cli.console import Terminal
 from codemmlu.recipe import ExampleSettings
-from codemmlu.report.terminal import Terminal
 from codemmlu.retrieval import faiss_index
 from codemmlu.retrieval.answer_transfer import FEATURES
 from codemmlu.retrieval.embedder import Encoder, Vectors

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from codemmlu import steps
-from codemmlu.command import main, main_of_runs
+from codemmlu.cli import steps
+from codemmlu.cli.main import main, main_of_runs
 from tests.support.processes import Run, finish
 from tests.support.questions import questions_csv
 from tests.support.ray import plain_environment

@@ -15,15 +15,16 @@ import pytest
 import ray
 import ray.train
 
-from codemmlu import cluster, finetuning
+from codemmlu import cluster
+from codemmlu.cli.console import Terminal
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.placement.gpus import Node, Resources
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
+from codemmlu.training import ray_trainer
 from codemmlu.training.encoding import lesson_rows
 from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Course
 from codemmlu.training.training_set import Curriculum
@@ -84,8 +85,8 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Trainer]:
     def progress(*_: object) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield lambda _: None
 
-    monkeypatch.setattr(finetuning, "TorchTrainer", Fresh)
-    monkeypatch.setattr(finetuning, "_progress", progress)
+    monkeypatch.setattr(ray_trainer, "TorchTrainer", Fresh)
+    monkeypatch.setattr(ray_trainer, "_progress", progress)
     monkeypatch.setattr(cluster, "join", lambda gpus: Resources((Node(2, "T4"),) if gpus else (), cpus=2))
     monkeypatch.setattr(cluster, "refuse_unshared", lambda run: None)
     nodes(monkeypatch, 2)
@@ -101,7 +102,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch, *cores: int) -> None:
 def train(run: RunDir, name: str = NAME, gpus: str | None = None, **settings: Any) -> Manifest:
     """Train the curriculum of this file."""
     given = FinetuneSettings(model="m", **settings)
-    return finetuning.train(Terminal(), run, given, MODEL, CURRICULUM, name, given.start, gpus)
+    return ray_trainer.train(Terminal(), run, given, MODEL, CURRICULUM, name, given.start, gpus)
 
 
 @pytest.fixture
@@ -215,7 +216,7 @@ def test_more_workers_than_cores_or_gpus_are_refused(trainer: type[Trainer], run
 
 
 def test_the_progress_of_workers_becomes_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    speaker = finetuning._Speaker(Terminal(), FinetuneSettings(model="m"))
+    speaker = ray_trainer._Speaker(Terminal(), FinetuneSettings(model="m"))
     step = {"kind": "step", "of": 40, "loss": 1.25, "tokens_per_second": 1234.5}
     speaker.say({"kind": "begin", "sequences": 1200, "steps": 40, "dropped": 3})
     speaker.say({"kind": "resume"})

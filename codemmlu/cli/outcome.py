@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.command import Job, Outcome
+from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.dataset import Loaded
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import lora
@@ -25,7 +26,6 @@ from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.score_table import Sheet, letter_counts, sheet
 from codemmlu.report.submission import submission
-from codemmlu.report.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Rejected, Vote, letters, to_table
 from codemmlu.voting import dawid_skene, fitting, reduction
@@ -48,7 +48,7 @@ class _Learnt:
     besides: dict[str, list[Answer]]
 
 
-def conclude(job: Job, run: RunDir, panel: Panel, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
+def conclude(job: JobContext, run: RunDir, panel: Panel, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
     """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
     partitions = _partitions(run, panel, reduction.parts(loaded.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, panel, partitions)
@@ -73,7 +73,7 @@ def _partitions(run: RunDir, panel: Panel, count: int) -> reduction.Partitions:
     return RayPartitions(run, pools, count)
 
 
-def _learn(job: Job, run: RunDir, panel: Panel, reduced: reduction.Reduced) -> _Learnt:
+def _learn(job: JobContext, run: RunDir, panel: Panel, reduced: reduction.Reduced) -> _Learnt:
     """Weights, temperatures and thresholds: from the fit split where there is one, else from agreement alone."""
     settings = job.recipe.vote
     names = sorted([*panel.seats, *panel.submissions])
@@ -130,7 +130,7 @@ def _numbered(panel: Panel, votes: list[Vote]) -> pa.Table:
 
 
 def _report(
-    job: Job,
+    job: JobContext,
     run: RunDir,
     panel: Panel,
     loaded: Loaded,
@@ -186,7 +186,7 @@ def _report(
     }, sums["failed"] + sums["swaps_failed"] + len(broken)
 
 
-def _training(job: Job, run: RunDir) -> dict[str, Any] | None:
+def _training(job: JobContext, run: RunDir) -> dict[str, Any] | None:
     """The curves of the weights that the recipe trains, and what they were learnt from; None where there are none."""
     settings = job.recipe.finetune
     manifest = read_manifest(run, settings.name) if settings else None
@@ -233,7 +233,7 @@ def _missing(scores: Sheet, reduced: reduction.Reduced) -> int:
     return max(0, failed - int(reduced.sums["failed"]))
 
 
-def _submission(job: Job, run: RunDir) -> tuple[int, int]:
+def _submission(job: JobContext, run: RunDir) -> tuple[int, int]:
     rows = [Rejected(**row) for row in run.read_table("rejected.parquet").to_pylist()]
     rejected = sorted(rows, key=lambda row: row.position)
     text, lines, blanks = submission(reduction.in_order(run), rejected, job.recipe.submission.blank)
@@ -241,9 +241,9 @@ def _submission(job: Job, run: RunDir) -> tuple[int, int]:
     return lines, blanks
 
 
-def _show(job: Job, run: RunDir, report: dict[str, Any], failed: int, missing: int) -> None:
+def _show(job: JobContext, run: RunDir, report: dict[str, Any], failed: int, missing: int) -> None:
     say, show = job.terminal.say, job.terminal.show
-    again = job.again.replace("jobs/vote.py", "jobs/run.py")  # which asks what is missing
+    again = job.command("run" if job.name == "vote" else None)  # a vote asks nothing that is missing
     tables = [voters_table(report)]
     if len(report["voters"]) > 1:
         tables += [cost_table(report), weights_table(report), rules_table(report)]

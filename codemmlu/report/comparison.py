@@ -11,13 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codemmlu.command import Outcome
 from codemmlu.errors import UserError, safe
 from codemmlu.report import statistics
 from codemmlu.report.score_table import Bits, Codes, Column, Sheet
 from codemmlu.report.summary import VOTE
-from codemmlu.report.tables import comparison_table, voters_table
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import letters
 from codemmlu.voting import reduction
@@ -42,32 +39,26 @@ class _Finished:
     columns: dict[str, Column]
 
 
-def compare(terminal: Terminal, places: Sequence[str]) -> Outcome:
-    """Paired differences between runs. Raises UserError where one is no finished run, or was asked other questions."""
+def compare(places: Sequence[str]) -> dict[str, Any]:
+    """Compare runs by the paired differences of their voters; of one run, return its report.
+
+    Raises:
+        UserError: A place holds no finished run, or the runs were asked other questions.
+    """
     runs = [RunDir(place) for place in places]
-    names = _names([run.shown for run in runs])
     if len(runs) == 1:
-        report = _report(runs[0])
-        terminal.show(voters_table(report))
-        return Outcome(report, 0)
+        return _report(runs[0])
+    names = _names([run.shown for run in runs])
     several = [_read(name, run) for name, run in zip(names, runs, strict=True)]
     first = several[0]
     for other in several[1:]:
         _same_questions(first, other)
-    pairs = _pairs(several)
-    told = {
+    return {
         "runs": {one.name: one.run.shown for one in several},
         "questions": len(first.task_ids),
         "labelled": int((first.right >= 0).sum()),
-        "comparisons": pairs,
+        "comparisons": _pairs(several),
     }
-    if not pairs:
-        terminal.say("No voter of one run has the name of another's, so there is nothing to compare.")
-        return Outcome(told, 0)
-    terminal.show(comparison_table(told))
-    if not told["labelled"]:
-        terminal.say("Nothing is labelled: what can be told is how often two runs say the same.")
-    return Outcome(told, 0)
 
 
 def _pairs(several: Sequence[_Finished]) -> list[dict[str, Any]]:

@@ -8,39 +8,16 @@ import argparse
 import contextlib
 import io
 import json
-import shlex
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from codemmlu.engine.placement.gpus import Resources, simulated
+from codemmlu.cli.console import Terminal
+from codemmlu.cli.job import JobContext, Outcome, command_line
+from codemmlu.engine.placement.gpus import simulated
 from codemmlu.errors import EngineDied, UserError, redact_credentials, safe
-from codemmlu.recipe import Recipe, load
-from codemmlu.report.terminal import Terminal
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a job is given: the resolved recipe, the terminal, and how it was asked for.
-
-    again: the command without its options, as the person would type it again.
-    """
-
-    recipe: Recipe
-    terminal: Terminal
-    dry_run: bool
-    hardware: Resources | None
-    again: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job gives back: the object that --json prints, and how many rows failed."""
-
-    report: dict[str, Any]
-    failed: int
+from codemmlu.recipe import load
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,39 +28,38 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
-def main(name: str, about: str, step: Callable[[Job], Outcome], arguments: list[str] | None = None) -> int:
-    """Parses, runs the step, and turns what happened into an exit code."""
+def main(name: str, about: str, step: Callable[[JobContext], Outcome], arguments: list[str] | None = None) -> int:
+    """Run a job of a recipe, or print its plan, and return the exit code."""
     parser = _parser(name, about)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/demo.yaml")
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
     given = parser.parse_intermixed_args(arguments)
-    again = retyped(name, [given.recipe, *given.overrides])
+    typed = (given.recipe, *given.overrides)
 
     def run(terminal: Terminal) -> Outcome:
         if given.gpus and not given.dry_run:
             raise UserError("--gpus plans for hardware that is not here: add --dry-run")
         hardware = simulated(given.gpus) if given.gpus else None
-        return step(Job(load(given.recipe, given.overrides), terminal, given.dry_run, hardware, again))
+        job = JobContext(name, typed, load(given.recipe, given.overrides), terminal, hardware)
+        if not given.dry_run:
+            return step(job)
+        from codemmlu.cli.dry_run import plan  # takes half a second to import
 
-    return _finished(run, given.json, again)
+        return plan(job)
+
+    return _finished(run, given.json, command_line(name, typed))
 
 
 def main_of_runs(
     name: str, about: str, step: Callable[[Terminal, list[str]], Outcome], arguments: list[str] | None = None
 ) -> int:
-    """As `main`, for a job that is given run directories instead of a recipe."""
+    """Run a job that is given run directories instead of a recipe, and return the exit code."""
     parser = _parser(name, about)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as runs/demo")
     given = parser.parse_args(arguments)
-    again = retyped(name, given.runs)
-    return _finished(lambda terminal: step(terminal, given.runs), given.json, again)
-
-
-def retyped(name: str, arguments: list[str]) -> str:
-    """The command that goes on, for people: without keys, which they know and logs must not."""
-    return shlex.join(["python", f"jobs/{name}.py", *map(redact_credentials, arguments)])
+    return _finished(lambda terminal: step(terminal, given.runs), given.json, command_line(name, given.runs))
 
 
 def _parser(name: str, about: str) -> _Parser:

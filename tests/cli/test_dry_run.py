@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from codemmlu import steps
-from codemmlu.command import main
+from codemmlu.cli import steps
+from codemmlu.cli.main import main
 from codemmlu.engine.placement.memory import Known
 from codemmlu.errors import UserError
 from codemmlu.recipe import load
 
-RECIPES = sorted(Path(__file__).parents[1].glob("recipes/*.yaml"))
+RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.yaml"))
 MIXTRAL = "recipes/mixtral-8x7b-2xt4.yaml"
 
 

@@ -10,7 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from codemmlu import dataset
-from codemmlu.command import Job, Outcome
+from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
+from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.steps import NO_HOLDOUT, describe, finetune_settings, foreign_code, refuse_without_examples
 from codemmlu.dataset.examples import held_out_of
 from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
@@ -18,7 +20,6 @@ from codemmlu.engine.placement.allocation import side_by_side
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.inference.voters import adapter_of
 from codemmlu.recipe import (
     DirectVoter,
@@ -32,12 +33,17 @@ from codemmlu.recipe import (
 )
 from codemmlu.run_dir import RunDir, refuse_deletable
 from codemmlu.schema import Question
-from codemmlu.steps import NO_HOLDOUT, describe, foreign_code
 
 
-def plan(job: Job) -> Outcome:
+def plan(job: JobContext) -> Outcome:
     """Prints the plan. Raises UserError for everything that would stop the run before its first question."""
     recipe, say = job.recipe, job.terminal.say
+    if job.name == "finetune":
+        finetune_settings(recipe)
+    if job.name == "index":
+        refuse_without_examples(recipe)
+    if job.name == "vote":
+        say("vote needs no inference and no engine: it reads what the run directory holds")
     refuse_deletable(recipe.out)
     held = held_out_of(recipe)
     if recipe.questions.holdout and held is None:
@@ -77,7 +83,7 @@ def plan(job: Job) -> Outcome:
     if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
         workers = place_without_engine(hardware, recipe.examples.embedder.device)
         say(f"retrieve: {alone * len(rows):,} asks of the index; {workers}")
-    say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.again}")
+    say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.command()}")
     report: dict[str, Any] = {
         "questions": loaded.questions,
         "labelled": loaded.labelled,

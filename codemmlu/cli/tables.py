@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from codemmlu.cli.console import LETTERS_SAID, plain_table
 from codemmlu.errors import safe
-from codemmlu.report.terminal import LETTERS_SAID, plain_table
 
 
 def voters_table(report: Mapping[str, Any]) -> Table:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.command import Job, Outcome, main
+from codemmlu.cli import dry_run
+from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.main import main
 from codemmlu.engine.placement.gpus import Node, Resources
 from codemmlu.errors import EngineDied, UserError
 
@@ -36,23 +38,23 @@ def _own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def fine(job: Job) -> Outcome:
+def fine(job: JobContext) -> Outcome:
     job.terminal.say("working")
     return Outcome(REPORT, 0)
 
 
-def some_failed(job: Job) -> Outcome:
+def some_failed(job: JobContext) -> Outcome:
     return Outcome(REPORT, 2)
 
 
-def raises(error: BaseException) -> Callable[[Job], Outcome]:
-    def step(job: Job) -> Outcome:
+def raises(error: BaseException) -> Callable[[JobContext], Outcome]:
+    def step(job: JobContext) -> Outcome:
         raise error
 
     return step
 
 
-def terminated(job: Job) -> Outcome:
+def terminated(job: JobContext) -> Outcome:
     os.kill(os.getpid(), signal.SIGTERM)
     raise AssertionError("nothing stopped it")
 
@@ -81,7 +83,7 @@ def test_engines_that_died_are_1_and_the_command_continues(recipe: str, capsys: 
 
 @pytest.mark.parametrize("step", [raises(KeyboardInterrupt()), terminated])
 def test_stopped_is_130_and_the_command_continues(
-    step: Callable[[Job], Outcome], recipe: str, capsys: pytest.CaptureFixture[str]
+    step: Callable[[JobContext], Outcome], recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("run", "", step, [recipe]) == 130
     out, err = capsys.readouterr()
@@ -96,9 +98,9 @@ def test_a_bug_keeps_its_traceback(recipe: str) -> None:
 
 @pytest.mark.parametrize("step", [fine, some_failed])
 def test_json_is_exactly_one_line_on_stdout(
-    step: Callable[[Job], Outcome], recipe: str, capsys: pytest.CaptureFixture[str]
+    step: Callable[[JobContext], Outcome], recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def talking(job: Job) -> Outcome:
+    def talking(job: JobContext) -> Outcome:
         print("a library says something")
         return step(job)
 
@@ -117,11 +119,11 @@ def test_json_is_nothing_where_there_is_no_report(
     assert capsys.readouterr().out == ""
 
 
-def given(arguments: list[str]) -> Job:
+def given(arguments: list[str]) -> JobContext:
     """What the step is given."""
-    jobs: list[Job] = []
+    jobs: list[JobContext] = []
 
-    def step(job: Job) -> Outcome:
+    def step(job: JobContext) -> Outcome:
         jobs.append(job)
         return Outcome({}, 0)
 
@@ -130,16 +132,25 @@ def given(arguments: list[str]) -> Job:
 
 
 def test_options_may_stand_anywhere(recipe: str) -> None:
-    job = given(["--dry-run", recipe, "seed=4", "--gpus", "2xT4", "out=elsewhere"])
-    assert (job.dry_run, job.hardware) == (True, Resources((Node(2, "T4"),)))
+    planned: list[JobContext] = []
+
+    def plan(job: JobContext) -> Outcome:
+        planned.append(job)
+        return Outcome({}, 0)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(dry_run, "plan", plan)
+        arguments = ["--dry-run", recipe, "seed=4", "--gpus", "2xT4", "out=elsewhere"]
+        assert main("answer", "", raises(AssertionError("the step is run")), arguments) == 0
+    (job,) = planned
+    assert job.hardware == Resources((Node(2, "T4"),))
     assert (job.recipe.seed, job.recipe.out) == (4, "elsewhere")
-    plain = given([recipe])
-    assert (plain.dry_run, plain.hardware) == (False, None)
+    assert given([recipe]).hardware is None
 
 
 def test_the_command_to_type_again_is_the_one_that_was_typed(recipe: str) -> None:
     overrides = ["questions.source=my file.csv", "voters=[one]", "submission.blank=", "models.m.source=$HOME/'x'"]
-    again = given([recipe, *overrides, "--dry-run"]).again
+    again = given([recipe, *overrides]).command()
     assert shlex.split(again) == ["python", "jobs/answer.py", recipe, *overrides]
 
 
@@ -182,7 +193,9 @@ def test_what_is_no_command_at_all_is_2(arguments: list[str], capsys: pytest.Cap
 def test_ctrl_c_in_a_real_process(recipe: str) -> None:
     code = f"""
 import sys, time
-from codemmlu.command import main
+from codemmlu.cli import dry_run
+from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.main import main
 def step(job):
     print("started", flush=True)
     time.sleep(600)

@@ -8,7 +8,7 @@ import yaml
 from codemmlu.errors import UserError
 from codemmlu.recipe import DirectVoter, Recipe, digest, load
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = """
 out: runs/x
 models:

@@ -12,7 +12,9 @@ from functools import cache, partial
 from typing import Any
 
 from codemmlu import dataset
-from codemmlu.command import Job, Outcome
+from codemmlu.cli.console import Terminal
+from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.dataset import Loaded, Submission
 from codemmlu.dataset.examples import held_out_of
 from codemmlu.dataset.stored import stored_questions
@@ -21,8 +23,7 @@ from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import abreast, passes
 from codemmlu.inference.voters import Panel, adapter_of, find_seats, write_pilot
-from codemmlu.recipe import Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
-from codemmlu.report.terminal import Terminal
+from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import find_shelf, share
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
 from codemmlu.schema import Question, Rejected, to_table
@@ -35,72 +36,90 @@ _UNCHECKED = "questions.new"  # they take the place of an earlier issue's once n
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
 
-def whole_run(job: Job) -> Outcome:
+def whole_run(job: JobContext) -> Outcome:
     """Everything a recipe asks for: `answer` makes the index that it needs; what is done is skipped by each step."""
-    if job.recipe.finetune and not job.dry_run:
+    if job.recipe.finetune:
         finetune(job)
     return answer(job)
 
 
-def finetune(job: Job) -> Outcome:
+def finetune(job: JobContext) -> Outcome:
     """Trains what the recipe's `finetune` says, or says that it stands already."""
-    from codemmlu.learning import trained  # slow to import
+    from codemmlu.training.adapter_training import trained  # slow to import
 
-    recipe, settings = job.recipe, job.recipe.finetune
-    if settings is None:
-        raise UserError("finetune: the recipe has no such section; see recipes/finetune-smol.yaml")
-    if job.dry_run:
-        return _planned(job)
+    recipe, settings = job.recipe, finetune_settings(job.recipe)
     users = [name for name, voter in recipe.asked.items() if adapter_name(voter) == settings.name]
     for name in recipe.asked.keys() - set(users):  # what cannot be answered is better known before hours of training
         adapter_of(recipe, name, recipe.asked[name], {})
     with _run(job) as run:
         manifest = trained(recipe, job.terminal, run, settings)
-    again = job.again.replace("jobs/finetune.py", "jobs/run.py")
     job.terminal.say(
-        f"To answer with it: {again}" if users else f"No voter answers with it yet: voters.NAME.adapter={settings.name}"
+        f"To answer with it: {job.command('run')}"
+        if users
+        else f"No voter answers with it yet: voters.NAME.adapter={settings.name}"
     )
     return Outcome(manifest.model_dump(mode="json"), 0)
 
 
-def index(job: Job) -> Outcome:
+def index(job: JobContext) -> Outcome:
     """Makes the index of solved examples, or says that it stands already."""
-    if job.recipe.examples.source is None:
-        raise UserError("examples.source: the recipe names no examples to make an index of")
-    if job.dry_run:
-        return _planned(job)
+    refuse_without_examples(job.recipe)
     with _run(job):
         shelf = find_shelf(job.recipe, job.terminal, labelled=True)
     report = shelf.manifest.model_dump(exclude={"shards", "weights"}) | {"index": shelf.index.shown}
-    job.terminal.say(f"To answer with it: {job.again.replace('jobs/index.py', 'jobs/run.py')}")
+    job.terminal.say(f"To answer with it: {job.command('run')}")
     return Outcome(report, 0)
 
 
-def answer(job: Job) -> Outcome:
+def answer(job: JobContext) -> Outcome:
     """Asks every voter's questions of its model, then votes and reports. What is there already is not asked again."""
-    return _planned(job) if job.dry_run else _answered(job, ask_models=True)
+    return _answered(job, ask_models=True)
 
 
-def vote(job: Job) -> Outcome:
+def vote(job: JobContext) -> Outcome:
     """Votes on what has been answered, and reports. Asks nobody."""
-    if job.dry_run:
-        job.terminal.say("vote asks nobody: it needs no engine, and reads what the run directory holds")
-        return _planned(job)
     return _answered(job, ask_models=False)
 
 
 def compare(terminal: Terminal, places: list[str]) -> Outcome:
-    """Compares runs on the same questions."""
-    from codemmlu import comparing
+    """Compare runs on the same questions; of one run, show its voters."""
+    from codemmlu.report import comparison  # loads the statistics, which no other job needs before its end
 
-    return comparing.compare(terminal, places)
+    report = comparison.compare(places)
+    if "voters" in report:
+        terminal.show(voters_table(report))
+        return Outcome(report, 0)
+    if not report["comparisons"]:
+        terminal.say("No voter of one run has the name of another's, so there is nothing to compare.")
+        return Outcome(report, 0)
+    terminal.show(comparison_table(report))
+    if not report["labelled"]:
+        terminal.say("No question has an answer, so only the share of equal letters is shown.")
+    return Outcome(report, 0)
 
 
-def _answered(job: Job, *, ask_models: bool) -> Outcome:
+def finetune_settings(recipe: Recipe) -> FinetuneSettings:
+    """Return the section `finetune` of a recipe.
+
+    Raises:
+        UserError: The recipe has no such section.
+    """
+    if recipe.finetune is None:
+        raise UserError("finetune: the recipe has no such section; see recipes/finetune-smol.yaml")
+    return recipe.finetune
+
+
+def refuse_without_examples(recipe: Recipe) -> None:
+    """Refuse to make an index where the recipe names no examples."""
+    if recipe.examples.source is None:
+        raise UserError("examples.source: the recipe names no examples to make an index of")
+
+
+def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
     """The whole run after its index."""
+    from codemmlu.cli.outcome import conclude
     from codemmlu.inference.driver import RunContext, ask  # a dry run needs none of these, and they take long to import
-    from codemmlu.learning import refuse_learnt
-    from codemmlu.outcome import conclude
+    from codemmlu.training.adapter_training import refuse_learnt
 
     recipe = job.recipe
     with _run(job) as run:
@@ -131,14 +150,8 @@ def _answered(job: Job, *, ask_models: bool) -> Outcome:
         return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})
 
 
-def _planned(job: Job) -> Outcome:
-    from codemmlu.plan import plan
-
-    return plan(job)
-
-
 @contextmanager
-def _run(job: Job) -> Iterator[RunDir]:
+def _run(job: JobContext) -> Iterator[RunDir]:
     """The run directory, this job's alone."""
     refuse_deletable(job.recipe.out)
     run = RunDir(job.recipe.out)
@@ -148,7 +161,7 @@ def _run(job: Job) -> Iterator[RunDir]:
         yield run
 
 
-def read_questions(recipe: Recipe, run: RunDir, job: Job) -> tuple[Loaded, list[Rejected]]:
+def read_questions(recipe: Recipe, run: RunDir, job: JobContext) -> tuple[Loaded, list[Rejected]]:
     """Reads and cleans the questions, says what was found, and lays them beside those of an earlier issue."""
     held = held_out_of(recipe)
     if recipe.questions.holdout and held is None:
@@ -217,7 +230,7 @@ def find_submissions(recipe: Recipe) -> dict[str, Submission]:
     }
 
 
-def tell_submissions(job: Job, run: RunDir, found: Mapping[str, Submission]) -> None:
+def tell_submissions(job: JobContext, run: RunDir, found: Mapping[str, Submission]) -> None:
     """Says how many answers other systems gave to these questions, and what was odd about them."""
     for name, told in found.items():
         voter = job.recipe.voters[name]

@@ -42,12 +42,13 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
     else:
         if curriculum.asked:
             say(f"finetune: {curriculum.asked:,} examples are questions that are asked, and are not learnt from")
-        from codemmlu import cluster, finetuning  # in this order: see cluster
+        from codemmlu import cluster  # in this order: see cluster
+        from codemmlu.training import ray_trainer  # in this order: see cluster
 
         cluster.join()
         run.clear(f"merged/{settings.name}")
         place = start.path if start else None
-        manifest = finetuning.train(progress, run, settings, model, curriculum, wanted, place, recipe.gpus)
+        manifest = ray_trainer.train(progress, run, settings, model, curriculum, wanted, place, recipe.gpus)
         before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
         right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
         say(
@@ -55,10 +56,11 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
             f"{before.loss:.3f} -> {best.loss:.3f}{right} (step {best.step:,} of {manifest.steps:,})"
         )
     if settings.merge and not merged.exists("config.json"):
-        from codemmlu import cluster, finetuning  # in this order: see cluster
+        from codemmlu import cluster  # in this order: see cluster
+        from codemmlu.training import ray_trainer  # in this order: see cluster
 
         cluster.join()
-        say(f"finetune: merged into the model at {finetuning.merge(run, settings, model)}")
+        say(f"finetune: merged into the model at {ray_trainer.merge(run, settings, model)}")
     return manifest
 
 

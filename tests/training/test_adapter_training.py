@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from codemmlu import cluster, finetuning
+from codemmlu import cluster
+from codemmlu.cli.console import Terminal
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model, cache_folder, inspect
 from codemmlu.errors import UserError
 from codemmlu.inference.voters import Seat
-from codemmlu.learning import find_start, refuse_learnt, trained
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
+from codemmlu.training import ray_trainer
+from codemmlu.training.adapter_training import find_start, refuse_learnt, trained
 from codemmlu.training.training_set import Curriculum
 from tests.support.finetunes import Finetune, published, solved_csv
 from tests.support.questions import write_csv
@@ -67,8 +68,8 @@ class Trainer:
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     made = Trainer(tmp_path / "scratch")
-    monkeypatch.setattr(finetuning, "train", made.train)
-    monkeypatch.setattr(finetuning, "merge", made.merge)
+    monkeypatch.setattr(ray_trainer, "train", made.train)
+    monkeypatch.setattr(ray_trainer, "merge", made.merge)
     monkeypatch.setattr(cluster, "join", lambda: None)
     return made
 
@@ -137,7 +138,7 @@ def test_examples_are_shown_as_voters_see_them(
 ) -> None:
     """The index of the run's examples is made, and the nearest ones of the train part are shown."""
     trainer = Trainer(tmp_path / "scratch")
-    monkeypatch.setattr(finetuning, "train", trainer.train)
+    monkeypatch.setattr(ray_trainer, "train", trainer.train)
     learn(tuning, "examples.embedder.source=hashing", "finetune.examples=2")
     rows = trainer.trained[0][0].table.to_pylist()
     assert (tuning.out / "index" / "manifest.json").is_file()

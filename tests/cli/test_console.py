@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from codemmlu.cli.console import Terminal
+from codemmlu.cli.tables import voters_table
 from codemmlu.errors import safe
 from codemmlu.report.statistics import wilson
-from codemmlu.report.tables import voters_table
-from codemmlu.report.terminal import Terminal
 
 HOSTILE = {
     "\x1b[2J": r"\x1b[2J",
@@ -124,7 +124,7 @@ def test_the_table_of_several_voters_shows_vote_and_guessing() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in its only item."""
     now = [100.0]
-    monkeypatch.setattr("codemmlu.report.terminal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("codemmlu.cli.console.time.monotonic", lambda: now[0])
     return now
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from codemmlu import comparing
+from codemmlu.cli import steps
+from codemmlu.cli.console import Terminal
 from codemmlu.errors import UserError
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Verdict, Vote, to_table
 from tests.support.rows import question, verdict, vote
@@ -62,7 +62,7 @@ def finished(
 
 def compared(*places: str) -> dict[str, Any]:
     """Return what comparing says of runs."""
-    report: dict[str, Any] = comparing.compare(Terminal(), places).report
+    report: dict[str, Any] = steps.compare(Terminal(), [*places]).report
     return report
 
 
@@ -134,7 +134,7 @@ def test_without_labels_it_says_how_often_two_say_the_same(tmp_path: Path, capsy
     pair = pair_of(report, "v")
     assert (report["labelled"], pair["same_letter"]) == (0, 1 / 2)
     assert (pair["first_accuracy"], pair["second_accuracy"], pair["difference"]) == (None, None, None)
-    assert "Nothing is labelled" in capsys.readouterr().out
+    assert "No question has an answer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

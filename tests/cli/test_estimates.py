@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from codemmlu.cli.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
 from codemmlu.engine.model_source import inspect, pinned
 from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.engine.placement.memory import Known, active_parameters
 from codemmlu.errors import UserError
-from codemmlu.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
 from codemmlu.inference.voters import ask_for, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import Recipe

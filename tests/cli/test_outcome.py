@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from codemmlu import outcome
-from codemmlu.command import Job, Outcome
+from codemmlu.cli import outcome
+from codemmlu.cli.console import Terminal
+from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.dataset import load as load_questions
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.spec import Ask
 from codemmlu.inference.voters import Panel, Seat
 from codemmlu.recipe import DirectVoter, Recipe
-from codemmlu.report.terminal import Terminal
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Rejected, to_table
 from tests.support.questions import append_csv, questions_csv
@@ -54,7 +54,7 @@ class Stored:
         list(loaded.rows())
         out = io.StringIO()
         with redirect_stdout(out):
-            job = Job(self.recipe, Terminal(), False, None, "python jobs/vote.py recipe.yaml")
+            job = JobContext("vote", ("recipe.yaml",), self.recipe, Terminal())
             result = outcome.conclude(job, self.run, self.panel, loaded, {"m": {"source": "scripted"}})
         return result, out.getvalue()
 
