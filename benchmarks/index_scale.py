@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from codemmlu import cluster
+from codemmlu.cluster.environment import configure
 from codemmlu.retrieval import faiss_index, sharding
 from codemmlu.retrieval.index_store import EXAMPLE, kind_for
 from codemmlu.run_dir import RunDir
@@ -83,7 +83,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one object on one line, last on stdout")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        cluster.join()
+        configure()
+        from codemmlu.cluster import session  # after configure
+
+        session.join()
         index = RunDir(scratch)
         blocks = write_blocks(index, arguments.vectors)
         kind = kind_for(arguments.kind, arguments.vectors)

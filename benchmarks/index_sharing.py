@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from codemmlu import cluster  # before ray: see there
+from codemmlu.cluster.environment import configure
 
-# isort: split
-import ray
+configure()  # before ray is imported
+import ray  # noqa: E402
 
-from codemmlu.retrieval import faiss_index
+from codemmlu.cluster import session  # noqa: E402
+from codemmlu.retrieval import faiss_index  # noqa: E402
 
 _DIMENSIONS = 384
 
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("exact", "hnsw", "ivfpq"), default="exact")
     parser.add_argument("--json", action="store_true", help="one object on one line, last on stdout")
     arguments = parser.parse_args()
-    cluster.join()
+    session.join()
     rows = unit_vectors(np.random.default_rng(0), arguments.vectors)
     trained = faiss_index.train(rows[: faiss_index.TRAINING]) if arguments.kind == "ivfpq" else None
     content = _array(faiss_index.build(arguments.kind, rows, trained))

@@ -22,7 +22,7 @@ KINDS = ("soak", "engine", "ray")
 FOLDER = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
 os.environ["RAY_TMPDIR"] = FOLDER
 os.environ.pop("RAY_ADDRESS", None)
-# Ray decides when it is imported where it listens, and tests may import it before codemmlu.cluster does.
+# Ray decides when it is imported where it listens, and tests may import it before a job has set that.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Workers that have nothing to do are kept for the next test's tasks: starting one takes two seconds of a core.
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")
@@ -76,8 +76,8 @@ def _ray_only_by_fixture(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     if "ray_cluster" in request.fixturenames:
         yield
         return
-    if cluster := sys.modules.get("codemmlu.cluster"):
-        monkeypatch.setattr(cluster, "join", _refuse)
+    if session := sys.modules.get("codemmlu.cluster.session"):
+        monkeypatch.setattr(session, "join", _refuse)
         yield
         return
     yield

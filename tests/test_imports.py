@@ -35,7 +35,9 @@ OWNERS = {
     "vllm": {"codemmlu.engine.vllm_engine", "codemmlu.engine.vllm_cpu_patches"},
     "ray": {
         *(
-            "codemmlu.cluster",
+            "codemmlu.cluster.locks",
+            "codemmlu.cluster.session",
+            "codemmlu.cluster.tasks",
             "codemmlu.retrieval.index_builder",
             "codemmlu.retrieval.sharding",
             "codemmlu.retrieval.shared_index",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu import cluster
+from codemmlu.cluster import session
 from tests.support.processes import finish
 from tests.support.questions import append_csv
 from tests.support.runs import ScriptedRun, job, start_job
@@ -73,7 +73,7 @@ def test_nothing_left_starts_nothing(copy: ScriptedRun, monkeypatch: pytest.Monk
     def joined(*_: object) -> None:
         raise AssertionError("Ray was looked for")
 
-    monkeypatch.setattr(cluster, "join", joined)
+    monkeypatch.setattr(session, "join", joined)
     again = copy.run(FEW)
     assert again.code == 0, again.err
     assert "nothing left to ask, no engine is started" in again.out
@@ -108,8 +108,8 @@ def test_a_mistake_leaves_a_finished_run_as_it_was(copy: ScriptedRun) -> None:
 def test_a_cluster_that_is_gone_is_one_line(
     tmp_path: Path, ray_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_GIVEN", "127.0.0.1:1")
-    monkeypatch.setattr(cluster, "_PATIENCE", 0)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr(session, "_PATIENCE", 0)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     done = ScriptedRun(tmp_path, 1).run()
     assert (done.code, done.err.count("\n")) == (2, 1)

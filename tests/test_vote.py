@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu import cluster
+from codemmlu.cluster import session
 from tests.support.questions import append_csv, questions_csv
 from tests.support.runs import ScriptedRun, job
 
@@ -33,7 +33,7 @@ def finished(ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def run(finished: ScriptedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedRun:
     """A copy of the finished run with the 30 usual questions, and no Ray. `times_asked` counts what the copy asks."""
-    monkeypatch.setattr(cluster, "join", no_ray)
+    monkeypatch.setattr(session, "join", no_ray)
     return copied(finished, tmp_path)
 
 

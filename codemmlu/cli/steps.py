@@ -15,6 +15,7 @@ from codemmlu import dataset
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
+from codemmlu.cluster.environment import configure
 from codemmlu.dataset import Loaded, Submission
 from codemmlu.dataset.examples import held_out_of
 from codemmlu.dataset.stored import stored_questions
@@ -153,6 +154,7 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
 @contextmanager
 def _run(job: JobContext) -> Iterator[RunDir]:
     """The run directory, this job's alone."""
+    configure()
     refuse_deletable(job.recipe.out)
     run = RunDir(job.recipe.out)
     job.terminal.say(f"Run directory {run.shown}")
@@ -254,9 +256,9 @@ def _alone(run: RunDir) -> Iterator[None]:
         with run.lock():
             yield
         return
-    from codemmlu import cluster
+    from codemmlu.cluster import locks
 
-    with cluster.lock(run):
+    with locks.lock(run):
         yield
 
 

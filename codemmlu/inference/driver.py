@@ -76,22 +76,22 @@ def ask(context: RunContext, group: Sequence[Pass]) -> None:
     due = [(one, *found) for one in group if (found := _left(context, one))]
     if not due:
         return
-    from codemmlu import cluster  # before ray: see there
+    from codemmlu.cluster import locks, session, tasks
 
-    resources = cluster.join(context.recipe.gpus)
-    cluster.refuse_unshared(context.run)
+    resources = session.join(context.recipe.gpus)
+    locks.refuse_unshared(context.run)
     starts = [_Start(*one, _place(context, one[0].pool, resources)) for one in due]
     shares = side_by_side({start.one.pool: start.placement for start in starts}, resources)
     if context.shared and any(ask.neighbours for start in starts for ask in start.asks):
         context.shared()  # here, once, and not in several threads
     go = partial(_go, context, resources)
-    with cluster.without_actor_warning(), context.progress.together():
+    with tasks.without_actor_warning(), context.progress.together():
         if shares is None:
             for start in starts:
                 go(start)
         else:
             context.progress.say(f"{', '.join(shares)}: side by side, there is room for all of them")
-            cluster.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
+            tasks.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
 
 
 def _left(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending] | None:
@@ -110,7 +110,7 @@ def _left(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending] | 
 
 def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     """Starts a pool and asks it, wave after wave."""
-    from codemmlu.inference import pipeline  # after cluster: see there
+    from codemmlu.inference import pipeline
 
     run, name, waves, placement = context.run, start.one.pool, start.waves, start.placement
     tools = _tools(context, start, resources)

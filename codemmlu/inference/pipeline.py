@@ -19,13 +19,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from codemmlu import cluster  # before ray: see there
-
-# isort: split
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
+from codemmlu.cluster import locks, tasks
 from codemmlu.engine import watchdog
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.errors import Progress, ProgressLine, UserError
@@ -105,11 +103,11 @@ def ask_all(
             with progress.progress(pool, waves[0].due) as line:
                 due, durable = _follow(run, kept, waves, written, line)
         except ray.exceptions.RayError as error:
-            raise cluster.reason(error) from error
+            raise tasks.reason(error) from error
         if durable != due:
             raise RuntimeError(f"{pool}: {due} asks went in and {durable} answers came out")
 
-    cluster.together([write, follow])
+    tasks.together([write, follow])
     watchdog.wait_until_closed(mark)
 
 
@@ -141,7 +139,7 @@ def _plan(
     run: RunDir, pool: str, waves: Sequence[Wave], in_flight: int, worker: Worker, placement: Placement, mark: str
 ) -> ray.data.Dataset:
     """The visible list of steps: places of blocks -> read, answer, keep -> counts of what is durable."""
-    cluster.quiet()
+    tasks.quiet()
     places = [{"folder": wave.folder, "block": block} for wave in waves for block in range(wave.most)]
     # Ray Data starts an actor that died again, and hands it what it had under way, without end: see suspects.py.
     return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
@@ -178,7 +176,7 @@ class BlockWorker:
         """waves: the folder that they are in; folder: where answers go."""
         self._run, self._folder, self._issue, self._waves = RunDir(address), folder, issue, waves
         if not self._run.exists(ISSUE):  # a node that came after the others were asked
-            raise cluster.unshared(self._run, ray.util.get_node_ip_address())
+            raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
         self._suspects = crash_isolation.Suspects(self._run, waves, this.get_actor_id()) if again else None

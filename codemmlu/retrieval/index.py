@@ -124,14 +124,14 @@ def _made(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder,
     say(f"examples: {len(examples):,} with an answer from {settings.source}{why}")
     for note in notes:
         say(f"  {note}")
-    from codemmlu import cluster  # in this order: see cluster
-    from codemmlu.retrieval import index_builder  # in this order: see cluster
+    from codemmlu.cluster import locks, session
+    from codemmlu.retrieval import index_builder
 
-    resources = cluster.join()
+    resources = session.join()
     if settings.embedder.device == "cuda":
         refuse_without_gpu(resources)
     where.create()
-    cluster.refuse_unshared(where)
+    locks.refuse_unshared(where)
     manifest = index_builder.build(progress, where, plan, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"
     say(
@@ -159,11 +159,11 @@ def _fitted(recipe: Recipe, progress: Progress, where: RunDir, manifest: Manifes
     """The manifest with weights that were fitted on none of the questions that are asked now."""
     if manifest.weights and manifest.weights.left_out == plan.left_out:
         return manifest
-    from codemmlu import cluster  # in this order: see cluster
-    from codemmlu.retrieval import index_builder  # in this order: see cluster
+    from codemmlu.cluster import session
+    from codemmlu.retrieval import index_builder
 
     progress.say("examples: other questions are asked than before, the weights are fitted without them")
-    cluster.join()
+    session.join()
     return index_builder.refit(where, manifest, plan)
 
 

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from codemmlu import cluster  # before ray: see there
-
-# isort: split
 import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 
+from codemmlu.cluster import session, tasks
 from codemmlu.errors import Progress, UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import index_store
@@ -46,7 +44,7 @@ def build(progress: Progress, index: RunDir, plan: Plan, examples: Sequence[Ques
     rate = _embedded(progress, index, names, plan, len(examples))
     blocks = [(f"{_BUILDING}/vectors/{name}", min(_BLOCK, len(examples) - i * _BLOCK)) for i, name in enumerate(names)]
     shards, recall = make_shards(index, blocks, plan.kind, plan.settings.shard)
-    dimensions, weights = cluster.call(fit, index.address, shards[0], plan)
+    dimensions, weights = tasks.call(fit, index.address, shards[0], plan)
     manifest = Manifest(
         version=index_store.VERSION,
         fingerprint=plan.fingerprint,
@@ -70,7 +68,7 @@ def build(progress: Progress, index: RunDir, plan: Plan, examples: Sequence[Ques
 
 def refit(index: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
     """The same index with its weights fitted anew: other examples than before are asked now."""
-    _, weights = cluster.call(fit, index.address, manifest.shards[0], plan)
+    _, weights = tasks.call(fit, index.address, manifest.shards[0], plan)
     return manifest.model_copy(update={"weights": weights})
 
 
@@ -79,14 +77,14 @@ def _embedded(progress: Progress, index: RunDir, names: Sequence[str], plan: Pla
     first: tuple[float, int] | None = None
     done = 0
     try:
-        with progress.progress("examples", count, "examples") as line, cluster.without_actor_warning():
+        with progress.progress("examples", count, "examples") as line, tasks.without_actor_warning():
             for counts in _embed(index, names, plan):
                 done += counts["examples"]
                 line.advance(counts["examples"], 0)
                 first = first or (time.monotonic(), done)
                 alone = counts["examples"] / max(counts["seconds"], 1e-9)
     except ray.exceptions.RayError as error:
-        raise cluster.reason(error) from error
+        raise tasks.reason(error) from error
     assert first is not None, "there is at least one example"
     rest, seconds = done - first[1], time.monotonic() - first[0]
     return rest / seconds if rest and seconds > 0 else alone
@@ -94,7 +92,7 @@ def _embedded(progress: Progress, index: RunDir, names: Sequence[str], plan: Pla
 
 def _actors(blocks: int, device: str) -> int:
     """How many actors embed at once."""
-    here = cluster.join()
+    here = session.join()
     if device == "cuda":
         return max(1, min(blocks, here.gpus))
     return max(1, min(blocks, here.cpus // min(here.cpus, _THREADS)))
@@ -102,8 +100,8 @@ def _actors(blocks: int, device: str) -> int:
 
 def _embed(index: RunDir, names: Sequence[str], plan: Plan) -> Iterator[dict[str, Any]]:
     """Counts and seconds of work, as blocks are done."""
-    cluster.quiet()
-    threads = min(cluster.join().cpus, _THREADS)
+    tasks.quiet()
+    threads = min(session.join().cpus, _THREADS)
     on_gpu = plan.embedder.device == "cuda"
     counted = ray.data.from_items([{"block": name} for name in names], override_num_blocks=len(names)).map_batches(
         EmbedBlocks,

@@ -6,14 +6,12 @@ first shard alone.
 
 from collections.abc import Sequence
 
-from codemmlu import cluster  # before ray: see there
-
-# isort: split
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
 
+from codemmlu.cluster import tasks
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
 from codemmlu.retrieval.index_store import Plan, Shard, Weights
 from codemmlu.retrieval.retriever import Library, OpenShard, unpack
@@ -46,14 +44,14 @@ def make_shards(
         room -= count
     trained = queries = None
     if kind != "exact":
-        queries = cluster.call(sample, index.address, groups[0][:1], _QUERIES)
+        queries = tasks.call(sample, index.address, groups[0][:1], _QUERIES)
     if kind == "ivfpq":
-        trained = ray.put(cluster.call(_train, index.address, [name for group in groups for name in group]))
+        trained = ray.put(tasks.call(_train, index.address, [name for group in groups for name in group]))
     asked = [
         ray.remote(_make_shard).remote(index.address, number, group, kind, trained, queries)
         for number, group in enumerate(groups)
     ]
-    made = cluster.results(asked)
+    made = tasks.results(asked)
     return [shard for shard, _ in made], None if queries is None else recall_at_10([hits for _, hits in made])
 
 

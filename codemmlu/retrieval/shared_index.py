@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from codemmlu import cluster  # before ray: see there
-
-# isort: split
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from codemmlu.cluster import tasks
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
@@ -64,7 +62,7 @@ def share(index: RunDir, manifest: Manifest, embedder: Embedder, settings: Examp
 
 def nearest(shared: Shared, questions: Sequence[Question], most: int) -> list[list[str]]:
     """The task_ids of at most `most` examples nearest to each question, nearest first, as the shared rule allows."""
-    found: list[list[str]] = cluster.call(_nearest, shared, list(questions), most)
+    found: list[list[str]] = tasks.call(_nearest, shared, list(questions), most)
     return found
 
 

@@ -42,10 +42,10 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
     else:
         if curriculum.asked:
             say(f"finetune: {curriculum.asked:,} examples are questions that are asked, and are not learnt from")
-        from codemmlu import cluster  # in this order: see cluster
-        from codemmlu.training import ray_trainer  # in this order: see cluster
+        from codemmlu.cluster import session
+        from codemmlu.training import ray_trainer
 
-        cluster.join()
+        session.join()
         run.clear(f"merged/{settings.name}")
         place = start.path if start else None
         manifest = ray_trainer.train(progress, run, settings, model, curriculum, wanted, place, recipe.gpus)
@@ -56,20 +56,20 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
             f"{before.loss:.3f} -> {best.loss:.3f}{right} (step {best.step:,} of {manifest.steps:,})"
         )
     if settings.merge and not merged.exists("config.json"):
-        from codemmlu import cluster  # in this order: see cluster
-        from codemmlu.training import ray_trainer  # in this order: see cluster
+        from codemmlu.cluster import session
+        from codemmlu.training import ray_trainer
 
-        cluster.join()
+        session.join()
         say(f"finetune: merged into the model at {ray_trainer.merge(run, settings, model)}")
     return manifest
 
 
 def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
     """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
-    from codemmlu import cluster  # in this order: see cluster
-    from codemmlu.retrieval import shared_index  # in this order: see cluster
+    from codemmlu.cluster import session
+    from codemmlu.retrieval import shared_index
 
-    cluster.join()
+    session.join()
     return shared_index.nearest(share(shelf), questions, most)
 
 

@@ -25,7 +25,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
-from codemmlu import cluster
+from codemmlu.cluster import locks, session, tasks
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, points, publish, what_is_learnt
 from codemmlu.errors import EngineDied, Progress, UserError
@@ -57,8 +57,8 @@ def train(
 
     Raises UserError for what the person can change, EngineDied when workers kept dying.
     """
-    resources = cluster.join(gpus)
-    cluster.refuse_unshared(run)
+    resources = session.join(gpus)
+    locks.refuse_unshared(run)
     on_gpu = resources.gpus > 0
     if on_gpu and resources.gpus < settings.workers:
         raise UserError(f"finetune.workers: {settings.workers} need a GPU each, there are {resources.gpus}; lower it")
@@ -149,7 +149,7 @@ def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: 
 @contextmanager
 def _progress(progress: Progress, settings: FinetuneSettings) -> Iterator[Any]:
     """A place for the workers to say how it goes; what they say becomes lines."""
-    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.here()})
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": session.here()})
     ended = threading.Event()
 
     def listen() -> None:
@@ -241,7 +241,7 @@ def _published(
 
 def merge(run: RunDir, settings: FinetuneSettings, model: model_source.Model) -> str:
     """In a Ray task: the model with its weights added, as a plain directory. Returns where it is."""
-    return str(cluster.call(_merge, run.address, settings.name, model))
+    return str(tasks.call(_merge, run.address, settings.name, model))
 
 
 def _merge(address: str, name: str, model: model_source.Model) -> str:

@@ -9,14 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from codemmlu import cluster  # before ray: see there
-
-# isort: split
 import numpy as np
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
+from codemmlu.cluster import locks, session, tasks
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.aggregation import Part
 from codemmlu.voting.reduction import Told, part_of
@@ -34,9 +32,9 @@ class RayPartitions:
 
     def __init__(self, run: RunDir, pools: Sequence[str], count: int) -> None:
         self.count = count
-        cluster.join()
-        cluster.quiet()
-        cluster.refuse_unshared(run)
+        session.join()
+        tasks.quiet()
+        locks.refuse_unshared(run)
         folders = [_QUESTIONS, *(f"answers/{pool}" for pool in pools)]
         places = [
             {"kind": folder, "files": files[start : start + _FILES]}
@@ -70,7 +68,7 @@ def _ran(plan: Callable[[], Any]) -> Any:
     try:
         return plan()
     except ray.exceptions.RayError as error:
-        raise cluster.reason(error) from error
+        raise tasks.reason(error) from error
 
 
 def _cut(place: pa.Table, address: str, count: int) -> Iterator[pa.Table]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from codemmlu import cluster
 from codemmlu.cli.console import Terminal
+from codemmlu.cluster import locks, session
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.engine.placement.placement import Placement
@@ -105,8 +105,8 @@ def pools(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Pools:
     """Stands for Ray, on two cores."""
     kept = Pools(run)
     monkeypatch.setattr(pipeline, "ask_all", kept.ask_all)
-    monkeypatch.setattr(cluster, "join", lambda gpus: Resources(cpus=2))
-    monkeypatch.setattr(cluster, "refuse_unshared", lambda run: None)
+    monkeypatch.setattr(session, "join", lambda gpus: Resources(cpus=2))
+    monkeypatch.setattr(locks, "refuse_unshared", lambda run: None)
     return kept
 
 
@@ -131,7 +131,7 @@ def test_a_pool_without_anything_left_starts_nothing(
     def join(gpus: str | None) -> Resources:
         raise AssertionError("Ray was looked for")
 
-    monkeypatch.setattr(cluster, "join", join)
+    monkeypatch.setattr(session, "join", join)
     keep(run, "m", "a", (answer(one, asked) for one in QUESTIONS for asked in (ASK, OTHER)))
     go(run, (Asking(ASK),), (Asking(OTHER),))
     assert pools.started == []

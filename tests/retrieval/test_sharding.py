@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codemmlu import cluster
+from codemmlu.cluster import tasks
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.retrieval import faiss_index, sharding
 from codemmlu.retrieval.embedder import Encoder
@@ -129,7 +129,7 @@ def test_recall_counts_the_ten_nearest_of_all_shards() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_recall_is_measured_on_the_first_examples(index: RunDir) -> None:
     blocks = [name for name, _ in blocks_of(index, [10, 10])]
-    queries = cluster.call(sharding.sample, index.address, blocks, 15)
+    queries = tasks.call(sharding.sample, index.address, blocks, 15)
     expected = HashingEncoder().encode([one.question for one in EXAMPLES[:15]])
     np.testing.assert_allclose(queries, expected, atol=1e-3)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.retrieval import shared_index  # before ray: see cluster
+from codemmlu.retrieval import shared_index
 
 # isort: split
 import ray

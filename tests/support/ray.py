@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from codemmlu.cluster.environment import configure
+
 RAY = str(Path(sys.executable).with_name("ray"))
 # What the Ray of this process sets for itself. Other clusters have other tokens, and may have several nodes.
 OWN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
@@ -37,12 +39,12 @@ def ray_in_this_process(cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]
 
     Its GPUs are numbers only: recipes with `gpus=` place engines on them, and the CPU build of vLLM ignores them.
     """
-    from codemmlu import cluster  # before ray: it sets where Ray listens
-
-    # isort: split
+    configure()
     import ray
 
-    cluster.start_here(num_cpus=cpus, num_gpus=gpus, logging_level=logging.ERROR, log_to_driver=False)
+    from codemmlu.cluster import session
+
+    session.start_here(num_cpus=cpus, num_gpus=gpus, logging_level=logging.ERROR, log_to_driver=False)
     try:
         own = {name: os.environ[name] for name in OWN if name in os.environ}
         yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, **own}

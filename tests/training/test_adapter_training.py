@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from codemmlu import cluster
 from codemmlu.cli.console import Terminal
+from codemmlu.cluster import session
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
@@ -70,7 +70,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     made = Trainer(tmp_path / "scratch")
     monkeypatch.setattr(ray_trainer, "train", made.train)
     monkeypatch.setattr(ray_trainer, "merge", made.merge)
-    monkeypatch.setattr(cluster, "join", lambda: None)
+    monkeypatch.setattr(session, "join", lambda: None)
     return made
 
 

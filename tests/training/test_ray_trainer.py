@@ -15,8 +15,8 @@ import pytest
 import ray
 import ray.train
 
-from codemmlu import cluster
 from codemmlu.cli.console import Terminal
+from codemmlu.cluster import locks, session
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model
@@ -87,8 +87,8 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Trainer]:
 
     monkeypatch.setattr(ray_trainer, "TorchTrainer", Fresh)
     monkeypatch.setattr(ray_trainer, "_progress", progress)
-    monkeypatch.setattr(cluster, "join", lambda gpus: Resources((Node(2, "T4"),) if gpus else (), cpus=2))
-    monkeypatch.setattr(cluster, "refuse_unshared", lambda run: None)
+    monkeypatch.setattr(session, "join", lambda gpus: Resources((Node(2, "T4"),) if gpus else (), cpus=2))
+    monkeypatch.setattr(locks, "refuse_unshared", lambda run: None)
     nodes(monkeypatch, 2)
     return Fresh
 

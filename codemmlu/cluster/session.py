@@ -1,0 +1,126 @@
+"""Joining the Ray cluster that is there, or starting one on this machine; and what the cluster has."""
+
+import atexit
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from codemmlu.cluster.environment import reach, started_here
+from codemmlu.engine.placement.gpus import Node, Resources, grown, kind_of, kinds_here
+from codemmlu.engine.placement.placement import built_for_cpu
+from codemmlu.errors import UserError
+
+# Seconds that a cluster whose address is given has until somebody listens there.
+_PATIENCE = 10
+
+
+def join(gpus: str | None = None) -> Resources:
+    """Joins the running cluster, or starts one on this machine that ends with this process.
+
+    gpus: what the recipe says that it may grow to; None: it stays what it is
+    """
+    if not ray.is_initialized():
+        on_terminate = signal.getsignal(signal.SIGTERM)
+        # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        given = os.environ.get("RAY_ADDRESS")
+        if given or started_here():
+            _join(given or "auto", quiet)  # auto finds the cluster's token, an address does not
+        else:
+            start_here(**quiet)
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+        atexit.register(_leave)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    cpus = int(sum(node["Resources"].get("CPU", 0) for node in alive))
+    return grown(gpus, cpus) if gpus else Resources(() if built_for_cpu() else _nodes(alive), cpus)
+
+
+def start_here(**options: Any) -> None:
+    """Start a Ray on this machine, on loopback, that ends with this process.
+
+    Args:
+        **options: Passed on to ray.init.
+
+    Raises:
+        UserError: Ray did not start in two tries of 30 s each.
+    """
+    for tries_left in (1, 0):
+        try:
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+            return
+        except Exception as error:  # Ray 2.60 raises no narrower one when its node takes more than 30 s to start
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if not tries_left:
+                raise UserError(
+                    "Ray could not start on this machine within a minute, twice; try again when it is less busy, "
+                    "or start it by hand with `ray start --head`"
+                ) from None
+
+
+def _leave() -> None:
+    """End this process's Ray without what its C++ core writes on stderr about tasks that end with it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    ray.shutdown()
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)
+
+
+def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
+    """The GPUs of Ray's nodes, for those that have some."""
+    found = []
+    for node in alive:
+        has = node["Resources"]
+        kinds = [kind_of(name.partition(":")[2]) for name in has if name.startswith("accelerator_type:")]
+        kind = kinds[0] if len(kinds) == 1 else None
+        if int(has.get("GPU", 0)) >= 1:
+            found.append(Node(int(has["GPU"]), _told(node["NodeID"]) or kind if kind == "A100" else kind))
+    return tuple(found)
+
+
+def _told(node: str) -> str | None:
+    """What a node's driver says of its GPUs: Ray calls those of 40 and of 80 GB alike."""
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    try:
+        kinds = ray.get(ray.remote(kinds_here).options(num_cpus=0, scheduling_strategy=there).remote(), timeout=60)
+    except ray.exceptions.RayError:  # it is busy, or has just gone
+        return None
+    return kinds[0] if len(set(kinds)) == 1 else None
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    try:
+        if re.fullmatch(r"[^:/]+:\d+", address):
+            _wait_for(address)
+        ray.init(address=address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
+        why = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+        raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
+
+
+def _wait_for(address: str) -> None:
+    """A head that has only just been started may need some seconds; Ray would wait minutes for one that is gone."""
+    last = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return reach(address)
+        except (OSError, ValueError):
+            if time.monotonic() > last:
+                raise
+            time.sleep(0.5)
+
+
+def here() -> Any:
+    """Where this process is, for an actor that has to live as long: of other nodes any may go while the run goes on."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
