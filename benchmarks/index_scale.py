@@ -26,7 +26,7 @@ from codemmlu.run_dir import RunDir
 _DIMENSIONS, _CENTRES, _BLOCK = 384, 2_000, 10_000
 
 
-def write_blocks(index: RunDir, count: int) -> list[tuple[str, int]]:
+def write_backlog(index: RunDir, count: int) -> list[tuple[str, int]]:
     """EXAMPLE files of `count` rows in all; only what building reads is filled."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((_CENTRES, _DIMENSIONS), dtype=np.float32)
@@ -88,7 +88,7 @@ def main() -> None:
 
         session.join()
         index = RunDir(scratch)
-        blocks = write_blocks(index, arguments.vectors)
+        blocks = write_backlog(index, arguments.vectors)
         kind = kind_for(arguments.kind, arguments.vectors)
         peak, began = Peak(), time.monotonic()
         shards, recall = sharding.make_shards(index, blocks, kind, arguments.shard)

@@ -27,7 +27,7 @@ from codemmlu.cli import steps
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext
 from codemmlu.dataset.stored import stored_questions
-from codemmlu.inference.voters import Seat, find_seats
+from codemmlu.inference.voters import ResolvedVoter, resolve_voters
 from codemmlu.recipe import load
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import ANSWER, Question
@@ -104,12 +104,12 @@ def _answer(job: JobContext) -> None:
     run = RunDir(job.recipe.out)
     run.create()
     steps.begin(job.recipe, run, steps.read_questions(job.recipe, run, job)[1])
-    seats = find_seats(job.recipe, steps.find_models(job.recipe), None, run, partial(stored_questions, run), ())
+    voters = resolve_voters(job.recipe, steps.find_models(job.recipe), None, run, partial(stored_questions, run), ())
     random = np.random.default_rng(1)
     for number, block in enumerate(_blocks(stored_questions(run))):
-        for place, seat in enumerate(seats.values()):
-            skill = 0.1 + 0.6 * place / max(1, len(seats) - 1)
-            run.write_table(f"answers/{seat.pool}/{number:06d}.parquet", _answers(seat, block, skill, random))
+        for place, voter in enumerate(voters.values()):
+            skill = 0.1 + 0.6 * place / max(1, len(voters) - 1)
+            run.write_table(f"answers/{voter.pool}/{number:06d}.parquet", _answers(voter, block, skill, random))
 
 
 def _blocks(questions: Iterator[Question]) -> Iterator[list[Question]]:
@@ -123,7 +123,7 @@ def _blocks(questions: Iterator[Question]) -> Iterator[list[Question]]:
         yield block
 
 
-def _answers(seat: Seat, block: Sequence[Question], skill: float, random: np.random.Generator) -> pa.Table:
+def _answers(voter: ResolvedVoter, block: Sequence[Question], skill: float, random: np.random.Generator) -> pa.Table:
     right = np.array(["ABCD".index(question.answer or "A") for question in block])
     knows = random.random(len(block)) < skill
     said = np.where(knows, right, random.integers(0, _CHOICES, len(block)))
@@ -132,10 +132,10 @@ def _answers(seat: Seat, block: Sequence[Question], skill: float, random: np.ran
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     rows = [
         {
-            "key": seat.ask.key(question),
+            "key": voter.ask.key(question),
             "task_id": question.task_id,
             "split": "test",
-            "ask": seat.ask.name,
+            "ask": voter.ask.name,
             "status": "answered",
             "letter": "ABCD"[letter],
             "readings": [

@@ -15,7 +15,7 @@ from codemmlu.engine.placement.placement import Placement, place, refuse_idle_gp
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 from codemmlu.inference.answer_store import known_keys
-from codemmlu.inference.voters import ask_for, weights_digest
+from codemmlu.inference.voters import build_run_spec, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import (
     FinetuneSettings,
@@ -119,10 +119,10 @@ def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources)
     model = recipe.models[settings.model]
     known = model_source.known(model.source, model.revision, cache_folder())
     # Forwards and backwards through frozen weights cost the same, and so does computing forwards once more.
-    passes = 3 if settings.gradient_checkpointing else 2
+    plan_sessions = 3 if settings.gradient_checkpointing else 2
     workers = Placement(settings.workers, 1 if hardware.gpus else 0, 0, {"tensor_parallel_size": 1})
     seconds = _seconds(tokens, known, workers, hardware)
-    return TrainingPlan(len(rows), sequences, tokens, steps, None if seconds is None else seconds * passes)
+    return TrainingPlan(len(rows), sequences, tokens, steps, None if seconds is None else seconds * plan_sessions)
 
 
 def model_of(
@@ -150,7 +150,7 @@ def model_of(
         # What an ask with examples has answered is known once their index is checked.
         plain = [voter for voter in voters if not voter.examples and not voter.adapter]
         weights = weights_digest(model, settings)
-        asks = {ask_for(weights, None, None, recipe.seed, settings.max_model_len, voter) for voter in plain}
+        asks = {build_run_spec(weights, None, None, recipe.seed, settings.max_model_len, voter) for voter in plain}
         answered, _ = known_keys(RunDir(recipe.out), name)
         kept = sum(ask.key(row) in answered for ask in asks for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))

@@ -8,7 +8,7 @@ from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.dataset import Loaded
 from codemmlu.dataset.stored import stored_questions
-from codemmlu.inference.voters import Panel
+from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
 from codemmlu.report.figures import stored_figures
 from codemmlu.report.page import page
@@ -23,25 +23,25 @@ from codemmlu.voting.ballots import FAILED
 from codemmlu.voting.fit_split import learn
 
 
-def conclude(job: JobContext, run: RunDir, panel: Panel, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
+def conclude(job: JobContext, run: RunDir, ensemble: Ensemble, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
     """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
-    partitions = _partitions(run, panel, reduction.parts(loaded.questions, job.recipe.vote.part))
-    reduced = reduction.votes(run, panel, partitions)
-    learnt = learn(job.recipe, run, panel, reduced, job.terminal)
+    partitions = _partitions(run, ensemble, reduction.parts(loaded.questions, job.recipe.vote.part))
+    reduced = reduction.votes(run, ensemble, partitions)
+    learnt = learn(job.recipe, run, ensemble, reduced, job.terminal)
     rule = job.recipe.vote.rule
     scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
-    report, failed = build_report(Evaluation(job.recipe, run, panel, loaded, reduced, learnt, scores))
+    report, failed = build_report(Evaluation(job.recipe, run, ensemble, loaded, reduced, learnt, scores))
     lines, blanks = _submission(job, run)
     report |= {"submission": {"rows": lines, "blank": blanks}, "models": dict(models)}
     run.write("report.json", json.dumps(report, indent=1).encode())
-    run.write("report.html", _page(run, panel, report).encode())
+    run.write("report.html", _page(run, ensemble, report).encode())
     _show(job, run, report, failed, _missing(scores, reduced))
     return Outcome(report, failed)
 
 
-def _partitions(run: RunDir, panel: Panel, count: int) -> reduction.Partitions:
+def _partitions(run: RunDir, ensemble: Ensemble, count: int) -> reduction.Partitions:
     """Hold all questions in this process where they make one part, and in Ray's object store otherwise."""
-    pools = sorted({seat.pool for seat in panel.seats.values()})
+    pools = sorted({voter.pool for voter in ensemble.voters.values()})
     if count == 1:
         return reduction.OnePartition(run, pools)
     from codemmlu.voting.ray_partitions import RayPartitions  # loads Ray, which a vote in one part does without
@@ -49,12 +49,12 @@ def _partitions(run: RunDir, panel: Panel, count: int) -> reduction.Partitions:
     return RayPartitions(run, pools, count)
 
 
-def _page(run: RunDir, panel: Panel, report: dict[str, Any]) -> str:
+def _page(run: RunDir, ensemble: Ensemble, report: dict[str, Any]) -> str:
     votes = reduction.stored(run, reduction.VOTES)
-    listed = details(run, panel, list(report["voters"]), reduction.in_order(run), votes)
+    listed = details(run, ensemble, list(report["voters"]), reduction.in_order(run), votes)
     first = next(stored_questions(run))
     drawn = stored_figures(run, report)
-    return page(report, drawn, listed, prompts(panel, first), run.read("recipe.yaml").decode())
+    return page(report, drawn, listed, prompts(ensemble, first), run.read("recipe.yaml").decode())
 
 
 def _missing(scores: Sheet, reduced: reduction.Reduced) -> int:

@@ -22,8 +22,8 @@ from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
-from codemmlu.inference.stages import abreast, passes
-from codemmlu.inference.voters import Panel, adapter_of, find_seats, write_pilot
+from codemmlu.inference.stages import concurrent_groups, plan_sessions
+from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import find_shelf, share
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
@@ -134,21 +134,23 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
         if shelf and shelf.manifest.weights is None:
             refuse_retrieve(recipe)
         fit = dataset.fit_examples(recipe, held_out_of(recipe) or frozenset())
-        view = shelf.view if shelf else None
-        seats = find_seats(recipe, models, view, run, partial(stored_questions, run, _UNCHECKED), fit)
-        refuse_learnt(recipe, seats, fit)
+        retrieval_key = shelf.retrieval_key if shelf else None
+        voters = resolve_voters(recipe, models, retrieval_key, run, partial(stored_questions, run, _UNCHECKED), fit)
+        refuse_learnt(recipe, voters, fit)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
         letters = {name: told.letters for name, told in submissions.items()}
-        panel = Panel(seats, letters, fit, most_choices, recipe.report.order_sensitivity)
+        ensemble = Ensemble(voters, letters, fit, most_choices, recipe.report.order_sensitivity)
         begin(recipe, run, rejected)
-        write_pilot(run, seats)
+        write_pilot(run, voters)
         tell_submissions(job, run, submissions)
         if ask_models:
             shared = cache(partial(share, shelf)) if shelf else None
-            context = RunContext(recipe, job.terminal, run, panel, models, shared)
-            for group in abreast(passes(list(seats.values()), panel.swapped, panel.weighed), seats):
+            context = RunContext(recipe, job.terminal, run, ensemble, models, shared)
+            for group in concurrent_groups(
+                plan_sessions(list(voters.values()), ensemble.swapped, ensemble.fit_questions), voters
+            ):
                 ask(context, group)
-        return conclude(job, run, panel, loaded, {name: _told(model) for name, model in models.items()})
+        return conclude(job, run, ensemble, loaded, {name: _told(model) for name, model in models.items()})
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _BYTES = 16  # of a key: 32 hex digits
 _AT_ONCE = 16  # files that are read at a time: an object store takes its time for each, and there are thousands
 
 
-class Keys:
+class AnswerKeySet:
     """A set of keys, held as one sorted array: 16 bytes each, where a set of strings takes 160."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
@@ -24,7 +24,7 @@ class Keys:
         self._sorted = np.unique(_packed("".join(keys)))
 
     @classmethod
-    def union(cls, parts: Iterable[npt.NDArray[np.bytes_]]) -> "Keys":
+    def union(cls, parts: Iterable[npt.NDArray[np.bytes_]]) -> "AnswerKeySet":
         """Of packed keys in any order, repeated ones among them."""
         made = cls()
         made._sorted = np.unique(np.concatenate([made._sorted, *parts]))
@@ -39,14 +39,14 @@ class Keys:
         return len(self._sorted)
 
 
-def known_keys(run: RunDir, pool: str) -> tuple[Keys, Keys]:
+def known_keys(run: RunDir, pool: str) -> tuple[AnswerKeySet, AnswerKeySet]:
     """The keys with a durable answer, and those with a failed one; a key may be in both."""
     answered, failed = [], []
     with ThreadPoolExecutor(_AT_ONCE) as readers:
         for good, bad in readers.map(partial(_file, run), run.files(f"answers/{pool}")):
             answered.append(good)
             failed.append(bad)
-    return Keys.union(answered), Keys.union(failed)
+    return AnswerKeySet.union(answered), AnswerKeySet.union(failed)
 
 
 def _file(run: RunDir, name: str) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_]]:
@@ -64,10 +64,10 @@ def _packed(keys: str) -> npt.NDArray[np.bytes_]:
 
 def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
     """The answers of a pool under the wanted keys; see `first_standing`."""
-    return first_standing((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
+    return latest_valid_answers((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
 
 
-def first_standing(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
+def latest_valid_answers(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
     """Answers by key, of those wanted. Of several under one key an answered one counts, then the earliest.
 
     Two can be there when a failed ask was asked again, or when a kill came between writing a block and saying so.

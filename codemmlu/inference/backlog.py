@@ -7,7 +7,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from codemmlu.inference.answer_store import known_keys
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import Prior, of_size
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION, Question, Split
@@ -18,12 +18,12 @@ PENDING = QUESTION.append(pa.field("split", pa.string())).append(pa.field("asks"
 
 
 @dataclass(frozen=True)
-class Item:
+class WorkItem:
     """A question, what it is asked for, and in which ways. No two items of a wave ask the same."""
 
     question: Question
     split: Split
-    asks: tuple[Ask, ...]
+    asks: tuple[InferenceSpec, ...]
 
     @cached_property  # asked for more than once, and a run has millions
     def keys(self) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Pending:
+class BacklogCounts:
     """What one pool has to do: `due` asks of `questions` questions; `kept` answers are there already.
 
     retried: asks among the due whose earlier answer is a failed one
@@ -43,23 +43,23 @@ class Pending:
     kept: int
     retried: int
 
-    def __add__(self, other: "Pending") -> "Pending":
+    def __add__(self, other: "BacklogCounts") -> "BacklogCounts":
         mine, its = asdict(self), asdict(other)
-        return Pending(**{name: mine[name] + its[name] for name in mine})
+        return BacklogCounts(**{name: mine[name] + its[name] for name in mine})
 
 
 @dataclass(frozen=True)
-class Given:
+class StageParameters:
     """What an ask has to be told that earlier waves found out: the letters' prior, or the threshold of its checks."""
 
     prior: Prior | None = None
     threshold: float | None = None
 
 
-NOTHING = Pending(0, 0, 0, 0)
+NOTHING = BacklogCounts(0, 0, 0, 0)
 
 
-def survey(run: RunDir, pool: str, items: Iterable[Item]) -> Pending:
+def count_backlog(run: RunDir, pool: str, items: Iterable[WorkItem]) -> BacklogCounts:
     """Counts what has no durable answer. A failed row is none: it is asked again."""
     answered, failed = known_keys(run, pool)
     due = questions = kept = retried = 0
@@ -69,11 +69,11 @@ def survey(run: RunDir, pool: str, items: Iterable[Item]) -> Pending:
         questions += bool(missing)
         kept += len(item.asks) - len(missing)
         retried += sum(key in failed for key in missing)
-    return Pending(due, questions, kept, retried)
+    return BacklogCounts(due, questions, kept, retried)
 
 
-def write_blocks(
-    run: RunDir, pool: str, folder: str, items: Iterable[Item], block: int, given: Mapping[str, Given]
+def write_backlog(
+    run: RunDir, pool: str, folder: str, items: Iterable[WorkItem], block: int, given: Mapping[str, StageParameters]
 ) -> tuple[int, int]:
     """Writes what `survey` counts as files of `block` questions; gives back how many files, and how many asks.
 
@@ -92,7 +92,7 @@ def write_blocks(
     for item in items:
         question = item.question
         asks = [
-            _asked(ask, given.get(ask.name, Given()), len(question.choices))
+            _asked(ask, given.get(ask.name, StageParameters()), len(question.choices))
             for ask, key in zip(item.asks, item.keys, strict=True)
             if key not in answered
         ]
@@ -107,6 +107,6 @@ def write_blocks(
     return blocks, due
 
 
-def _asked(ask: Ask, given: Given, size: int) -> dict[str, object]:
+def _asked(ask: InferenceSpec, given: StageParameters, size: int) -> dict[str, object]:
     log_prior = None if given.prior is None else of_size(given.prior, size)
     return {"name": ask.name, "log_prior": log_prior, "threshold": given.threshold}

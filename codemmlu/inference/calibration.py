@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codemmlu.inference.answer_store import stored_answers
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import Prior, estimate
 from codemmlu.recipe import digest
 from codemmlu.run_dir import RunDir
@@ -36,7 +36,7 @@ NULL_TEXTS = ("N/A", "[MASK]", "?")
 class Calibration:
     """What a letter prior, or a threshold, is estimated from: what `ask` told of `questions`; None: of all asked."""
 
-    ask: Ask
+    ask: InferenceSpec
     questions: tuple[Question, ...] | None = None
     split: Split = "test"
 
@@ -140,7 +140,7 @@ def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
     return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 
-def fit_threshold(questions: Iterable[Question], ask: Ask, answers: Mapping[str, Answer]) -> float:
+def fit_threshold(questions: Iterable[Question], ask: InferenceSpec, answers: Mapping[str, Answer]) -> float:
     """The threshold under which most questions would have been answered right; of equals the nearest to DEFAULT.
 
     answers: conversations in which nothing was accepted before one choice was left, so that what any threshold would

@@ -34,7 +34,7 @@ GIVEN_UP = (
 
 
 @dataclass(frozen=True)
-class Tried:
+class BlockAttempts:
     """What is written down of a block.
 
     beside_others: how often it was begun with other blocks under way
@@ -52,7 +52,7 @@ def explain(run: RunDir, folder: str, why: str) -> None:
     run.write(f"{folder}/{_WHY}", why.encode())
 
 
-class Suspects:
+class CrashIsolation:
     """Asks the blocks of one actor that Ray started again; to be made before its engine."""
 
     def __init__(self, run: RunDir, folder: str, actor: str) -> None:
@@ -81,17 +81,17 @@ class Suspects:
         async with self._alone():
             yield await self._one_by_one(worker, name, block, tried)
 
-    async def _one_by_one(self, worker: AnswerWorker, name: str, block: pa.Table, tried: Tried) -> pa.Table:
+    async def _one_by_one(self, worker: AnswerWorker, name: str, block: pa.Table, tried: BlockAttempts) -> pa.Table:
         fatal = tried.fatal if tried.alone is None else (*tried.fatal, tried.alone)
         answers = []
         for number, one in enumerate(_asks(block)):
             if number in fatal:
-                answers.append(await worker.give_up(one, GIVEN_UP))
+                answers.append(await worker.fail_block(one, GIVEN_UP))
                 continue
-            await self._note(name, Tried(tried.beside_others, number, fatal))
+            await self._note(name, BlockAttempts(tried.beside_others, number, fatal))
             answers += [table async for table in worker(one)]
             await self._lives()
-        await self._note(name, Tried(tried.beside_others, None, fatal))
+        await self._note(name, BlockAttempts(tried.beside_others, None, fatal))
         return pa.concat_tables(answers)
 
     async def _lives(self) -> None:
@@ -118,13 +118,13 @@ class Suspects:
             await self._idle.wait()
             yield
 
-    def _read(self, name: str) -> Tried:
+    def _read(self, name: str) -> BlockAttempts:
         if not self._run.exists(name):
-            return Tried()
+            return BlockAttempts()
         told = json.loads(self._run.read(name))
-        return Tried(told["beside_others"], told["alone"], tuple(told["fatal"]))
+        return BlockAttempts(told["beside_others"], told["alone"], tuple(told["fatal"]))
 
-    async def _note(self, name: str, tried: Tried) -> None:
+    async def _note(self, name: str, tried: BlockAttempts) -> None:
         await asyncio.to_thread(self._run.write, name, json.dumps(asdict(tried)).encode())
 
 

@@ -26,13 +26,13 @@ from codemmlu.engine.placement.placement import (
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
-from codemmlu.inference.backlog import NOTHING, Given, Pending, survey, write_blocks
+from codemmlu.inference.backlog import NOTHING, BacklogCounts, StageParameters, count_backlog, write_backlog
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Pass, Wave, items
-from codemmlu.inference.voters import Panel
-from codemmlu.inference.votes import see_stored, unclear
-from codemmlu.inference.worker import Tools
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.stages import PoolSession, Stage, items
+from codemmlu.inference.voters import Ensemble
+from codemmlu.inference.votes import load_votes, unclear
+from codemmlu.inference.worker import WorkerSpec
 from codemmlu.recipe import Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
 
@@ -51,7 +51,7 @@ class RunContext:
     recipe: Recipe
     progress: Progress
     run: RunDir
-    panel: Panel
+    ensemble: Ensemble
     models: dict[str, model_source.Model]
     shared: Callable[[], "shared_index.Shared"] | None
 
@@ -60,18 +60,18 @@ class RunContext:
 class _Start:
     """A pool with something left to ask, and where it runs."""
 
-    one: Pass
-    waves: tuple[Wave, ...]
-    pending: Pending
+    one: PoolSession
+    waves: tuple[Stage, ...]
+    pending: BacklogCounts
     placement: Placement
 
     @property
-    def asks(self) -> tuple[Ask, ...]:
+    def asks(self) -> tuple[InferenceSpec, ...]:
         """All asks of the pass: an answered one may still be needed to judge by."""
         return tuple(dict.fromkeys(asking.ask for wave in self.one.waves for asking in wave))
 
 
-def ask(context: RunContext, group: Sequence[Pass]) -> None:
+def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
     """One start of each pool of a group, for all that it is due: at once where the cluster has room for all of them."""
     due = [(one, *found) for one in group if (found := _left(context, one))]
     if not due:
@@ -94,7 +94,7 @@ def ask(context: RunContext, group: Sequence[Pass]) -> None:
             tasks.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
 
 
-def _left(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending] | None:
+def _left(context: RunContext, one: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts] | None:
     """What a pass has left to ask; None: nothing."""
     say = context.progress.say
     waves, pending = _due(context, one)
@@ -124,20 +124,20 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     folder = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
     known = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
     its = [
-        pipeline.Wave(place, -(-most // block), due, partial(_fill, context, name, place, wave, block))
+        pipeline.StageBlocks(place, -(-most // block), due, partial(_fill, context, name, place, wave, block))
         for number, (wave, (most, due)) in enumerate(zip(waves, known, strict=True))
         for place in (f"{folder}/{number}",)
     ]
-    worker = pipeline.Worker(tools, start.asks, context.panel.most_choices, placement.in_flight)
-    pipeline.ask_all(context.progress, run, name, its, worker, placement, block)
+    worker = pipeline.PoolSpec(tools, start.asks, context.ensemble.most_choices, placement.in_flight)
+    pipeline.run_pipeline(context.progress, run, name, its, worker, placement, block)
     run.clear(f"pending/{name}")
 
 
-def _due(context: RunContext, one: Pass) -> tuple[tuple[Wave, ...], Pending]:
+def _due(context: RunContext, one: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts]:
     """The waves from the first on that has something left to ask, and what that one has; none: all is there."""
     kept = NOTHING
     for number, wave in enumerate(one.waves):
-        pending = survey(context.run, one.pool, items(context.run, wave, partial(_unclear, context)))
+        pending = count_backlog(context.run, one.pool, items(context.run, wave, partial(_unclear, context)))
         if pending.due:
             return one.waves[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
@@ -151,34 +151,34 @@ class _Everything(Container[str]):
         return True
 
 
-def _at_most(run: RunDir, wave: Wave) -> int:
+def _at_most(run: RunDir, wave: Stage) -> int:
     """How many items a wave has if nothing is clear before."""
     return sum(1 for _ in items(run, wave, lambda _: _Everything()))
 
 
-def _later(waves: Sequence[Wave]) -> str:
+def _later(waves: Sequence[Stage]) -> str:
     return "" if len(waves) == 1 else f", and then what {len(waves) - 1} later pass{'es' * (len(waves) > 2)} may need"
 
 
-def _fill(context: RunContext, pool: str, folder: str, wave: Wave, block: int) -> tuple[int, int]:
+def _fill(context: RunContext, pool: str, folder: str, wave: Stage, block: int) -> tuple[int, int]:
     """Writes a wave's blocks, with what earlier waves told: which questions are unclear, which letters are liked."""
     run = context.run
     given = {asking.ask.name: _given(run, pool, asking.after) for asking in wave if asking.after}
-    return write_blocks(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)
+    return write_backlog(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)
 
 
-def _given(run: RunDir, pool: str, after: Calibration) -> Given:
+def _given(run: RunDir, pool: str, after: Calibration) -> StageParameters:
     """What an earlier wave found out. It is written down: what is answered in a later issue is judged by the same."""
     if after.split == "fit":
-        return Given(threshold=write_threshold(run, pool, after))
-    return Given(prior=write_prior(run, pool, after))
+        return StageParameters(threshold=write_threshold(run, pool, after))
+    return StageParameters(prior=write_prior(run, pool, after))
 
 
 def _unclear(context: RunContext, when: WhenSettings) -> frozenset[str]:
     found: frozenset[str] = frozenset()
     # Each split by itself, as the vote will look at them.
-    for questions in (list(stored_questions(context.run)), list(context.panel.weighed)):
-        seen = see_stored(context.run, context.panel.seats, when.of, questions)
+    for questions in (list(stored_questions(context.run)), list(context.ensemble.fit_questions)):
+        seen = load_votes(context.run, context.ensemble.voters, when.of, questions)
         found |= unclear(when, {name: seen[name].votes for name in when.of})
     return found
 
@@ -193,13 +193,13 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
     return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 
-def _tools(context: RunContext, start: _Start, resources: Resources) -> Tools:
+def _tools(context: RunContext, start: _Start, resources: Resources) -> WorkerSpec:
     """What the pool's actors open."""
-    pool, asks, tools = start.one.pool, start.asks, Tools(None, None)
+    pool, asks, tools = start.one.pool, start.asks, WorkerSpec(None, None)
     model = context.models.get(pool)
     if model:
         adapters = lora.engine_arguments(lora.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
-        tools = Tools(open_engine, _engine_settings(model, start.placement, context.recipe.seed, adapters))
+        tools = WorkerSpec(open_engine, _engine_settings(model, start.placement, context.recipe.seed, adapters))
     if context.shared and any(ask.neighbours for ask in asks):
         from codemmlu.retrieval import shared_index
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codemmlu.engine.protocol import Engine, Generation, Sampling
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import (
     Prompt,
     choice_probabilities,
@@ -32,7 +32,7 @@ from codemmlu.schema import Neighbour, Question, Reading, Turn, letters
 
 
 @dataclass(frozen=True)
-class Case:
+class MethodInput:
     """A question with what was looked up for it.
 
     neighbours: None for an ask that looks at no example
@@ -49,8 +49,8 @@ class Case:
 
 
 # Fields of an Answer. What a method leaves out stays as it is for a failed row.
-Told = dict[str, Any]
-Method = Callable[[Engine | None, Ask, Case], Coroutine[Any, Any, Told]]
+MethodResult = dict[str, Any]
+Method = Callable[[Engine | None, InferenceSpec, MethodInput], Coroutine[Any, Any, MethodResult]]
 
 
 class NotFinite(Exception):
@@ -61,7 +61,7 @@ class NotFinite(Exception):
         self.reading = reading
 
 
-async def direct(engine: Engine | None, ask: Ask, case: Case) -> Told:
+async def direct(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -> MethodResult:
     """The model is shown the question, after solved examples if the ask has some, and its letters are read.
 
     Further readings show the choices in other orders. All are sent at once, so that they stand side by side in the
@@ -77,8 +77,8 @@ async def direct(engine: Engine | None, ask: Ask, case: Case) -> Told:
 
 
 async def _until_sure(
-    engine: Engine, ask: Ask, case: Case, seen: Sequence[Sequence[int]], shown: Sequence[Solved]
-) -> Told:
+    engine: Engine, ask: InferenceSpec, case: MethodInput, seen: Sequence[Sequence[int]], shown: Sequence[Solved]
+) -> MethodResult:
     """Reads again while the two likeliest choices are close, with the letters' prior divided out."""
     readings: list[Reading] = []
     for order in seen:
@@ -89,7 +89,7 @@ async def _until_sure(
     return _said(pick(probabilities), readings, shown)
 
 
-async def verify(engine: Engine | None, ask: Ask, case: Case) -> Told:
+async def verify(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -> MethodResult:
     """Answer, check the answer, and answer again among the rest when the check says FALSE (the reference's agent).
 
     TRUE, or only one choice left, ends it. Turns are kept in order: `answer`, `check`, `answer`, ...
@@ -116,7 +116,7 @@ async def verify(engine: Engine | None, ask: Ask, case: Case) -> Told:
     return _said(letters(26)[chosen], readings, shown, turns, checks)
 
 
-async def verify_rank(engine: Engine | None, ask: Ask, case: Case) -> Told:
+async def verify_rank(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -> MethodResult:
     """Every choice is checked by itself; the answer maximises P(answer) x P(TRUE)."""
     assert engine is not None
     question = case.question
@@ -130,7 +130,7 @@ async def verify_rank(engine: Engine | None, ask: Ask, case: Case) -> Told:
     return _said(pick(ranked(reading, turns)), [reading], shown, turns, checks)
 
 
-async def reason(engine: Engine | None, ask: Ask, case: Case) -> Told:
+async def reason(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -> MethodResult:
     """A thought in free text, and then a letter. A thought that is cut off is followed by a letter all the same."""
     assert engine is not None
     question = case.question
@@ -148,7 +148,7 @@ async def reason(engine: Engine | None, ask: Ask, case: Case) -> Told:
     return _with_tokens(told, thought)
 
 
-async def sample(engine: Engine | None, ask: Ask, case: Case) -> Told:
+async def sample(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -> MethodResult:
     """Self-consistency: n free replies in one request, and beside them the one reading that ties are broken by."""
     assert engine is not None
     question = case.question
@@ -171,7 +171,9 @@ async def sample(engine: Engine | None, ask: Ask, case: Case) -> Told:
     return _with_tokens(told, replies)
 
 
-async def _retry(engine: Engine, ask: Ask, free: Prompt, question: Question, turn: Turn) -> tuple[Turn, Reading | None]:
+async def _retry(
+    engine: Engine, ask: InferenceSpec, free: Prompt, question: Question, turn: Turn
+) -> tuple[Turn, Reading | None]:
     """A reply that says no letter is followed by a reading of the letters; one without room for that stays as it is."""
     after = render_after(free, turn.text, question, ask.template)
     if turn.letter or not engine.fits(engine.tokens(after)):
@@ -180,7 +182,7 @@ async def _retry(engine: Engine, ask: Ask, free: Prompt, question: Question, tur
     return replace(turn, letter=pick(choice_probabilities([reading])), found="retry"), reading
 
 
-async def retrieve(engine: Engine | None, ask: Ask, case: Case) -> Told:
+async def retrieve(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -> MethodResult:
     """The neighbours' right and wrong choices say which of this question's is right. No engine is asked."""
     assert case.neighbours is not None
     assert case.transferred is not None
@@ -203,7 +205,7 @@ METHODS: dict[str, Method] = {
 CHECKS = ("verify", "verify-rank")
 
 
-def fitting(engine: Engine, ask: Ask, question: Question, solved: Sequence[Solved]) -> list[Solved]:
+def select_examples(engine: Engine, ask: InferenceSpec, question: Question, solved: Sequence[Solved]) -> list[Solved]:
     """The nearest examples that the ask's budget and the engine's length hold, nearest first.
 
     The budget drops examples and never the question: an example that is too long makes room for the next one.
@@ -224,16 +226,18 @@ def nearest_last(solved: Sequence[Solved]) -> list[Question]:
     return [one.example for one in reversed(solved)]
 
 
-def _shown(engine: Engine, ask: Ask, case: Case) -> list[Solved]:
-    return fitting(engine, ask, case.question, case.neighbours.solved) if case.neighbours else []
+def _shown(engine: Engine, ask: InferenceSpec, case: MethodInput) -> list[Solved]:
+    return select_examples(engine, ask, case.question, case.neighbours.solved) if case.neighbours else []
 
 
-async def _read(engine: Engine, ask: Ask, case: Case, order: Sequence[int], shown: Sequence[Solved]) -> Reading:
+async def _read(
+    engine: Engine, ask: InferenceSpec, case: MethodInput, order: Sequence[int], shown: Sequence[Solved]
+) -> Reading:
     """One reading of the choices in `order`, after examples."""
     return _finite(await engine.score(render(case.question, ask.template, order, nearest_last(shown)), ask.adapter))
 
 
-async def _check(engine: Engine, ask: Ask, question: Question, choice: int) -> Reading:
+async def _check(engine: Engine, ask: InferenceSpec, question: Question, choice: int) -> Reading:
     """Whether one choice is right; the reading's letters are the words TRUE and FALSE."""
     return _finite(await engine.score(render_check(question, choice), ask.adapter))
 
@@ -254,7 +258,7 @@ def _said(
     shown: Sequence[Solved],
     turns: Sequence[Turn] = (),
     checks: Sequence[Reading] = (),
-) -> Told:
+) -> MethodResult:
     """An answer's fields; tokens are those of all prompts, and each reading generated one."""
     asked = [*readings, *checks]
     return {
@@ -269,6 +273,6 @@ def _said(
     }
 
 
-def _with_tokens(told: Told, generation: Generation) -> Told:
+def _with_tokens(told: MethodResult, generation: Generation) -> MethodResult:
     names = ("prompt_tokens", "cached_tokens", "generated_tokens")
     return told | {name: told[name] + getattr(generation, name) for name in names}

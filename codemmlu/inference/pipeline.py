@@ -28,26 +28,26 @@ from codemmlu.engine import watchdog
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.worker import AnswerWorker, Tools
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.worker import AnswerWorker, WorkerSpec
 from codemmlu.run_dir import ISSUE, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
 
 @dataclass(frozen=True)
-class Worker:
+class PoolSpec:
     """What every actor of a pool is made from: what it opens, what it asks, the most choices it meets, and how many
     asks it has under way at once."""
 
-    tools: Tools
-    asks: tuple[Ask, ...]
+    tools: WorkerSpec
+    asks: tuple[InferenceSpec, ...]
     most_choices: int
     at_once: int
 
 
 @dataclass(frozen=True)
-class Wave:
+class StageBlocks:
     """Blocks of pending questions that are asked once all before them are durable.
 
     folder: where they are; most: at most so many; due: the asks that are known of before they are written
@@ -76,12 +76,12 @@ class Wave:
         return asks
 
 
-def ask_all(
+def run_pipeline(
     progress: Progress,
     run: RunDir,
     pool: str,
-    waves: Sequence[Wave],
-    worker: Worker,
+    waves: Sequence[StageBlocks],
+    worker: PoolSpec,
     placement: Placement,
     per_block: int,
 ) -> None:
@@ -112,7 +112,7 @@ def ask_all(
 
 
 def _follow(
-    run: RunDir, kept: ray.data.Dataset, waves: Sequence[Wave], written: Future[int], line: ProgressLine
+    run: RunDir, kept: ray.data.Dataset, waves: Sequence[StageBlocks], written: Future[int], line: ProgressLine
 ) -> tuple[int, int]:
     """Counts answers as they become durable, and begins each wave when the one before has ended.
 
@@ -136,7 +136,13 @@ def _follow(
 
 
 def _plan(
-    run: RunDir, pool: str, waves: Sequence[Wave], in_flight: int, worker: Worker, placement: Placement, mark: str
+    run: RunDir,
+    pool: str,
+    waves: Sequence[StageBlocks],
+    in_flight: int,
+    worker: PoolSpec,
+    placement: Placement,
+    mark: str,
 ) -> ray.data.Dataset:
     """The visible list of steps: places of blocks -> read, answer, keep -> counts of what is durable."""
     tasks.quiet()
@@ -172,14 +178,14 @@ class BlockWorker:
     PAUSE = 5.0  # seconds before an engine that could not start is replaced
     POLL = 0.25  # seconds between two looks whether a block is there
 
-    def __init__(self, worker: Worker, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
+    def __init__(self, worker: PoolSpec, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
         """waves: the folder that they are in; folder: where answers go."""
         self._run, self._folder, self._issue, self._waves = RunDir(address), folder, issue, waves
         if not self._run.exists(ISSUE):  # a node that came after the others were asked
             raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
-        self._suspects = crash_isolation.Suspects(self._run, waves, this.get_actor_id()) if again else None
+        self._suspects = crash_isolation.CrashIsolation(self._run, waves, this.get_actor_id()) if again else None
         self._said = False
         try:
             self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)

@@ -13,12 +13,12 @@ from pydantic import JsonValue
 from codemmlu.engine.lora import Adapter
 from codemmlu.mcq import template_digest, words_digest
 from codemmlu.recipe import AskedVoter, ModelVoter, RetrieveVoter, digest, method_settings
-from codemmlu.retrieval.index import View
+from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.schema import Question
 
 
 @dataclass(frozen=True)
-class Ask:
+class InferenceSpec:
     """One way of asking one model, or the index alone.
 
     pool: the engines that answer it
@@ -62,23 +62,27 @@ class Ask:
         return digest(self._digest, question.task_id, question.question, question.choices)
 
 
-def ask_of(voter: AskedVoter, weights: str, view: View | None, adapter: Adapter | None = None, pilot: str = "") -> Ask:
+def build_spec(
+    voter: AskedVoter, weights: str, retrieval_key: RetrievalKey | None, adapter: Adapter | None = None, pilot: str = ""
+) -> InferenceSpec:
     """The ask behind a voter.
 
     view: needed by those that look at examples
     pilot: needed by those that have to know a letter prior while they ask: a digest of what it is estimated from
     """
     if isinstance(voter, RetrieveVoter):
-        assert view is not None
-        return Ask(voter.pool, "", voter.method, neighbours=voter.neighbours, index=view.fitted)
+        assert retrieval_key is not None
+        return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=retrieval_key.fitted)
     settings = method_settings(voter) | ({"pilot": pilot} if pilot else {})
     both = digest(weights, adapter.fingerprint) if adapter else weights
     told = tuple(sorted(settings.items()))
-    plain = Ask(voter.pool, both, voter.method, voter.template, told, adapter=adapter.path if adapter else "")
-    return plain if not voter.examples else _shown(plain, voter, view)
+    plain = InferenceSpec(voter.pool, both, voter.method, voter.template, told, adapter=adapter.path if adapter else "")
+    return plain if not voter.examples else _shown(plain, voter, retrieval_key)
 
 
-def _shown(ask: Ask, voter: ModelVoter, view: View | None) -> Ask:
-    assert view is not None
-    looked_up = voter.examples * (2 if view.spare else 1)
-    return replace(ask, examples=voter.examples, neighbours=looked_up, tokens=view.tokens, index=view.fingerprint)
+def _shown(ask: InferenceSpec, voter: ModelVoter, retrieval_key: RetrievalKey | None) -> InferenceSpec:
+    assert retrieval_key is not None
+    looked_up = voter.examples * (2 if retrieval_key.spare else 1)
+    return replace(
+        ask, examples=voter.examples, neighbours=looked_up, tokens=retrieval_key.tokens, index=retrieval_key.fingerprint
+    )

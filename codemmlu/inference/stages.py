@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 
 from codemmlu.dataset.label_position import SWAPPED, swapped
 from codemmlu.dataset.stored import stored_questions
-from codemmlu.inference.backlog import Item
+from codemmlu.inference.backlog import WorkItem
 from codemmlu.inference.calibration import Calibration
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.voters import Seat
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import WhenSettings, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Split
 
 
 @dataclass(frozen=True)
-class Asking:
+class InferenceTask:
     """One ask of some questions.
 
     questions: None: of all that are asked; when: of those that other voters leave unclear
@@ -27,7 +27,7 @@ class Asking:
     after: what has to be estimated before it asks
     """
 
-    ask: Ask
+    ask: InferenceSpec
     split: Split = "test"
     questions: tuple[Question, ...] | None = None
     when: WhenSettings | None = None
@@ -35,40 +35,44 @@ class Asking:
     after: Calibration | None = None
 
 
-Wave = tuple[Asking, ...]
+Stage = tuple[InferenceTask, ...]
 
 
 @dataclass(frozen=True)
-class Pass:
+class PoolSession:
     """One start of a pool: its waves, each of which waits until the one before is durable."""
 
     pool: str
-    waves: tuple[Wave, ...]
+    waves: tuple[Stage, ...]
 
 
-def passes(seats: Sequence[Seat], swapped_voters: Sequence[str], fit: tuple[Question, ...] = ()) -> list[Pass]:
+def plan_sessions(
+    voters: Sequence[ResolvedVoter], swapped_voters: Sequence[str], fit: tuple[Question, ...] = ()
+) -> list[PoolSession]:
     """In which order pools are started, and what each is asked in which wave.
 
     swapped_voters: those asked with the right choice moved, too; fit: examples that every voter is asked besides
     """
-    planned: list[Pass] = []
+    planned: list[PoolSession] = []
     done: set[str] = set()
-    while waiting := [seat for seat in seats if seat.name not in done]:
-        pools = dict.fromkeys(seat.pool for seat in waiting)
-        ready = {pool: _depths([seat for seat in waiting if seat.pool == pool], done) for pool in pools}
-        whole = [pool for pool in pools if len(ready[pool]) == sum(seat.pool == pool for seat in waiting)]
+    while waiting := [voter for voter in voters if voter.name not in done]:
+        pools = dict.fromkeys(voter.pool for voter in waiting)
+        ready = {pool: _depths([voter for voter in waiting if voter.pool == pool], done) for pool in pools}
+        whole = [pool for pool in pools if len(ready[pool]) == sum(voter.pool == pool for voter in waiting)]
         pool = next(iter(whole), None) or next(pool for pool in pools if ready[pool])
-        its = [seat for seat in waiting if seat.name in ready[pool]]
-        planned.append(Pass(pool, _waves(its, ready[pool], swapped_voters, fit)))
+        its = [voter for voter in waiting if voter.name in ready[pool]]
+        planned.append(PoolSession(pool, _waves(its, ready[pool], swapped_voters, fit)))
         done |= set(ready[pool])
     return planned
 
 
-def abreast(planned: Sequence[Pass], seats: Mapping[str, Seat]) -> list[tuple[Pass, ...]]:
+def concurrent_groups(
+    planned: Sequence[PoolSession], voters: Mapping[str, ResolvedVoter]
+) -> list[tuple[PoolSession, ...]]:
     """Passes in groups, one group after another: within one no pass waits for what another answers."""
-    groups: list[tuple[Pass, ...]] = []
+    groups: list[tuple[PoolSession, ...]] = []
     for one in planned:
-        before = {pool for name in _waited_for(one) if (pool := seats[name].pool) != one.pool}
+        before = {pool for name in _waited_for(one) if (pool := voters[name].pool) != one.pool}
         running = {other.pool for other in groups[-1]} if groups else {one.pool}
         if running & {one.pool, *before}:
             groups.append((one,))
@@ -77,44 +81,44 @@ def abreast(planned: Sequence[Pass], seats: Mapping[str, Seat]) -> list[tuple[Pa
     return groups
 
 
-def _waited_for(one: Pass) -> set[str]:
+def _waited_for(one: PoolSession) -> set[str]:
     return {name for wave in one.waves for asking in wave if asking.when for name in asking.when.of}
 
 
-def _depths(seats: Sequence[Seat], done: set[str]) -> dict[str, int]:
+def _depths(voters: Sequence[ResolvedVoter], done: set[str]) -> dict[str, int]:
     """In which wave each of a pool's voters is asked; those that wait for another pool are left out."""
     depths: dict[str, int] = {}
     grew = True
     while grew:
         grew = False
-        for seat in seats:
-            when = when_of(seat.settings)
+        for voter in voters:
+            when = when_of(voter.settings)
             of = set(when.of) - done if when else set()
-            if seat.name not in depths and of <= set(depths):
-                first = 1 if seat.waits else 0
-                depths[seat.name] = max([first, *(depths[name] + 1 for name in of)])
+            if voter.name not in depths and of <= set(depths):
+                first = 1 if voter.waits else 0
+                depths[voter.name] = max([first, *(depths[name] + 1 for name in of)])
                 grew = True
     return depths
 
 
 def _waves(
-    seats: Sequence[Seat], depths: dict[str, int], swapped_voters: Sequence[str], fit: tuple[Question, ...]
-) -> tuple[Wave, ...]:
-    waves: list[dict[Asking, None]] = [{} for _ in range(max(depths.values()) + 1)]  # dicts: in order, once each
-    for seat in seats:
-        wave, calibration = waves[depths[seat.name]], seat.calibration
+    voters: Sequence[ResolvedVoter], depths: dict[str, int], swapped_voters: Sequence[str], fit: tuple[Question, ...]
+) -> tuple[Stage, ...]:
+    waves: list[dict[InferenceTask, None]] = [{} for _ in range(max(depths.values()) + 1)]  # dicts: in order, once each
+    for voter in voters:
+        wave, calibration = waves[depths[voter.name]], voter.calibration
         if calibration and calibration.questions is not None:
-            waves[0][Asking(calibration.ask, calibration.split, calibration.questions)] = None
-        after = calibration if seat.waits else None
-        wave[Asking(seat.ask, when=when_of(seat.settings), after=after)] = None
+            waves[0][InferenceTask(calibration.ask, calibration.split, calibration.questions)] = None
+        after = calibration if voter.waits else None
+        wave[InferenceTask(voter.ask, when=when_of(voter.settings), after=after)] = None
         if fit:
-            wave[Asking(seat.ask, "fit", fit, when_of(seat.settings), after=after)] = None
-        if seat.name in swapped_voters:
-            wave[Asking(seat.ask, split="swap", swaps=True, after=after)] = None
+            wave[InferenceTask(voter.ask, "fit", fit, when_of(voter.settings), after=after)] = None
+        if voter.name in swapped_voters:
+            wave[InferenceTask(voter.ask, split="swap", swaps=True, after=after)] = None
     return tuple(tuple(wave) for wave in waves)
 
 
-def items(run: RunDir, wave: Wave, unclear: Callable[[WhenSettings], Container[str]]) -> Iterator[Item]:
+def items(run: RunDir, wave: Stage, unclear: Callable[[WhenSettings], Container[str]]) -> Iterator[WorkItem]:
     """What a wave asks, each ask of a question once; a question may come more than once, for different asks.
 
     unclear: the task_ids that a condition lets through
@@ -126,20 +130,20 @@ def items(run: RunDir, wave: Wave, unclear: Callable[[WhenSettings], Container[s
             key = asking.ask.key(question)
             if key not in listed and (not asking.when or question.task_id in let_through[asking]):
                 listed.add(key)
-                yield Item(question, asking.split, (asking.ask,))
+                yield WorkItem(question, asking.split, (asking.ask,))
     everywhere = [asking for asking in wave if asking.questions is None and not asking.swaps]
     moved = tuple(asking.ask for asking in wave if asking.swaps)
     for question in stored_questions(run):
         its = [a.ask for a in everywhere if not a.when or question.task_id in let_through[a]]
-        yield from _unlisted([Item(question, "test", tuple(its)), *_swaps(question, moved)], listed)
+        yield from _unlisted([WorkItem(question, "test", tuple(its)), *_swaps(question, moved)], listed)
 
 
-def _swaps(question: Question, asks: tuple[Ask, ...]) -> Iterator[Item]:
+def _swaps(question: Question, asks: tuple[InferenceSpec, ...]) -> Iterator[WorkItem]:
     if asks:
-        yield from (Item(one, "swap", asks) for to in SWAPPED if (one := swapped(question, to)))
+        yield from (WorkItem(one, "swap", asks) for to in SWAPPED if (one := swapped(question, to)))
 
 
-def _unlisted(same: Sequence[Item], listed: Container[str]) -> Iterator[Item]:
+def _unlisted(same: Sequence[WorkItem], listed: Container[str]) -> Iterator[WorkItem]:
     """The items of one question with each ask once: its right choice may stand at A before it is moved there."""
     seen: set[str] = set()
     for item in same:

@@ -11,7 +11,7 @@ from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
 from codemmlu.inference.calibration import _PILOT, Calibration, _pilot, identity, null_questions
-from codemmlu.inference.spec import Ask, ask_of
+from codemmlu.inference.spec import InferenceSpec, build_spec
 from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,
@@ -23,19 +23,19 @@ from codemmlu.recipe import (
     VerifyVoter,
     digest,
 )
-from codemmlu.retrieval.index import View
+from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 
 
 @dataclass(frozen=True)
-class Seat:
+class ResolvedVoter:
     """A voter with what stands behind it."""
 
     name: str
     settings: AskedVoter
     pool: str
-    ask: Ask
+    ask: InferenceSpec
     calibration: Calibration | None = None
 
     @property
@@ -55,7 +55,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Ensemble:
     """All voters of a run.
 
     seats: those that are asked; submissions: the letters by task_id of those that are not, None for no answer
@@ -63,30 +63,30 @@ class Panel:
     most_choices: the most of any question; swapped: voters that are asked with the right choice moved, too
     """
 
-    seats: Mapping[str, Seat]
+    voters: Mapping[str, ResolvedVoter]
     submissions: Mapping[str, Mapping[str, str | None]]
     fit: tuple[Question, ...]
     most_choices: int
     swapped: tuple[str, ...] = ()
 
     @property
-    def weighed(self) -> tuple[Question, ...]:
+    def fit_questions(self) -> tuple[Question, ...]:
         """The examples that every voter is asked: none where one voter alone has nobody to be weighed against."""
-        return self.fit if len(self.seats) + len(self.submissions) > 1 else ()
+        return self.fit if len(self.voters) + len(self.submissions) > 1 else ()
 
 
 # A threshold that no check reaches: a conversation goes on until one choice is left.
 NEVER = 2.0
 
 
-def find_seats(
+def resolve_voters(
     recipe: Recipe,
     models: dict[str, model_source.Model],
-    view: View | None,
+    retrieval_key: RetrievalKey | None,
     run: RunDir,
     questions: Callable[[], Iterator[Question]],
     fit: tuple[Question, ...],
-) -> dict[str, Seat]:
+) -> dict[str, ResolvedVoter]:
     """The voters, each with its ask.
 
     view: on the examples, for voters that look at some; fit: the examples that something is fitted on
@@ -101,8 +101,8 @@ def find_seats(
     for name, voter in recipe.asked.items():
         adapter = adapter_of(recipe, name, voter, models)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
-        asks = partial(ask_for, weights.get(voter.pool, ""), view, adapter, recipe.seed, length)
-        found[name] = seat_of(name, voter, asks, pilot, null, fit)
+        asks = partial(build_run_spec, weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
+        found[name] = resolve_voter(name, voter, asks, pilot, null, fit)
     return found
 
 
@@ -129,17 +129,17 @@ def inspect_adapter(place: str, key: str, name: str, model: model_source.Model |
     return adapter
 
 
-def ask_for(
+def build_run_spec(
     weights: str,
-    view: View | None,
+    retrieval_key: RetrievalKey | None,
     adapter: Adapter | None,
     seed: int,
     length: int | None,
     voter: AskedVoter,
     pilot: str = "",
-) -> Ask:
+) -> InferenceSpec:
     """The ask of a voter of a run. weights: the model's digest; length: its max_model_len, if the recipe says one."""
-    ask = ask_of(voter, weights, view, adapter, pilot)
+    ask = build_spec(voter, weights, retrieval_key, adapter, pilot)
     if length and (ask.examples or isinstance(voter, ReasonVoter | SampleVoter)):
         # How many examples, and how much of what a model writes, there is room for.
         ask = replace(ask, length=length)
@@ -147,14 +147,14 @@ def ask_for(
     return replace(ask, settings=(*ask.settings, ("seed", seed))) if isinstance(voter, SampleVoter) else ask
 
 
-def seat_of(
+def resolve_voter(
     name: str,
     voter: AskedVoter,
-    asks: Callable[..., Ask],
+    asks: Callable[..., InferenceSpec],
     pilot: tuple[Question, ...],
     null: tuple[Question, ...],
     fit: tuple[Question, ...],
-) -> Seat:
+) -> ResolvedVoter:
     """A voter with its ask, and with what is estimated for it: from a pilot, empty questions, examples, or its own.
 
     asks: the ask of a voter of this model and adapter, and of a pilot's digest where it needs one
@@ -162,23 +162,23 @@ def seat_of(
     if isinstance(voter, VerifyVoter) and voter.threshold == "fit":
         to_the_end = asks(voter.model_copy(update={"threshold": NEVER}))
         known = digest(*sorted(to_the_end.key(question) for question in fit))
-        return Seat(name, voter, voter.pool, asks(voter, known), Calibration(to_the_end, fit, "fit"))
+        return ResolvedVoter(name, voter, voter.pool, asks(voter, known), Calibration(to_the_end, fit, "fit"))
     if not isinstance(voter, DirectVoter) or voter.calibrate == "none":
-        return Seat(name, voter, voter.pool, asks(voter))
+        return ResolvedVoter(name, voter, voter.pool, asks(voter))
     one = asks(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
     empty = voter.calibrate == "null-prompt"
     calibration = Calibration(one, null, "null") if empty else Calibration(one, pilot)
     if voter.early_exit == "margin":
         known = digest(*sorted(one.key(question) for question in calibration.questions or ()))
-        return Seat(name, voter, voter.pool, asks(voter, known), calibration)
-    return Seat(name, voter, voter.pool, asks(voter), calibration if empty else Calibration(asks(voter)))
+        return ResolvedVoter(name, voter, voter.pool, asks(voter, known), calibration)
+    return ResolvedVoter(name, voter, voter.pool, asks(voter), calibration if empty else Calibration(asks(voter)))
 
 
-def write_pilot(run: RunDir, seats: Mapping[str, Seat]) -> None:
+def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
     """Writes the pilot's questions down, so that raising the limit leaves them as they are."""
-    for seat in seats.values():
-        if seat.exits_early and seat.calibration and seat.calibration.split == "test":
-            pilot = seat.calibration.questions or ()
+    for voter in voters.values():
+        if voter.exits_early and voter.calibration and voter.calibration.split == "test":
+            pilot = voter.calibration.questions or ()
             run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
 from codemmlu.inference.calibration import _estimate, stored_prior
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.voters import Seat
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
     Prior,
     Probabilities,
@@ -27,7 +27,7 @@ from codemmlu.schema import Answer, Question, Vote, VoteStatus, letters
 
 
 @dataclass(frozen=True)
-class Seen:
+class VoterVotes:
     """What a voter makes of what is stored: a vote for each question, in their order, and the answers behind them.
 
     prior: the letters', where the voter divides it out
@@ -40,26 +40,30 @@ class Seen:
 
 # Where a voter's answers are: the pool's name and the wanted keys to what is there.
 Find = Callable[[str, set[str]], dict[str, Answer]]
-PriorOf = Callable[[Seat, Mapping[str, Answer]], Prior | None]
+PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], Prior | None]
 
 
-def see_stored(
-    run: RunDir, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]
-) -> dict[str, Seen]:
+def load_votes(
+    run: RunDir, voters: Mapping[str, ResolvedVoter], names: Iterable[str], questions: Sequence[Question]
+) -> dict[str, VoterVotes]:
     """`see`, of what a run directory holds."""
-    return see(partial(stored_answers, run), partial(voter_prior, run), seats, names, questions)
+    return resolve_votes(partial(stored_answers, run), partial(voter_prior, run), voters, names, questions)
 
 
-def see(
-    find: Find, prior_of: PriorOf, seats: Mapping[str, Seat], names: Iterable[str], questions: Sequence[Question]
-) -> dict[str, Seen]:
+def resolve_votes(
+    find: Find,
+    prior_of: PriorOf,
+    voters: Mapping[str, ResolvedVoter],
+    names: Iterable[str],
+    questions: Sequence[Question],
+) -> dict[str, VoterVotes]:
     """The voters of these names and those they wait for, each over all questions."""
-    seen: dict[str, Seen] = {}
+    seen: dict[str, VoterVotes] = {}
     waiting = list(names)
     while waiting:
         name = waiting[-1]
-        seat = seats[name]
-        when = when_of(seat.settings)
+        voter = voters[name]
+        when = when_of(voter.settings)
         if before := [other for other in (when.of if when else ()) if other not in seen]:
             waiting += before
             continue
@@ -67,13 +71,13 @@ def see(
         if name in seen:
             continue
         asked = unclear(when, {other: seen[other].votes for other in when.of}) if when else None
-        wanted = {seat.ask.key(question) for question in questions if asked is None or question.task_id in asked}
-        answers = find(seat.pool, wanted)
-        prior = prior_of(seat, answers)
-        votes = view(name, seat.settings, seat.ask, questions, answers, prior)
+        wanted = {voter.ask.key(question) for question in questions if asked is None or question.task_id in asked}
+        answers = find(voter.pool, wanted)
+        prior = prior_of(voter, answers)
+        votes = votes_from_answers(name, voter.settings, voter.ask, questions, answers, prior)
         if asked is not None:
             votes = [vote if vote.task_id in asked else _skipped(vote) for vote in votes]
-        seen[name] = Seen(votes, answers, prior)
+        seen[name] = VoterVotes(votes, answers, prior)
     return seen
 
 
@@ -89,10 +93,10 @@ def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozense
     return frozenset(found)
 
 
-def view(
+def votes_from_answers(
     voter: str,
     settings: AskedVoter,
-    ask: Ask,
+    ask: InferenceSpec,
     questions: Iterable[Question],
     answers: Mapping[str, Answer],
     prior: Prior | None = None,
@@ -173,14 +177,14 @@ def _probabilities(settings: AskedVoter, answer: Answer, size: int, prior: Prior
     return choice_probabilities(answer.readings, None if prior is None else of_size(prior, size))
 
 
-def voter_prior(run: RunDir, seat: Seat, answers: Mapping[str, Answer] | None = None) -> Prior | None:
+def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> Prior | None:
     """What a voter divides out; None for one that does not calibrate. `answers`: the voter's own, if that is what it is
     estimated from."""
-    if seat.calibration is None or seat.fits_threshold:
+    if voter.calibration is None or voter.fits_threshold:
         return None
-    if seat.calibration.questions is None:
+    if voter.calibration.questions is None:
         return _estimate((answers or {}).values())
-    return stored_prior(run, seat.pool, seat.calibration)
+    return stored_prior(run, voter.pool, voter.calibration)
 
 
 def _abstains(settings: AskedVoter, answer: Answer) -> bool:

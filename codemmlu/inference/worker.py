@@ -22,8 +22,8 @@ import pyarrow as pa
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.inference.methods import CHECKS, METHODS, Case, NotFinite, Told
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.methods import CHECKS, METHODS, MethodInput, MethodResult, NotFinite
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import render, render_check
 from codemmlu.retrieval.retriever import Library
 from codemmlu.schema import Answer, Question, Split, question_from, to_table
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Tools:
+class WorkerSpec:
     """What a worker opens in its actor. open_engine: None in a pool without a model; open_library: None without asks
     that look at examples."""
 
@@ -45,8 +45,8 @@ class Tools:
 class _Due:
     """One ask of one question, and what it is asked for."""
 
-    ask: Ask
-    case: Case
+    ask: InferenceSpec
+    case: MethodInput
     split: Split
 
 
@@ -57,7 +57,9 @@ class _GivenUp(Exception):
 class AnswerWorker:
     """Called with blocks of pending questions; yields one block of Answer rows for each."""
 
-    def __init__(self, tools: Tools, asks: Sequence[Ask], most_choices: int, at_once: int, mark: str) -> None:
+    def __init__(
+        self, tools: WorkerSpec, asks: Sequence[InferenceSpec], most_choices: int, at_once: int, mark: str
+    ) -> None:
         """at_once: asks under way, however large the blocks are: a later turn does not queue behind all first ones."""
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
         self._asks = {ask.name: ask for ask in asks}
@@ -92,7 +94,7 @@ class AnswerWorker:
             raise
         yield to_table(answers, Answer)
 
-    async def give_up(self, block: pa.Table, why: str) -> pa.Table:
+    async def fail_block(self, block: pa.Table, why: str) -> pa.Table:
         """A PENDING block as failed answers, without asking."""
         began = time.time(), time.monotonic()
         due = [self._due(row, asked) for row in block.to_pylist() for asked in row["asks"]]
@@ -100,12 +102,12 @@ class AnswerWorker:
 
     def _due(self, row: dict[str, Any], asked: dict[str, Any]) -> "_Due":
         log_prior = None if asked["log_prior"] is None else tuple(asked["log_prior"])
-        case = Case(question_from(row), log_prior=log_prior, threshold=asked["threshold"])
+        case = MethodInput(question_from(row), log_prior=log_prior, threshold=asked["threshold"])
         return _Due(self._asks[asked["name"]], case, row["split"])
 
-    async def _look_up(self, due: Sequence["_Due"]) -> list[Case | Exception]:
+    async def _look_up(self, due: Sequence["_Due"]) -> list[MethodInput | Exception]:
         """What each ask sees of its question. On a thread: the engine goes on with other blocks meanwhile."""
-        cases: list[Case | Exception] = [one.case for one in due]
+        cases: list[MethodInput | Exception] = [one.case for one in due]
         for ask in self._asks.values():
             places = [place for place, one in enumerate(due) if one.ask is ask and ask.neighbours]
             if places:
@@ -115,7 +117,7 @@ class AnswerWorker:
                     cases[place] = case
         return cases
 
-    def _cases(self, ask: Ask, cases: list[Case]) -> list[Case | Exception]:
+    def _cases(self, ask: InferenceSpec, cases: list[MethodInput]) -> list[MethodInput | Exception]:
         assert self._library is not None
         try:
             near = self._library.look_up([case.question for case in cases], ask.neighbours)
@@ -130,11 +132,11 @@ class AnswerWorker:
                 return [error]
             return [found for case in cases for found in self._cases(ask, [case])]
 
-    async def _in_turn(self, due: "_Due", case: Case | Exception, looked_up: tuple[float, float]) -> Answer:
+    async def _in_turn(self, due: "_Due", case: MethodInput | Exception, looked_up: tuple[float, float]) -> Answer:
         async with self._room:
             return await self._answer(due, case, looked_up)
 
-    async def _answer(self, due: "_Due", case: Case | Exception, looked_up: tuple[float, float]) -> Answer:
+    async def _answer(self, due: "_Due", case: MethodInput | Exception, looked_up: tuple[float, float]) -> Answer:
         """One question asked one way. What goes wrong with it is its own failed row, and stops no other.
 
         case: as it was looked up, or why it could not be
@@ -142,7 +144,14 @@ class AnswerWorker:
         """
         ask, question = due.ask, due.case.question
         started, clock = looked_up if ask.neighbours else (time.time(), time.monotonic())
-        told: Told = {"status": "failed", "letter": None, "readings": (), "turns": (), "retrieved": (), "error": None}
+        told: MethodResult = {
+            "status": "failed",
+            "letter": None,
+            "readings": (),
+            "turns": (),
+            "retrieved": (),
+            "error": None,
+        }
         told |= {"nearest": None, "verbatim": None, "prompt_tokens": 0, "cached_tokens": 0, "generated_tokens": 0}
         try:
             if isinstance(case, Exception):

@@ -48,6 +48,6 @@ def shares(reading: Reading, turns: Sequence[Turn]) -> Probabilities:
     """Each letter's share of the replies that say one. Equal shares are told apart by the one reading beside them."""
     said = [turn.letter for turn in turns if turn.kind == "reply" and turn.letter]
     counts = np.array([said.count(name) for name in letters(len(reading.order))], dtype=np.float64)
-    weighed = counts + _READING * choice_probabilities([reading])
-    result: Probabilities = weighed / weighed.sum()
+    fit_questions = counts + _READING * choice_probabilities([reading])
+    result: Probabilities = fit_questions / fit_questions.sum()
     return result

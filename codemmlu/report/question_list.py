@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.answer_store import stored_answers
-from codemmlu.inference.voters import Panel
+from codemmlu.inference.voters import Ensemble
 from codemmlu.mcq import render
 from codemmlu.recipe import RetrieveVoter
 from codemmlu.run_dir import RunDir
@@ -30,7 +30,7 @@ _NOTHING = -99.0
 
 
 def details(
-    run: RunDir, panel: Panel, names: Sequence[str], verdicts: Iterator[Verdict], votes: list[str]
+    run: RunDir, ensemble: Ensemble, names: Sequence[str], verdicts: Iterator[Verdict], votes: list[str]
 ) -> list[dict[str, Any]]:
     """The first questions in the file's order.
 
@@ -40,7 +40,7 @@ def details(
     last = max((verdict.position for verdict in first.values()), default=-1)
     asked = {q.task_id: q for q in stored_questions(run) if q.task_id in first}
     said = _votes(run, votes, last)
-    answers = _answers(run, panel, list(asked.values()))
+    answers = _answers(run, ensemble, list(asked.values()))
     listed, spent = [], 0
     for task_id, verdict in first.items():
         # What models said at length is left out once the page is too large to open.
@@ -51,15 +51,15 @@ def details(
     return listed
 
 
-def prompts(panel: Panel, question: Question) -> list[dict[str, str]]:
+def prompts(ensemble: Ensemble, question: Question) -> list[dict[str, str]]:
     """How each voter's model is asked: what it is shown of one question first, in the chat's own words."""
     found = []
-    for name, seat in panel.seats.items():
-        if isinstance(seat.settings, RetrieveVoter):
+    for name, voter in ensemble.voters.items():
+        if isinstance(voter.settings, RetrieveVoter):
             continue
-        prompt = render(question, seat.ask.template)
+        prompt = render(question, voter.ask.template)
         shown = "\n\n".join(message.content for message in prompt.messages)
-        found.append({"voter": name, "ask": seat.ask.name, "method": seat.ask.method, "text": cut(shown, _QUESTION)})
+        found.append({"voter": name, "ask": voter.ask.name, "method": voter.ask.method, "text": cut(shown, _QUESTION)})
     return found
 
 
@@ -110,11 +110,11 @@ def _votes(run: RunDir, files: list[str], last: int) -> dict[tuple[str, str], di
     return found
 
 
-def _answers(run: RunDir, panel: Panel, questions: list[Question]) -> dict[tuple[str, str], Answer]:
+def _answers(run: RunDir, ensemble: Ensemble, questions: list[Question]) -> dict[tuple[str, str], Answer]:
     found = {}
-    for name, seat in panel.seats.items():
-        keys = {seat.ask.key(question) for question in questions}
-        for answer in stored_answers(run, seat.pool, keys).values():
+    for name, voter in ensemble.voters.items():
+        keys = {voter.ask.key(question) for question in questions}
+        for answer in stored_answers(run, voter.pool, keys).values():
             found[name, answer.task_id] = answer
     return found
 

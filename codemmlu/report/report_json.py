@@ -8,7 +8,7 @@ from codemmlu.dataset import Loaded
 from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
-from codemmlu.inference.voters import Panel
+from codemmlu.inference.voters import Ensemble
 from codemmlu.mcq import Prior
 from codemmlu.recipe import Recipe, adapter_name
 from codemmlu.report import statistics, summary
@@ -25,7 +25,7 @@ class Evaluation:
 
     recipe: Recipe
     run: RunDir
-    panel: Panel
+    ensemble: Ensemble
     loaded: Loaded
     reduced: Reduced
     learnt: Learnt
@@ -38,7 +38,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
     Returns:
         The report, and the number of answers that failed.
     """
-    recipe, run, panel, loaded = evaluation.recipe, evaluation.run, evaluation.panel, evaluation.loaded
+    recipe, run, ensemble, loaded = evaluation.recipe, evaluation.run, evaluation.ensemble, evaluation.loaded
     reduced, learnt, scores = evaluation.reduced, evaluation.learnt, evaluation.scores
     rule, sums = recipe.vote.rule, reduced.sums
     pairs, ranks = summary.comparisons(scores, rule)
@@ -47,7 +47,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
         costs = [sums["voters"].get(name) or cost_sums(()), cost_sums(learnt.besides.get(name, ()))]
         # What its calibration was estimated from is part of its cost, as if it stood alone.
         voters[name] = (
-            summary.voter(scores, name, added(costs)) | {"rank": ranks[name]} | _voter(run, panel, name, reduced)
+            summary.voter(scores, name, added(costs)) | {"rank": ranks[name]} | _voter(run, ensemble, name, reduced)
         )
     also = [(name, answer) for name, its in learnt.besides.items() for answer in its]
     also += [("vote.fit", answer) for answer in learnt.asked_for_fit]
@@ -95,18 +95,18 @@ def _training(recipe: Recipe, run: RunDir) -> dict[str, Any] | None:
     return manifest.model_dump(mode="json", include=shown)
 
 
-def _voter(run: RunDir, panel: Panel, name: str, reduced: Reduced) -> dict[str, Any]:
+def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: Reduced) -> dict[str, Any]:
     """What stands behind a voter: its ask and model, and what was estimated for it."""
-    seat = panel.seats.get(name)
-    if seat is None:
+    voter = ensemble.voters.get(name)
+    if voter is None:
         return {"ask": None, "model": None, "adapter": None, "prior": None, "threshold": None, "early_exit": None}
     threshold = None
-    if seat.calibration and seat.fits_threshold:
-        threshold = stored_threshold(run, seat.pool, seat.calibration)
+    if voter.calibration and voter.fits_threshold:
+        threshold = stored_threshold(run, voter.pool, voter.calibration)
     return {
-        "ask": seat.ask.name,
-        "model": seat.pool,
-        "adapter": lora.inspect(seat.ask.adapter, "adapter").fingerprint if seat.ask.adapter else None,
+        "ask": voter.ask.name,
+        "model": voter.pool,
+        "adapter": lora.inspect(voter.ask.adapter, "adapter").fingerprint if voter.ask.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
         "early_exit": reduced.sums["early_exit"].get(name),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class View:
+class RetrievalKey:
     """How asks look at solved examples.
 
     fingerprint: of the index and of the rule by which examples are chosen
@@ -55,11 +55,11 @@ class Shelf:
     rule: Rule
 
     @property
-    def view(self) -> View:
+    def retrieval_key(self) -> RetrievalKey:
         """What the asks' keys know of it."""
         looks = digest(self.manifest.fingerprint, asdict(self.rule))
         left_out = self.manifest.weights.left_out if self.manifest.weights else ""
-        return View(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
+        return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
 
 
 def place_of(recipe: Recipe) -> RunDir:

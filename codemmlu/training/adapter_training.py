@@ -13,7 +13,7 @@ from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
-from codemmlu.inference.voters import Seat, inspect_adapter
+from codemmlu.inference.voters import ResolvedVoter, inspect_adapter
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.retrieval.index import Shelf, find_shelf, share
 from codemmlu.run_dir import RunDir
@@ -86,13 +86,13 @@ def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.M
     return start
 
 
-def refuse_learnt(recipe: Recipe, seats: Mapping[str, Seat], fit: Sequence[Question]) -> None:
+def refuse_learnt(recipe: Recipe, voters: Mapping[str, ResolvedVoter], fit: Sequence[Question]) -> None:
     """Raises UserError where a voter would answer questions that its weights were trained on, or be weighed by such."""
     parts = {"the questions": asked_of(recipe), "the examples that are fitted on": frozenset(map(twin_key, fit))}
-    for name, seat in seats.items():
+    for name, voter in voters.items():
         # Weights that were merged into a model keep what they were made of beside it.
-        made = {f"models.{seat.pool}.source": recipe.models[seat.pool].source} if seat.pool in recipe.models else {}
-        for key, place in (made | ({f"voters.{name}.adapter": seat.ask.adapter} if seat.ask.adapter else {})).items():
+        made = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
+        for key, place in (made | ({f"voters.{name}.adapter": voter.ask.adapter} if voter.ask.adapter else {})).items():
             for what, asked in parts.items():
                 if both := lora.learnt_by(place) & asked:
                     raise UserError(

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu.dataset.label_position import SWAPPED, swapped
-from codemmlu.inference.answer_store import first_standing
-from codemmlu.inference.voters import Panel, Seat
-from codemmlu.inference.votes import Seen, see, submitted, unclear, view
+from codemmlu.inference.answer_store import latest_valid_answers
+from codemmlu.inference.voters import Ensemble, ResolvedVoter
+from codemmlu.inference.votes import VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
 from codemmlu.mcq import Prior, is_finite, letter_prior, orders
 from codemmlu.recipe import DirectVoter, when_of
 from codemmlu.schema import Answer, Question, Vote, letters, question_from, to_table
@@ -42,7 +42,7 @@ class Part:
 
     def find(self, pool: str, wanted: set[str]) -> dict[str, Answer]:
         """See views.Find."""
-        return first_standing(self.answers.get(pool, ()), wanted)
+        return latest_valid_answers(self.answers.get(pool, ()), wanted)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Tally:
 
 
 def own_prior_sums(
-    part: Part, panel: Panel, names: Sequence[str], priors: Mapping[str, Prior | None]
+    part: Part, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, Prior | None]
 ) -> dict[str, Any]:
     """For voters that divide out what all their own answers say: the sums that a prior is made of, by voter.
 
@@ -64,45 +64,49 @@ def own_prior_sums(
     """
     found = {}
     for name in names:
-        seat = panel.seats[name]
-        when = when_of(seat.settings)
-        before = see(part.find, lambda seat, _: priors[seat.name], panel.seats, when.of if when else (), part.questions)
+        voter = ensemble.voters[name]
+        when = when_of(voter.settings)
+        before = resolve_votes(
+            part.find, lambda voter, _: priors[voter.name], ensemble.voters, when.of if when else (), part.questions
+        )
         asked = unclear(when, {other: before[other].votes for other in when.of}) if when else None
-        its = {seat.ask.key(q) for q in part.questions if asked is None or q.task_id in asked}
-        told = (answer.readings for answer in part.find(seat.pool, its).values() if answer.status == "answered")
+        its = {voter.ask.key(q) for q in part.questions if asked is None or q.task_id in asked}
+        told = (answer.readings for answer in part.find(voter.pool, its).values() if answer.status == "answered")
         found[name] = letter_prior.sums(told)
     return found
 
 
-def needs_own_prior(seat: Seat) -> bool:
+def needs_own_prior(voter: ResolvedVoter) -> bool:
     """Whether a voter's prior is estimated from all of its own answers."""
-    return seat.calibration is not None and seat.calibration.questions is None
+    return voter.calibration is not None and voter.calibration.questions is None
 
 
-def waits_for(panel: Panel, name: str) -> set[str]:
+def waits_for(ensemble: Ensemble, name: str) -> set[str]:
     """The voters whose votes say what a voter is asked, and those who say what these are."""
-    when = when_of(panel.seats[name].settings)
-    return {*when.of}.union(*(waits_for(panel, other) for other in when.of)) if when else set()
+    when = when_of(ensemble.voters[name].settings)
+    return {*when.of}.union(*(waits_for(ensemble, other) for other in when.of)) if when else set()
 
 
-def tally(part: Part, panel: Panel, priors: Mapping[str, Prior | None]) -> Tally:
+def tally(part: Part, ensemble: Ensemble, priors: Mapping[str, Prior | None]) -> Tally:
     """The votes of all voters on a part. priors: by voter, what it divides out."""
-    seen = see(part.find, lambda seat, _: priors[seat.name], panel.seats, panel.seats, part.questions)
-    votes = {name: seen[name].votes for name in panel.seats}
-    votes |= {name: submitted(name, part.questions, said) for name, said in panel.submissions.items()}
-    sums = _sums(panel, seen)
-    swaps, broken = _swaps(part, panel, priors)
+    seen = resolve_votes(
+        part.find, lambda voter, _: priors[voter.name], ensemble.voters, ensemble.voters, part.questions
+    )
+    votes = {name: seen[name].votes for name in ensemble.voters}
+    votes |= {name: submitted(name, part.questions, said) for name, said in ensemble.submissions.items()}
+    sums = _sums(ensemble, seen)
+    swaps, broken = _swaps(part, ensemble, priors)
     sums |= {"swaps": swaps, "swaps_failed": len(broken)}
     sums["failures"] = [*sums["failures"], *broken][:MOST_FAILURES]
     return Tally(
         to_table((vote for its in votes.values() for vote in its), Vote),
-        _columns(part.questions, panel, votes, seen),
+        _columns(part.questions, ensemble, votes, seen),
         sums,
     )
 
 
 def _columns(
-    questions: Sequence[Question], panel: Panel, votes: Mapping[str, list[Vote]], seen: Mapping[str, Seen]
+    questions: Sequence[Question], ensemble: Ensemble, votes: Mapping[str, list[Vote]], seen: Mapping[str, VoterVotes]
 ) -> pa.Table:
     """What statistics need, some forty bytes a question: the right letter, the size, and each voter's letter.
 
@@ -132,39 +136,39 @@ def _columns(
         )
         sure = [max(vote.probabilities, default=np.nan) for vote in its]
         columns[f"sure/{name}"] = pa.array(sure, pa.float32())
-    for name, seat in panel.seats.items():
-        if seat.ask.method == "sample":
-            alone = _reading_alone(seat, seen[name], questions)
+    for name, voter in ensemble.voters.items():
+        if voter.ask.method == "sample":
+            alone = _reading_alone(voter, seen[name], questions)
             columns[f"alone/{name}"] = pa.array(
                 [_NOBODY if one is None else names.index(one) for one in alone], pa.int8()
             )
     return pa.table(columns)
 
 
-def _reading_alone(seat: Seat, seen: Seen, questions: Sequence[Question]) -> list[str | None]:
+def _reading_alone(voter: ResolvedVoter, seen: VoterVotes, questions: Sequence[Question]) -> list[str | None]:
     """What the one reading beside `sample`'s replies says by itself."""
-    as_read = DirectVoter(model=seat.pool)
+    as_read = DirectVoter(model=voter.pool)
     answers = {
         key: replace(answer, status="answered") if answer.readings and is_finite(answer.readings[0]) else answer
         for key, answer in seen.answers.items()
     }
-    return [vote.letter for vote in view(seat.name, as_read, seat.ask, questions, answers)]
+    return [vote.letter for vote in votes_from_answers(voter.name, as_read, voter.ask, questions, answers)]
 
 
-def _sums(panel: Panel, seen: Mapping[str, Seen]) -> dict[str, Any]:
+def _sums(ensemble: Ensemble, seen: Mapping[str, VoterVotes]) -> dict[str, Any]:
     """What adds up: costs by voter and by ask, early exits, and who failed why."""
     asks: dict[str, dict[str, Answer]] = {}
     failures = []
-    for name, seat in panel.seats.items():
-        asks.setdefault(seat.ask.name, {}).update(seen[name].answers)
+    for name, voter in ensemble.voters.items():
+        asks.setdefault(voter.ask.name, {}).update(seen[name].answers)
         failures += _failures(name, seen[name].answers.values())
     return {
-        "voters": {name: cost_sums(seen[name].answers.values()) for name in panel.seats},
+        "voters": {name: cost_sums(seen[name].answers.values()) for name in ensemble.voters},
         "asks": {name: cost_sums(its.values()) for name, its in asks.items()},
         "early_exit": {
-            name: _early_exit(seat, seen[name].answers.values())
-            for name, seat in panel.seats.items()
-            if seat.exits_early
+            name: _early_exit(voter, seen[name].answers.values())
+            for name, voter in ensemble.voters.items()
+            if voter.exits_early
         },
         "failed": len(failures),
         "failures": failures[:MOST_FAILURES],
@@ -177,21 +181,21 @@ def _failures(voter: str, answers: Iterable[Answer]) -> list[dict[str, str]]:
 
 
 def _swaps(
-    part: Part, panel: Panel, priors: Mapping[str, Prior | None]
+    part: Part, ensemble: Ensemble, priors: Mapping[str, Prior | None]
 ) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, str]]]:
     """By voter and letter: how many questions with the right choice moved there it has right, and of how many that it
     was asked. And which of these failed."""
     found: dict[str, dict[str, list[int]]] = {}
     failures: list[dict[str, str]] = []
-    for name in panel.swapped:
-        seat = panel.seats[name]
-        own = {seat.ask.key(question) for question in part.questions}  # the right choice may stand there already
+    for name in ensemble.swapped:
+        voter = ensemble.voters[name]
+        own = {voter.ask.key(question) for question in part.questions}  # the right choice may stand there already
         found[name] = {}
         for to in SWAPPED:
             moved = [one for question in part.questions if (one := swapped(question, to))]
-            answers = part.find(seat.pool, {seat.ask.key(question) for question in moved})
+            answers = part.find(voter.pool, {voter.ask.key(question) for question in moved})
             failures += _failures(name, (one for key, one in answers.items() if key not in own))
-            its = view(name, seat.settings, seat.ask, moved, answers, priors[name])
+            its = votes_from_answers(name, voter.settings, voter.ask, moved, answers, priors[name])
             asked = [vote for vote in its if vote.status != "failed"]
             found[name][to] = [sum(vote.letter == to for vote in asked), len(asked)]
     return found, failures
@@ -258,9 +262,9 @@ def merged(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _early_exit(seat: Seat, answers: Iterable[Answer]) -> dict[str, int]:
+def _early_exit(voter: ResolvedVoter, answers: Iterable[Answer]) -> dict[str, int]:
     """How many readings an early exit took of how many there could be, and how many questions it left early."""
-    readings = seat.ask.setting("readings")
+    readings = voter.ask.setting("readings")
     pairs = [
         (len(answer.readings), len(orders(len(answer.readings[0].order), readings, "")))
         for answer in answers

@@ -9,8 +9,8 @@ import pyarrow as pa
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.errors import Progress
 from codemmlu.inference.calibration import calibration_answers
-from codemmlu.inference.voters import Panel
-from codemmlu.inference.votes import see_stored, submitted_on_fit
+from codemmlu.inference.voters import Ensemble
+from codemmlu.inference.votes import load_votes, submitted_on_fit
 from codemmlu.recipe import Recipe, uses_examples
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Vote, letters, to_table
@@ -34,57 +34,57 @@ class Learnt:
     besides: dict[str, list[Answer]]
 
 
-def learn(recipe: Recipe, run: RunDir, panel: Panel, reduced: Reduced, progress: Progress) -> Learnt:
+def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: Reduced, progress: Progress) -> Learnt:
     """Fit weights, temperatures and thresholds on the fit split, or skills on agreement alone where there is none."""
     settings = recipe.vote
-    names = sorted([*panel.seats, *panel.submissions])
+    names = sorted([*ensemble.voters, *ensemble.submissions])
     said = np.column_stack([reduced.columns[f"letter/{name}"].to_numpy() for name in names]).astype(np.int64)
     sizes = reduced.columns["choices"].to_numpy().astype(np.int64)
     some = slice(None, None, max(1, len(said) // _AGREEMENT))
     agreed = dawid_skene.skills(names, said[some], sizes[some])
     order = (*(settings.order or ()), *(n for n in recipe.voters if n not in (settings.order or ())))
     besides = {
-        name: calibration_answers(run, seat.pool, seat.calibration)
-        for name, seat in panel.seats.items()
-        if seat.calibration
+        name: calibration_answers(run, voter.pool, voter.calibration)
+        for name, voter in ensemble.voters.items()
+        if voter.calibration
     }
-    if not panel.weighed:
+    if not ensemble.fit_questions:
         fitted = Fitted(agreed=agreed, order=order)
         if settings.margin is not None:
             fitted = fitted.model_copy(update={"margin": settings.margin})
         asked: list[Answer] = []
     else:
-        seen = see_stored(run, panel.seats, panel.seats, panel.weighed)
+        seen = load_votes(run, ensemble.voters, ensemble.voters, ensemble.fit_questions)
         votes: list[Vote] = [vote for one in seen.values() for vote in one.votes]
-        names_asked = frozenset(q.task_id for q in stored_questions(run)) if panel.submissions else frozenset()
-        for name, its in panel.submissions.items():
-            votes += submitted_on_fit(name, panel.weighed, its, names_asked)
-        looks = frozenset(name for name, voter in recipe.voters.items() if uses_examples(voter))
-        fitted = fitting.fit(*_solved(panel, votes), looks, order, agreed, settings.margin)
+        names_asked = frozenset(q.task_id for q in stored_questions(run)) if ensemble.submissions else frozenset()
+        for name, its in ensemble.submissions.items():
+            votes += submitted_on_fit(name, ensemble.fit_questions, its, names_asked)
+        looks = frozenset(name for name, settings in recipe.voters.items() if uses_examples(settings))
+        fitted = fitting.fit(*_solved(ensemble, votes), looks, order, agreed, settings.margin)
         unasked = sum(vote.status == "failed" for vote in votes) - sum(
             answer.status == "failed" for one in seen.values() for answer in one.answers.values()
         )
         if unasked > 0:
             progress.say(
-                f"vote.fit: {unasked:,} answers to {len(panel.weighed):,} examples are missing, as jobs/run.py has not "
-                "asked them; what is fitted knows nothing of these"
+                f"vote.fit: {unasked:,} answers to {len(ensemble.fit_questions):,} examples are missing, as jobs/run.py "
+                "has not asked them; what is fitted knows nothing of these"
             )
         asked = list({answer.key: answer for one in seen.values() for answer in one.answers.values()}.values())
     run.write(FITTED, fitted.model_dump_json(indent=1).encode())
     return Learnt(fitted, asked, besides)
 
 
-def _solved(panel: Panel, votes: list[Vote]) -> tuple[Any, list[int]]:
+def _solved(ensemble: Ensemble, votes: list[Vote]) -> tuple[Any, list[int]]:
     """The fit split's ballots, and its right choices in their order."""
-    some = ballots(_numbered(panel, votes))
+    some = ballots(_numbered(ensemble, votes))
     names = letters(26)
-    right = {question.task_id: names.index(question.answer or "") for question in panel.weighed}
+    right = {question.task_id: names.index(question.answer or "") for question in ensemble.fit_questions}
     return some, [right[task_id] for task_id in some.task_ids]
 
 
-def _numbered(panel: Panel, votes: list[Vote]) -> pa.Table:
+def _numbered(ensemble: Ensemble, votes: list[Vote]) -> pa.Table:
     """Votes on the fit split, whose positions are those of its rows: they come from another file."""
     table = to_table(votes, Vote)
-    place = {question.task_id: number for number, question in enumerate(panel.weighed)}
+    place = {question.task_id: number for number, question in enumerate(ensemble.fit_questions)}
     numbers = pa.array([place[str(name)] for name in table["task_id"].to_pylist()], pa.int64())
     return table.set_column(table.schema.get_field_index("position"), "position", numbers)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.inference.voters import Panel
+from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import voter_prior
 from codemmlu.mcq import Prior, letter_prior
 from codemmlu.recipe import FITTED_RULES
@@ -75,16 +75,16 @@ class OnePartition:
         return [task(file) for file in files]
 
 
-def votes(run: RunDir, panel: Panel, partitions: Partitions) -> Reduced:
+def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> Reduced:
     """Write the votes of all voters to voters.parquet."""
     run.clear(VOTES)
-    priors = {name: voter_prior(run, seat) for name, seat in panel.seats.items() if not needs_own_prior(seat)}
-    while left := [name for name in panel.seats if name not in priors]:
+    priors = {name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)}
+    while left := [name for name in ensemble.voters if name not in priors]:
         # In turn: which answers are a cascade's own, the voters that it waits for say.
-        now = [name for name in left if waits_for(panel, name) <= priors.keys()]
-        told = [sums for _, sums in partitions.map(partial(_own_priors, panel, now, dict(priors)))]
+        now = [name for name in left if waits_for(ensemble, name) <= priors.keys()]
+        told = [sums for _, sums in partitions.map(partial(_own_priors, ensemble, now, dict(priors)))]
         priors |= {name: letter_prior.of_sums([sums[name] for sums in told]) for name in now}
-    told = partitions.map(partial(_tally, run.address, partitions.count, panel, priors))
+    told = partitions.map(partial(_tally, run.address, partitions.count, ensemble, priors))
     columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
     return Reduced(columns.sort_by("position"), merged([sums for _, sums in told]), priors)
 
@@ -128,12 +128,14 @@ def _rows(run: RunDir, name: str) -> Iterator[Verdict]:
             yield Verdict(**{**row, "probabilities": tuple(row["probabilities"])})
 
 
-def _own_priors(panel: Panel, names: list[str], priors: dict[str, Prior | None], number: int, part: Part) -> Told:
-    return pa.table({}), own_prior_sums(part, panel, names, priors)
+def _own_priors(ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, part: Part) -> Told:
+    return pa.table({}), own_prior_sums(part, ensemble, names, priors)
 
 
-def _tally(address: str, count: int, panel: Panel, priors: dict[str, Prior | None], number: int, part: Part) -> Told:
-    told = tally(part, panel, priors)
+def _tally(
+    address: str, count: int, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, part: Part
+) -> Told:
+    told = tally(part, ensemble, priors)
     RunDir(address).write_table(_file(VOTES, number, count), told.votes)
     return told.columns, told.sums
 

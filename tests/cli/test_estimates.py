@@ -11,7 +11,7 @@ from codemmlu.engine.model_source import inspect, pinned
 from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.engine.placement.memory import Known, active_parameters
 from codemmlu.errors import UserError
-from codemmlu.inference.voters import ask_for, weights_digest
+from codemmlu.inference.voters import build_run_spec, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import Recipe
 from codemmlu.run_dir import RunDir
@@ -77,7 +77,7 @@ def test_what_is_answered_already_takes_no_tokens(tmp_path: Path) -> None:
     settings = recipe(tmp_path, voters=voters)
     before = planned(tmp_path, voters)
     weights = weights_digest(inspect("scripted", None, ""), settings.models["m"])
-    ask = ask_for(weights, None, None, 0, None, settings.asked["one"])
+    ask = build_run_spec(weights, None, None, 0, None, settings.asked["one"])
     run = RunDir(settings.out)
     run.write_table("answers/m/a.parquet", to_table([answer(row, ask) for row in ROWS[:20]], Answer))
     after = planned(tmp_path, voters)

@@ -14,8 +14,8 @@ from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.dataset import load as load_questions
 from codemmlu.dataset.examples import FIT
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.voters import Panel, Seat
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.recipe import DirectVoter, Recipe
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Rejected, to_table
@@ -27,13 +27,13 @@ ONE = {"v": ASK}
 CHOICES = ("one", "two", "three", "four")
 
 
-def says(letter: str, of: Question, ask: Ask = ASK) -> Answer:
+def says(letter: str, of: Question, ask: InferenceSpec = ASK) -> Answer:
     """An answer that gives one letter nine tenths."""
     logprobs = [-0.1 if name == letter else -3.4 for name in "ABCD"]
     return answer(of, ask, letter=letter, readings=(reading(logprobs),))
 
 
-def fails(of: Question, ask: Ask = ASK) -> Answer:
+def fails(of: Question, ask: InferenceSpec = ASK) -> Answer:
     return failed(of, ask, error="the engine died")
 
 
@@ -44,7 +44,7 @@ class Stored:
     run: RunDir
     recipe: Recipe
     questions: list[Question]
-    panel: Panel
+    ensemble: Ensemble
 
     def conclude(self, *answers: Iterable[Answer]) -> tuple[Outcome, str]:
         """Return the outcome of these answers, and what was printed."""
@@ -55,7 +55,7 @@ class Stored:
         out = io.StringIO()
         with redirect_stdout(out):
             job = JobContext("vote", ("recipe.yaml",), self.recipe, Terminal())
-            result = outcome.conclude(job, self.run, self.panel, loaded, {"m": {"source": "scripted"}})
+            result = outcome.conclude(job, self.run, self.ensemble, loaded, {"m": {"source": "scripted"}})
         return result, out.getvalue()
 
 
@@ -64,7 +64,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sto
     """Makes a run of so many questions, whose voters are named with their asks; its page has no figures."""
     monkeypatch.setattr(outcome, "stored_figures", lambda *_: [])
 
-    def make(n: int, voters: dict[str, Ask] = ONE, **fields: Any) -> Stored:
+    def make(n: int, voters: dict[str, InferenceSpec] = ONE, **fields: Any) -> Stored:
         source = questions_csv(tmp_path / "questions.csv", n, choices=CHOICES)
         append_csv(source, ("short", "One choice?", ["x"], "A"))
         settings = {
@@ -82,12 +82,12 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sto
         run.write_table("questions/000000.parquet", to_table(questions, Question))
         run.write_table("rejected.parquet", to_table([row for row in rows if isinstance(row, Rejected)], Rejected))
         run.write("recipe.yaml", recipe.as_yaml().encode())
-        seats = {
-            name: Seat(name, voter, "m", voters[name])
+        resolved = {
+            name: ResolvedVoter(name, voter, "m", voters[name])
             for name, voter in recipe.voters.items()
             if isinstance(voter, DirectVoter)
         }
-        return Stored(run, recipe, questions, Panel(seats, {}, (), len(CHOICES)))
+        return Stored(run, recipe, questions, Ensemble(resolved, {}, (), len(CHOICES)))
 
     return make
 
@@ -165,7 +165,7 @@ def test_answers_missing_from_the_fit_are_said(stored: Callable[..., Stored], tm
         20, {"v": ASK, "w": OTHER}, examples={"source": str(tmp_path / "solved.csv")}, vote={"fit": {"limit": 8}}
     )
     solved = tuple(question(f"{FIT}e{i}", question=f"#e{i}?", answer="A") for i in range(8))
-    run.panel = replace(run.panel, fit=solved)
+    run.ensemble = replace(run.ensemble, fit=solved)
     asked = [says("A", one, ask) for one in run.questions for ask in (ASK, OTHER)]
     known = [says("A", one) for one in solved] + [says("B", one, OTHER) for one in solved[:5]]
     result, out = run.conclude(asked, known, [fails(solved[5], OTHER)])

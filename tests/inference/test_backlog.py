@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from codemmlu.dataset.stored import stored_questions
-from codemmlu.inference.answer_store import Keys, known_keys
-from codemmlu.inference.backlog import Given, Item, Pending, survey, write_blocks
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.answer_store import AnswerKeySet, known_keys
+from codemmlu.inference.backlog import BacklogCounts, StageParameters, WorkItem, count_backlog, write_backlog
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table
 from tests.support.rows import ASK, answer, failed, question
@@ -35,15 +35,15 @@ def keep(run: RunDir, name: str, answers: Iterable[Answer]) -> None:
 class Due:
     """What is surveyed and what is written."""
 
-    counts: Pending
+    counts: BacklogCounts
     blocks: tuple[str, ...]
 
 
-def write_pending(run: RunDir, asks: list[Ask], block: int) -> Due:
-    items = [Item(one, "test", tuple(asks)) for one in stored_questions(run)]
-    counts = survey(run, "m", items)
+def write_pending(run: RunDir, asks: list[InferenceSpec], block: int) -> Due:
+    items = [WorkItem(one, "test", tuple(asks)) for one in stored_questions(run)]
+    counts = count_backlog(run, "m", items)
     run.clear("pending/m")
-    blocks, due = write_blocks(run, "m", "pending/m/issue", items, block, {})
+    blocks, due = write_backlog(run, "m", "pending/m/issue", items, block, {})
     assert due == counts.due, "what is surveyed is what is written"
     return Due(counts, tuple(f"pending/m/issue/{number:06d}.parquet" for number in range(blocks)))
 
@@ -97,7 +97,7 @@ def test_what_failed_and_was_answered_in_another_issue_is_kept(run: RunDir, firs
 def test_nothing_left_is_no_block(run: RunDir) -> None:
     keep(run, "a", map(answer, QUESTIONS))
     pending = write_pending(run, [ASK], 2)
-    assert pending == Due(Pending(due=0, questions=0, kept=5, retried=0), ())
+    assert pending == Due(BacklogCounts(due=0, questions=0, kept=5, retried=0), ())
 
 
 def test_a_new_voter_asks_only_what_is_new(run: RunDir) -> None:
@@ -119,8 +119,8 @@ def test_answers_to_something_else_count_for_nothing(run: RunDir) -> None:
 
 def test_a_row_carries_its_split_and_the_prior_of_its_size(run: RunDir) -> None:
     two = question("t7", choices=("this", "that"))
-    items = [Item(QUESTIONS[0], "test", (ASK, OTHER)), Item(two, "null", (OTHER,))]
-    write_blocks(run, "m", "pending/m/issue", items, 8, {OTHER.name: Given({4: (-0.5, -2.0, -2.0, -2.0)})})
+    items = [WorkItem(QUESTIONS[0], "test", (ASK, OTHER)), WorkItem(two, "null", (OTHER,))]
+    write_backlog(run, "m", "pending/m/issue", items, 8, {OTHER.name: StageParameters({4: (-0.5, -2.0, -2.0, -2.0)})})
     first, second = run.read_table("pending/m/issue/000000.parquet").to_pylist()
     assert [first["split"], second["split"]] == ["test", "null"]
     assert [asked["log_prior"] for asked in first["asks"]] == [None, [-0.5, -2.0, -2.0, -2.0]]
@@ -139,7 +139,7 @@ def test_a_question_repeated_under_another_id_is_asked_twice(tmp_path: Path) -> 
 
 def test_a_set_of_keys_tells_each_of_its_own_from_every_other() -> None:
     ends = ["00" * 16, "00" * 15 + "01", "01" + "00" * 15, "ff" * 16, "0a" * 15 + "00"]
-    keys = Keys([*ends[:3], ends[0]])
+    keys = AnswerKeySet([*ends[:3], ends[0]])
     assert len(keys) == 3
     assert [end in keys for end in ends] == [True, True, True, False, False]
-    assert "00" * 16 not in Keys()
+    assert "00" * 16 not in AnswerKeySet()

@@ -13,7 +13,7 @@ import pytest
 
 from codemmlu.errors import EngineDied
 from codemmlu.inference.backlog import PENDING
-from codemmlu.inference.crash_isolation import GIVEN_UP, REPLACEMENTS, Suspects, explain
+from codemmlu.inference.crash_isolation import GIVEN_UP, REPLACEMENTS, CrashIsolation, explain
 from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, to_table
@@ -48,7 +48,7 @@ class Worker:
         self.under_way.remove(task_ids)
         yield pa.table({"task_id": task_ids, "error": [""] * len(task_ids)})
 
-    async def give_up(self, block: pa.Table, why: str) -> pa.Table:
+    async def fail_block(self, block: pa.Table, why: str) -> pa.Table:
         """See AnswerWorker."""
         return pa.table({"task_id": block["task_id"], "error": [why] * block.num_rows})
 
@@ -68,11 +68,11 @@ class Pool:
         """Start engines, at most so many, until every block has been answered."""
         while self.waiting and self.engines < most:
             # The first one does not know that it may die, and writes nothing down.
-            suspects = Suspects(self.run, FOLDER, "actor") if self.engines else None
+            suspects = CrashIsolation(self.run, FOLDER, "actor") if self.engines else None
             self.engines += 1
             asyncio.run(self._engine(suspects, fatal))
 
-    async def _engine(self, suspects: Suspects | None, fatal: Iterable[str]) -> None:
+    async def _engine(self, suspects: CrashIsolation | None, fatal: Iterable[str]) -> None:
         worker = Worker(fatal)
         blocks = [asyncio.create_task(self._ask(suspects, worker, number)) for number in self.waiting]
         watch = asyncio.create_task(worker.died.wait())
@@ -86,7 +86,7 @@ class Pool:
         for task in (*left, watch):
             task.cancel()
 
-    async def _ask(self, suspects: Suspects | None, worker: Worker, number: int) -> None:
+    async def _ask(self, suspects: CrashIsolation | None, worker: Worker, number: int) -> None:
         block, name = self.waiting[number], f"{FOLDER}/tried/{number}"
         answers = suspects.answers(cast(AnswerWorker, worker), name, block) if suspects else worker(block)
         async for table in answers:

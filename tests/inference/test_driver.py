@@ -19,9 +19,9 @@ from codemmlu.engine.scripted import Script
 from codemmlu.inference import pipeline
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.driver import RunContext, ask
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Asking, Pass, Wave
-from codemmlu.inference.voters import Panel, Seat
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.stages import InferenceTask, PoolSession, Stage
+from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.recipe import DirectVoter, Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
@@ -39,8 +39,8 @@ class Started:
     """What a pool's pipeline was started with, and the blocks that its waves came to."""
 
     pool: str
-    waves: Sequence[pipeline.Wave]
-    worker: pipeline.Worker
+    waves: Sequence[pipeline.StageBlocks]
+    worker: pipeline.PoolSpec
     placement: Placement
     per_block: int
     blocks: list[list[list[dict[str, Any]]]] = field(default_factory=list)
@@ -57,13 +57,13 @@ class Pools:
     def __init__(self, run: RunDir) -> None:
         self.run, self.started = run, list[Started]()
 
-    def ask_all(
+    def run_pipeline(
         self,
         terminal: Terminal,
         run: RunDir,
         pool: str,
-        waves: Sequence[pipeline.Wave],
-        worker: pipeline.Worker,
+        waves: Sequence[pipeline.StageBlocks],
+        worker: pipeline.PoolSpec,
         placement: Placement,
         per_block: int,
     ) -> None:
@@ -79,7 +79,7 @@ class Pools:
             one.blocks.append([run.read_table(file).to_pylist() for file in files])
             keep(run, pool, wave.folder.replace("/", "-"), self._answers(one.asked(-1), worker.asks))
 
-    def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[Ask]) -> Iterator[Answer]:
+    def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[InferenceSpec]) -> Iterator[Answer]:
         by_id, by_name = {one.task_id: one for one in QUESTIONS}, {ask.name: ask for ask in asks}
         for task_id, names in asked:
             for name in names:
@@ -104,25 +104,25 @@ def run(tmp_path: Path) -> RunDir:
 def pools(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Pools:
     """Stands for Ray, on two cores."""
     kept = Pools(run)
-    monkeypatch.setattr(pipeline, "ask_all", kept.ask_all)
+    monkeypatch.setattr(pipeline, "ask_all", kept.run_pipeline)
     monkeypatch.setattr(session, "join", lambda gpus: Resources(cpus=2))
     monkeypatch.setattr(locks, "refuse_unshared", lambda run: None)
     return kept
 
 
-def seat(name: str, ask: Ask, **settings: Any) -> Seat:
+def voter(name: str, ask: InferenceSpec, **settings: Any) -> ResolvedVoter:
     """Return the seat of a voter that reads letters."""
-    return Seat(name, DirectVoter(model=ask.pool, **settings), ask.pool, ask)
+    return ResolvedVoter(name, DirectVoter(model=ask.pool, **settings), ask.pool, ask)
 
 
-def go(run: RunDir, *waves: Wave, seats: Sequence[Seat] = (), **model: Any) -> None:
+def go(run: RunDir, *waves: Stage, voters: Sequence[ResolvedVoter] = (), **model: Any) -> None:
     """Ask one pool, of scripted engines, these waves. model: its settings in the recipe."""
     settings = {"source": "scripted", **model}
     recipe = Recipe.model_validate({"out": run.address, "models": {"m": settings}, "voters": {"cheap": {"model": "m"}}})
     script = Script.model_validate(SCRIPT).model_dump(mode="json")
     models = {"m": Model("scripted", None, "fingerprint", None, script)}
-    panel = Panel({one.name: one for one in seats}, {}, (), 4)
-    ask(RunContext(recipe, Terminal(), run, panel, models, None), [Pass("m", waves)])
+    ensemble = Ensemble({one.name: one for one in voters}, {}, (), 4)
+    ask(RunContext(recipe, Terminal(), run, ensemble, models, None), [PoolSession("m", waves)])
 
 
 def test_a_pool_without_anything_left_starts_nothing(
@@ -133,7 +133,7 @@ def test_a_pool_without_anything_left_starts_nothing(
 
     monkeypatch.setattr(session, "join", join)
     keep(run, "m", "a", (answer(one, asked) for one in QUESTIONS for asked in (ASK, OTHER)))
-    go(run, (Asking(ASK),), (Asking(OTHER),))
+    go(run, (InferenceTask(ASK),), (InferenceTask(OTHER),))
     assert pools.started == []
     assert capsys.readouterr().out.splitlines() == [
         "m: 40 answers are here already and are not asked again",
@@ -144,7 +144,7 @@ def test_a_pool_without_anything_left_starts_nothing(
 def test_only_what_has_no_answer_is_asked(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
     keep(run, "m", "a", map(answer, QUESTIONS[:12]))
     keep(run, "m", "b", [failed(one) for one in QUESTIONS[12:15]])
-    go(run, (Asking(ASK),))
+    go(run, (InferenceTask(ASK),))
     (one,) = pools.started
     assert one.asked(0) == [(f"t{n}", [ASK.name]) for n in range(12, 20)]
     assert one.waves[0].due == 8
@@ -155,7 +155,7 @@ def test_only_what_has_no_answer_is_asked(run: RunDir, pools: Pools, capsys: pyt
 
 
 def test_a_small_run_is_cut_into_blocks_of_eight(run: RunDir, pools: Pools) -> None:
-    go(run, (Asking(ASK), Asking(OTHER)))
+    go(run, (InferenceTask(ASK), InferenceTask(OTHER)))
     (one,) = pools.started
     assert (one.per_block, one.waves[0].most, one.waves[0].due) == (8, 3, 40)
     assert [len(block) for block in one.blocks[0]] == [8, 8, 4]
@@ -165,7 +165,7 @@ def test_a_small_run_is_cut_into_blocks_of_eight(run: RunDir, pools: Pools) -> N
 def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
     """The engines still know their asks: a later wave may have to be judged by them."""
     keep(run, "m", "a", [*map(answer, QUESTIONS), answer(QUESTIONS[19], OTHER)])
-    go(run, (Asking(ASK),), (Asking(OTHER),))
+    go(run, (InferenceTask(ASK),), (InferenceTask(OTHER),))
     assert "m: 21 answers are here already" in capsys.readouterr().out
     (one,) = pools.started
     assert [one.asked(0)[0], len(one.waves)] == [("t0", [OTHER.name]), 1]
@@ -176,7 +176,12 @@ def test_a_cascade_is_asked_what_turns_out_unclear(
     run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its blocks are counted as if all were; every fourth question is clear once the first voter has answered."""
-    go(run, (Asking(ASK),), (Asking(OTHER, when=WHEN),), seats=[seat("cheap", ASK), seat("dear", OTHER, when=WHEN)])
+    go(
+        run,
+        (InferenceTask(ASK),),
+        (InferenceTask(OTHER, when=WHEN),),
+        voters=[voter("cheap", ASK), voter("dear", OTHER, when=WHEN)],
+    )
     (one,) = pools.started
     assert [(wave.most, wave.due) for wave in one.waves] == [(3, 20), (3, 0)]
     assert [task_id for task_id, _ in one.asked(1)] == [f"t{n}" for n in range(20) if n % 4]
@@ -186,7 +191,7 @@ def test_a_cascade_is_asked_what_turns_out_unclear(
 def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools) -> None:
     """The pilot is asked first; the prior is written down, and what is asked later is judged by the same."""
     pilot = Calibration(ASK, tuple(QUESTIONS[:4]))
-    go(run, (Asking(ASK, questions=pilot.questions),), (Asking(OTHER, after=pilot),))
+    go(run, (InferenceTask(ASK, questions=pilot.questions),), (InferenceTask(OTHER, after=pilot),))
     (one,) = pools.started
     assert [task_id for task_id, _ in one.asked(0)] == ["t0", "t1", "t2", "t3"]
     priors = {tuple(asked["log_prior"]) for block in one.blocks[1] for row in block for asked in row["asks"]}
@@ -194,12 +199,12 @@ def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools)
     assert prior[0] > prior[1] > prior[2], "A is liked best, and B next"
     run.clear("answers/m")
     keep(run, "m", "a", [answer(one) for one in QUESTIONS[:4]])  # they say B now
-    go(run, (Asking(ASK, questions=pilot.questions),), (Asking(OTHER, after=pilot),))
+    go(run, (InferenceTask(ASK, questions=pilot.questions),), (InferenceTask(OTHER, after=pilot),))
     assert pools.started[1].blocks[0][0][0]["asks"][0]["log_prior"] == list(prior)
 
 
 def test_engines_of_a_script_get_the_script_alone(run: RunDir, pools: Pools) -> None:
-    go(run, (Asking(ASK),), max_num_seqs=3)
+    go(run, (InferenceTask(ASK),), max_num_seqs=3)
     tools = pools.started[0].worker.tools
     assert tools.settings
     assert (tools.settings.backend, tools.settings.arguments["script"]["answers"]) == ("scripted", SCRIPT["answers"])
@@ -210,8 +215,8 @@ def test_engines_of_a_script_get_the_script_alone(run: RunDir, pools: Pools) -> 
 def test_an_earlier_issues_blocks_are_cleared_away(run: RunDir, pools: Pools) -> None:
     """A job that was killed may have left some, and may still be reading them: no folder is used twice."""
     run.write("pending/m/killed/0/000000.parquet", b"")
-    go(run, (Asking(ASK),))
+    go(run, (InferenceTask(ASK),))
     first = pools.started[0].waves[0].folder
     run.clear("answers/m")
-    go(run, (Asking(ASK),))
+    go(run, (InferenceTask(ASK),))
     assert pools.started[1].waves[0].folder != first

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from codemmlu.engine.scripted import Script
-from codemmlu.inference.methods import METHODS, Case, NotFinite, Told
-from codemmlu.inference.spec import Ask, ask_of
+from codemmlu.inference.methods import METHODS, MethodInput, MethodResult, NotFinite
+from codemmlu.inference.spec import InferenceSpec, build_spec
 from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
 from codemmlu.schema import Question
 from tests.support.engines import RecordingEngine
@@ -17,11 +17,11 @@ from tests.support.rows import question
 FOUR = question("t1", choices=("one", "two", "three", "four"))
 
 
-def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[Told, RecordingEngine]:
+def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[MethodResult, RecordingEngine]:
     """What a voter's method makes of a question, and the engine it asked."""
     engine = RecordingEngine(Script(**script))
-    ask: Ask = ask_of(voter, "w", None)
-    return asyncio.run(METHODS[ask.method](engine, ask, Case(of))), engine
+    ask: InferenceSpec = build_spec(voter, "w", None)
+    return asyncio.run(METHODS[ask.method](engine, ask, MethodInput(of))), engine
 
 
 def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:

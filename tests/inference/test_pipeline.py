@@ -25,9 +25,9 @@ from codemmlu.engine.protocol import Engine, EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.inference import pipeline
-from codemmlu.inference.backlog import Item, write_blocks
-from codemmlu.inference.pipeline import BlockWorker, Wave, Worker, ask_all
-from codemmlu.inference.worker import Tools
+from codemmlu.inference.backlog import WorkItem, write_backlog
+from codemmlu.inference.pipeline import BlockWorker, PoolSpec, StageBlocks, run_pipeline
+from codemmlu.inference.worker import WorkerSpec
 from codemmlu.run_dir import ISSUE, RunDir
 from tests.support.engines import SETTINGS, RecordingEngine
 from tests.support.rows import ASK, question
@@ -58,11 +58,12 @@ class Pool:
     events: list[str] = field(default_factory=list)
     error: Exception | None = None
 
-    def waves(self) -> list[Wave]:
+    def waves(self) -> list[StageBlocks]:
         """Each may have one block more than it comes to have."""
         known = [self.asks[0], *[0] * (len(self.asks) - 1)]
         return [
-            Wave(f"{FOLDER}/{n}", -(-asks // 2) + 1, known[n], self._fill(n, asks)) for n, asks in enumerate(self.asks)
+            StageBlocks(f"{FOLDER}/{n}", -(-asks // 2) + 1, known[n], self._fill(n, asks))
+            for n, asks in enumerate(self.asks)
         ]
 
     def _fill(self, number: int, asks: int) -> Callable[[], tuple[int, int]]:
@@ -90,8 +91,8 @@ class Pool:
     def ask(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ask all of it."""
         monkeypatch.setattr(pipeline, "_plan", lambda *_: self)
-        worker = Worker(Tools(None, None), (ASK,), 4, 8)
-        ask_all(Terminal(), self.run, "m", self.waves(), worker, Placement(1, 0, 8, {}), 2)
+        worker = PoolSpec(WorkerSpec(None, None), (ASK,), 4, 8)
+        run_pipeline(Terminal(), self.run, "m", self.waves(), worker, Placement(1, 0, 8, {}), 2)
 
 
 def test_a_wave_is_written_once_those_before_are_durable(
@@ -148,14 +149,14 @@ def actor(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def opened(run: RunDir, open_engine: Callable[[EngineSettings], Engine] | None = None) -> BlockWorker:
     """Open the worker of a pool."""
     scripted = open_engine or (lambda settings: RecordingEngine(Script()))
-    worker = Worker(Tools(scripted, SETTINGS), (ASK,), 4, 8)
+    worker = PoolSpec(WorkerSpec(scripted, SETTINGS), (ASK,), 4, 8)
     return BlockWorker(worker, run.address, FOLDER, "answers/m", b"this one", "mark")
 
 
 def fill(run: RunDir, *task_ids: str) -> None:
     """Write the blocks of the first wave, two questions in each."""
-    items = [Item(question(task_id), "test", (ASK,)) for task_id in task_ids]
-    Wave(WAVE, 9, 0, lambda: write_blocks(run, "m", WAVE, items, 2, {})).write(run)
+    items = [WorkItem(question(task_id), "test", (ASK,)) for task_id in task_ids]
+    StageBlocks(WAVE, 9, 0, lambda: write_backlog(run, "m", WAVE, items, 2, {})).write(run)
 
 
 async def counts(worker: BlockWorker, *blocks: int) -> list[dict[str, int]]:

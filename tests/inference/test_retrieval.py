@@ -10,8 +10,8 @@ import pytest
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.worker import AnswerWorker, Tools
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.worker import AnswerWorker, WorkerSpec
 from codemmlu.retrieval.embedder import Vectors
 from codemmlu.retrieval.retriever import Library
 from codemmlu.schema import Answer, Question, answer_from
@@ -26,8 +26,10 @@ PETS = [
     solved("e2", "pick a pet that purrs", ("a dog", "a cat"), "B"),
     solved("e3", "name a planet", ("mars", "milk"), "A"),
 ]
-SHOWN = Ask("m", "w", "direct", "codemmlu", (("readings", 1),), examples=2, neighbours=4, tokens=2000, index="i")
-ALONE = Ask("retrieve", "", "retrieve", neighbours=4, index="i")
+SHOWN = InferenceSpec(
+    "m", "w", "direct", "codemmlu", (("readings", 1),), examples=2, neighbours=4, tokens=2000, index="i"
+)
+ALONE = InferenceSpec("retrieve", "", "retrieve", neighbours=4, index="i")
 
 
 @pytest.fixture(autouse=True)
@@ -49,16 +51,16 @@ def answers(worker: AnswerWorker, *blocks: pa.Table) -> list[Answer]:
 
 
 def without_engine(shelf: Library) -> AnswerWorker:
-    return AnswerWorker(Tools(None, None, lambda: shelf), (ALONE,), 4, 256, "run")
+    return AnswerWorker(WorkerSpec(None, None, lambda: shelf), (ALONE,), 4, 256, "run")
 
 
-def with_engine(shelf: Library, *asks: Ask) -> tuple[AnswerWorker, RecordingEngine]:
+def with_engine(shelf: Library, *asks: InferenceSpec) -> tuple[AnswerWorker, RecordingEngine]:
     engine = RecordingEngine(Script())
 
     def opens(settings: EngineSettings) -> RecordingEngine:
         return engine
 
-    return AnswerWorker(Tools(opens, SETTINGS, lambda: shelf), asks, 4, 256, "run"), engine
+    return AnswerWorker(WorkerSpec(opens, SETTINGS, lambda: shelf), asks, 4, 256, "run"), engine
 
 
 def pet(task_id: str, text: str = "pick a pet that barks", **fields: object) -> Question:

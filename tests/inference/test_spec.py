@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.inference.spec import ask_of
+from codemmlu.inference.spec import build_spec
 from codemmlu.mcq import TEMPLATES
 from codemmlu.mcq.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter
-from codemmlu.retrieval.index import View
+from codemmlu.retrieval.index import RetrievalKey
 from tests.support.rows import ASK, QUESTION
 
 ONE = DirectVoter(model="m")
 SHOWN = DirectVoter(model="m", examples=3)
 ALONE = RetrieveVoter(method="retrieve")
-VIEW = View("index", "index, fitted", tokens=2000, spare=True)
+VIEW = RetrievalKey("index", "index, fitted", tokens=2000, spare=True)
 
 
 def test_the_same_is_asked_under_the_same_key() -> None:
-    assert ask_of(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "b96235e86481eb395dc87c5a18940bee"
-    assert ask_of(ONE, "w", None).name == ASK.name == "direct-aec7d8f6e2f0"
+    assert build_spec(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "b96235e86481eb395dc87c5a18940bee"
+    assert build_spec(ONE, "w", None).name == ASK.name == "direct-aec7d8f6e2f0"
 
 
 @pytest.mark.parametrize(
@@ -84,34 +84,36 @@ def test_a_template_with_other_words_has_another_key(words: Template, monkeypatc
         (SHOWN, replace(VIEW, spare=False)),
     ],
 )
-def test_an_ask_that_looks_at_other_examples_has_another_key(voter: DirectVoter, view: View) -> None:
-    assert ask_of(voter, "w", view).key(QUESTION) != ask_of(SHOWN, "w", VIEW).key(QUESTION)
-    assert ask_of(voter, "w", view).name != ask_of(SHOWN, "w", VIEW).name
+def test_an_ask_that_looks_at_other_examples_has_another_key(voter: DirectVoter, retrieval_key: RetrievalKey) -> None:
+    assert build_spec(voter, "w", retrieval_key).key(QUESTION) != build_spec(SHOWN, "w", VIEW).key(QUESTION)
+    assert build_spec(voter, "w", retrieval_key).name != build_spec(SHOWN, "w", VIEW).name
 
 
-@pytest.mark.parametrize("view", [None, VIEW, replace(VIEW, fingerprint="another index"), View("x", "x", 1, False)])
-def test_an_ask_without_examples_knows_nothing_of_the_index(view: View | None) -> None:
-    assert ask_of(ONE, "w", view) == ASK
+@pytest.mark.parametrize(
+    "view", [None, VIEW, replace(VIEW, fingerprint="another index"), RetrievalKey("x", "x", 1, False)]
+)
+def test_an_ask_without_examples_knows_nothing_of_the_index(retrieval_key: RetrievalKey | None) -> None:
+    assert build_spec(ONE, "w", retrieval_key) == ASK
 
 
 def test_more_are_looked_up_where_a_long_one_may_be_left_out() -> None:
-    assert (ask_of(SHOWN, "w", VIEW).examples, ask_of(SHOWN, "w", VIEW).neighbours) == (3, 6)
-    exact = ask_of(SHOWN, "w", replace(VIEW, spare=False))
+    assert (build_spec(SHOWN, "w", VIEW).examples, build_spec(SHOWN, "w", VIEW).neighbours) == (3, 6)
+    exact = build_spec(SHOWN, "w", replace(VIEW, spare=False))
     assert (exact.examples, exact.neighbours) == (3, 3)
 
 
 def test_retrieval_alone_knows_its_index_and_no_model() -> None:
-    asked = ask_of(ALONE, "", VIEW)
+    asked = build_spec(ALONE, "", VIEW)
     assert (asked.pool, asked.weights, asked.examples, asked.neighbours) == ("retrieve", "", 0, 64)
     others = [
-        ask_of(ALONE.model_copy(update={"neighbours": 63}), "", VIEW),
-        ask_of(ALONE, "", replace(VIEW, fitted="another index, or fitted without others")),
+        build_spec(ALONE.model_copy(update={"neighbours": 63}), "", VIEW),
+        build_spec(ALONE, "", replace(VIEW, fitted="another index, or fitted without others")),
     ]
     assert asked.key(QUESTION) not in {other.key(QUESTION) for other in others}
     # what its prompts would hold, and when it abstains, are no part of what it is asked
     same = [
-        ask_of(ALONE, "another model", replace(VIEW, tokens=1)),
-        ask_of(ALONE.model_copy(update={"abstain_below": 0.9}), "", VIEW),
+        build_spec(ALONE, "another model", replace(VIEW, tokens=1)),
+        build_spec(ALONE.model_copy(update={"abstain_below": 0.9}), "", VIEW),
     ]
     assert {other.key(QUESTION) for other in same} == {asked.key(QUESTION)}
 

@@ -8,9 +8,9 @@ import pytest
 
 from codemmlu.dataset.label_position import swapped
 from codemmlu.inference.calibration import PILOT, Calibration, identity, null_questions, pilot_questions
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.stages import Asking, Pass, abreast, items, passes
-from codemmlu.inference.voters import Seat
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.stages import InferenceTask, PoolSession, concurrent_groups, items, plan_sessions
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, to_table
@@ -19,67 +19,73 @@ from tests.support.rows import ASK, question
 MANY = [question(f"t{n}", question=f"question {n}") for n in range(200)]
 
 
-def seat(name: str, *of: str, pool: str = "m", **settings: object) -> Seat:
+def voter(name: str, *of: str, pool: str = "m", **settings: object) -> ResolvedVoter:
     """A voter with an ask of its own, which waits for others."""
     when = WhenSettings(margin_below=0.3, of=of) if of else None
     voter = DirectVoter.model_validate({"model": pool, "when": when, **settings})
-    return Seat(name, voter, pool, Ask(pool, name, "direct"))
+    return ResolvedVoter(name, voter, pool, InferenceSpec(pool, name, "direct"))
 
 
-def asked(planned: list[Pass]) -> list[tuple[str, list[list[str]]]]:
+def asked(planned: list[PoolSession]) -> list[tuple[str, list[list[str]]]]:
     """Pools with the weights (here: the voters' names) of what each wave asks."""
     return [(one.pool, [[asking.ask.weights for asking in wave] for wave in one.waves]) for one in planned]
 
 
 def test_what_waits_for_nothing_is_one_wave() -> None:
-    assert asked(passes([seat("a"), seat("b")], ())) == [("m", [["a", "b"]])]
+    assert asked(plan_sessions([voter("a"), voter("b")], ())) == [("m", [["a", "b"]])]
 
 
-def groups(*seats: Seat) -> list[list[str]]:
+def groups(*voters: ResolvedVoter) -> list[list[str]]:
     """The pools that may be asked at once."""
-    return [[one.pool for one in group] for group in abreast(passes(seats, ()), {one.name: one for one in seats})]
+    return [
+        [one.pool for one in group]
+        for group in concurrent_groups(plan_sessions(voters, ()), {one.name: one for one in voters})
+    ]
 
 
 def test_pools_that_do_not_wait_may_be_asked_at_once() -> None:
-    assert groups(seat("a", pool="x"), seat("b", pool="y"), seat("c", pool="z")) == [["x", "y", "z"]]
-    assert groups(seat("a", pool="x"), seat("b", "a", pool="y")) == [["x"], ["y"]]
-    assert groups(seat("a", pool="x"), seat("b", pool="y"), seat("c", "a", "b", pool="z")) == [["x", "y"], ["z"]]
-    assert groups(seat("a", pool="x"), seat("b", "a", pool="y"), seat("c", pool="z")) == [["x"], ["y", "z"]]
+    assert groups(voter("a", pool="x"), voter("b", pool="y"), voter("c", pool="z")) == [["x", "y", "z"]]
+    assert groups(voter("a", pool="x"), voter("b", "a", pool="y")) == [["x"], ["y"]]
+    assert groups(voter("a", pool="x"), voter("b", pool="y"), voter("c", "a", "b", pool="z")) == [["x", "y"], ["z"]]
+    assert groups(voter("a", pool="x"), voter("b", "a", pool="y"), voter("c", pool="z")) == [["x"], ["y", "z"]]
 
 
 def test_two_voters_of_one_ask_ask_once() -> None:
-    one = seat("a")
-    assert asked(passes([one, replace(one, name="b")], ())) == [("m", [["a"]])]
+    one = voter("a")
+    assert asked(plan_sessions([one, replace(one, name="b")], ())) == [("m", [["a"]])]
 
 
 def test_a_cascade_in_one_pool_is_one_start() -> None:
-    assert asked(passes([seat("c", "b"), seat("b", "a"), seat("a")], ())) == [("m", [["a"], ["b"], ["c"]])]
+    assert asked(plan_sessions([voter("c", "b"), voter("b", "a"), voter("a")], ())) == [("m", [["a"], ["b"], ["c"]])]
 
 
 def test_a_cascade_over_pools_asks_the_cheap_one_first() -> None:
-    dear, cheap = seat("dear", "cheap", pool="x"), seat("cheap", pool="m")
-    assert asked(passes([dear, cheap], ())) == [("m", [["cheap"]]), ("x", [["dear"]])]
+    dear, cheap = voter("dear", "cheap", pool="x"), voter("cheap", pool="m")
+    assert asked(plan_sessions([dear, cheap], ())) == [("m", [["cheap"]]), ("x", [["dear"]])]
 
 
 def test_a_pool_that_is_waited_for_and_waits_is_started_twice() -> None:
-    voters = [seat("a", pool="x"), seat("b", "a", pool="y"), seat("c", "b", pool="x")]
-    assert asked(passes(voters, ())) == [("x", [["a"]]), ("y", [["b"]]), ("x", [["c"]])]
+    voters = [voter("a", pool="x"), voter("b", "a", pool="y"), voter("c", "b", pool="x")]
+    assert asked(plan_sessions(voters, ())) == [("x", [["a"]]), ("y", [["b"]]), ("x", [["c"]])]
 
 
 def test_an_early_exit_waits_for_its_pilot() -> None:
-    pilot = Calibration(Ask("m", "pilot", "direct"), tuple(MANY[:3]))
-    early = replace(seat("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
-    (only,) = passes([early, seat("plain")], ())
-    assert only.waves[0] == (Asking(pilot.ask, "test", pilot.questions), Asking(Ask("m", "plain", "direct")))
-    assert only.waves[1] == (Asking(early.ask, after=pilot),)
+    pilot = Calibration(InferenceSpec("m", "pilot", "direct"), tuple(MANY[:3]))
+    early = replace(voter("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
+    (only,) = plan_sessions([early, voter("plain")], ())
+    assert only.waves[0] == (
+        InferenceTask(pilot.ask, "test", pilot.questions),
+        InferenceTask(InferenceSpec("m", "plain", "direct")),
+    )
+    assert only.waves[1] == (InferenceTask(early.ask, after=pilot),)
 
 
 def test_empty_questions_are_asked_for_each_number_of_choices() -> None:
     empty = null_questions({2, 4})
     assert {len(one.choices) for one in empty} == {2, 4}
     assert len({one.task_id for one in empty}) == len(empty) == 6
-    calibration = Calibration(Ask("m", "empty", "direct"), empty, "null")
-    (only,) = passes([replace(seat("a"), calibration=calibration)], ())
+    calibration = Calibration(InferenceSpec("m", "empty", "direct"), empty, "null")
+    (only,) = plan_sessions([replace(voter("a"), calibration=calibration)], ())
     assert [asking.split for asking in only.waves[0]] == ["null", "test"]
 
 
@@ -117,13 +123,13 @@ def run(tmp_path: Path) -> RunDir:
 
 def test_a_cascade_asks_what_is_unclear_alone(run: RunDir) -> None:
     when = WhenSettings(margin_below=0.3, of=("a",))
-    wave = (Asking(ASK), Asking(replace(ASK, weights="dear"), when=when))
+    wave = (InferenceTask(ASK), InferenceTask(replace(ASK, weights="dear"), when=when))
     found = list(items(run, wave, lambda _: frozenset({"t1"})))
     assert [(one.question.task_id, len(one.asks)) for one in found] == [("t0", 1), ("t1", 2), ("t2", 1)]
 
 
 def test_swaps_put_the_right_choice_at_every_letter(run: RunDir) -> None:
-    found = list(items(run, (Asking(ASK, "swap", swaps=True),), lambda _: frozenset()))
+    found = list(items(run, (InferenceTask(ASK, "swap", swaps=True),), lambda _: frozenset()))
     assert [one.question.answer for one in found] == list("ABCD") * 3
     assert {one.question.choices[ord(one.question.answer or "") - 65] for one in found} == {"two"}
     assert {one.split for one in found} == {"swap"}
@@ -132,7 +138,12 @@ def test_swaps_put_the_right_choice_at_every_letter(run: RunDir) -> None:
 def test_what_a_wave_asks_twice_is_asked_once(run: RunDir) -> None:
     """A pilot's question is one of the run's; a question whose right choice is at B already needs no moving there."""
     other = replace(ASK, weights="other")
-    wave = (Asking(ASK, questions=(MANY[0], MANY[0])), Asking(ASK), Asking(other), Asking(ASK, "swap", swaps=True))
+    wave = (
+        InferenceTask(ASK, questions=(MANY[0], MANY[0])),
+        InferenceTask(ASK),
+        InferenceTask(other),
+        InferenceTask(ASK, "swap", swaps=True),
+    )
     found = [(one.question.task_id, one.split, one.asks) for one in items(run, wave, lambda _: frozenset())]
     moved = [[(f"t{n}", "swap", (ASK,))] * 3 for n in range(3)]
     assert found[:5] == [("t0", "test", (ASK,)), ("t0", "test", (other,)), *moved[0]], "it is right at B"

@@ -11,10 +11,10 @@ from codemmlu.engine.lora import CONFIG, MANIFEST, WEIGHTS
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.inference.calibration import PILOT
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.voters import NEVER, Seat, find_seats, weights_digest, write_pilot
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import NEVER, ResolvedVoter, resolve_voters, weights_digest, write_pilot
 from codemmlu.recipe import ModelSettings, Recipe
-from codemmlu.retrieval.index import View
+from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from tests.support.rows import question
@@ -22,7 +22,7 @@ from tests.support.rows import question
 MODEL = Model("/models/m", None, "fingerprint", None, {})
 QUESTIONS = [question(f"t{n}", question=f"question {n}") for n in range(100)]
 FIT = tuple(question(f"fit/{n}", question=f"example {n}") for n in range(5))
-VIEW = View("index", "index, fitted", tokens=2000, spare=True)
+VIEW = RetrievalKey("index", "index, fitted", tokens=2000, spare=True)
 DIRECT = {"model": "m"}
 PRIOR = {"model": "m", "calibrate": "prior"}
 EARLY = {**PRIOR, "readings": "cyclic", "early_exit": "margin"}
@@ -37,14 +37,14 @@ def run(tmp_path: Path) -> RunDir:
     return made
 
 
-def seats(
+def voters(
     run: RunDir,
     questions: Sequence[Question] = QUESTIONS,
     fit: tuple[Question, ...] = FIT,
     model: Model = MODEL,
     more: dict[str, Any] | None = None,
     **voters: dict[str, Any],
-) -> dict[str, Seat]:
+) -> dict[str, ResolvedVoter]:
     """Find the seats of these voters. more: other sections of the recipe."""
     recipe = Recipe.model_validate(
         {
@@ -56,16 +56,16 @@ def seats(
             "voters": voters,
         }
     )
-    return find_seats(recipe, {"m": model}, VIEW, run, lambda: iter(questions), fit)
+    return resolve_voters(recipe, {"m": model}, VIEW, run, lambda: iter(questions), fit)
 
 
-def ask(run: RunDir, voter: dict[str, Any], **more: Any) -> Ask:
+def ask(run: RunDir, voter: dict[str, Any], **more: Any) -> InferenceSpec:
     """Return the ask of one voter."""
-    return seats(run, **more, one=voter)["one"].ask
+    return voters(run, **more, one=voter)["one"].ask
 
 
 def test_a_prior_is_a_view_on_what_is_asked_anyway(run: RunDir) -> None:
-    found = seats(run, plain=DIRECT, prior=PRIOR)
+    found = voters(run, plain=DIRECT, prior=PRIOR)
     assert found["prior"].ask == found["plain"].ask
     assert found["plain"].calibration is None
     calibration = found["prior"].calibration
@@ -76,7 +76,7 @@ def test_a_prior_is_a_view_on_what_is_asked_anyway(run: RunDir) -> None:
 
 def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
     mixed = [question("t1", choices=("a", "b")), question("t2"), question("t3")]
-    one = seats(run, mixed, one={"model": "m", "calibrate": "null-prompt", "readings": "cyclic"})["one"]
+    one = voters(run, mixed, one={"model": "m", "calibrate": "null-prompt", "readings": "cyclic"})["one"]
     assert one.calibration
     assert one.calibration.split == "null"
     assert {len(empty.choices) for empty in one.calibration.questions or ()} == {2, 4}
@@ -85,7 +85,7 @@ def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
 
 
 def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> None:
-    found = seats(run, plain=DIRECT, early=EARLY)
+    found = voters(run, plain=DIRECT, early=EARLY)
     pilot = found["early"].calibration
     assert pilot
     assert pilot.ask == found["plain"].ask, "so that it costs nothing where that is asked anyway"
@@ -96,15 +96,15 @@ def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> N
 
 def test_another_pilot_makes_another_ask(run: RunDir) -> None:
     """What an early exit reads depends on the prior; one that is written down stays when questions come."""
-    first = seats(run, QUESTIONS[:80], early=EARLY)
+    first = voters(run, QUESTIONS[:80], early=EARLY)
     assert ask(run, EARLY, questions=QUESTIONS) != first["early"].ask
     write_pilot(run, first)
     assert ask(run, EARLY, questions=QUESTIONS) == first["early"].ask
-    assert seats(run, early=EARLY)["early"].calibration == first["early"].calibration
+    assert voters(run, early=EARLY)["early"].calibration == first["early"].calibration
 
 
 def test_a_threshold_is_fitted_on_conversations_to_the_end(run: RunDir) -> None:
-    one = seats(run, one=FITTED)["one"]
+    one = voters(run, one=FITTED)["one"]
     assert one.waits
     assert one.calibration
     assert (one.calibration.questions, one.calibration.split) == (FIT, "fit")

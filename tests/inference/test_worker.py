@@ -18,8 +18,8 @@ from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import UserError
 from codemmlu.inference.backlog import PENDING
-from codemmlu.inference.spec import Ask
-from codemmlu.inference.worker import AnswerWorker, Tools
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.worker import AnswerWorker, WorkerSpec
 from codemmlu.mcq import render
 from codemmlu.schema import ANSWER, Answer, Question, answer_from, to_table
 from tests.support.engines import SETTINGS, RecordingEngine
@@ -37,7 +37,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return marks
 
 
-def asking(*questions: Question, asks: Sequence[Ask] = (ASK,)) -> pa.Table:
+def asking(*questions: Question, asks: Sequence[InferenceSpec] = (ASK,)) -> pa.Table:
     """A pending block."""
     asked = [{"name": ask.name, "log_prior": None} for ask in asks]
     rows = [{**row, "split": "test", "asks": asked} for row in to_table(questions, Question).to_pylist()]
@@ -47,14 +47,14 @@ def asking(*questions: Question, asks: Sequence[Ask] = (ASK,)) -> pa.Table:
 class Driven:
     """A worker and its scripted engine."""
 
-    def __init__(self, script: Script, *asks: Ask, at_once: int = 256) -> None:
+    def __init__(self, script: Script, *asks: InferenceSpec, at_once: int = 256) -> None:
         engines: list[RecordingEngine] = []
 
         def open_engine(settings: EngineSettings) -> RecordingEngine:
             engines.append(RecordingEngine(script))
             return engines[-1]
 
-        self.worker = AnswerWorker(Tools(open_engine, SETTINGS), asks or (ASK,), 4, at_once, "run")
+        self.worker = AnswerWorker(WorkerSpec(open_engine, SETTINGS), asks or (ASK,), 4, at_once, "run")
         (self.engine,) = engines
 
     def tables(self, *blocks: pa.Table) -> list[list[pa.Table]]:

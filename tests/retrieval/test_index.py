@@ -9,7 +9,7 @@ import pytest
 from codemmlu.dataset.dedup import twin_key
 from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.errors import UserError
-from codemmlu.inference.spec import ask_of
+from codemmlu.inference.spec import build_spec
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
 from codemmlu.retrieval.index import Shelf, place_of
 from codemmlu.retrieval.index_store import VERSION, Manifest
@@ -47,7 +47,7 @@ def shelf(tmp_path: Path) -> Shelf:
 def keys(shelf: Shelf) -> list[str]:
     """Of a question that is shown examples, and of one that retrieval answers alone."""
     voters = (DirectVoter(model="m", examples=2), RetrieveVoter(method="retrieve"))
-    return [ask_of(voter, "w", shelf.view).key(QUESTION) for voter in voters]
+    return [build_spec(voter, "w", shelf.retrieval_key).key(QUESTION) for voter in voters]
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_the_same_index_elsewhere_is_the_same_ask(shelf: Shelf, tmp_path: Path) 
 
 
 def test_examples_that_are_picked_to_differ_have_no_stand_ins(shelf: Shelf) -> None:
-    assert shelf.view.spare
-    assert not replace(shelf, rule=Rule("same", "keep", -1, 0.5)).view.spare
+    assert shelf.retrieval_key.spare
+    assert not replace(shelf, rule=Rule("same", "keep", -1, 0.5)).retrieval_key.spare
 
 
 # --- what a recipe says of its index

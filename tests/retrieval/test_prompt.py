@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.engine.scripted import Script
-from codemmlu.inference.methods import fitting, nearest_last
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.methods import nearest_last, select_examples
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import Prompt, render
 from codemmlu.retrieval.answer_transfer import Solved
 from tests.support.engines import RecordingEngine
@@ -37,7 +37,7 @@ ROOMY = Short(10_000)
 ALONE = ROOMY.tokens(render(ASKED, "codemmlu"))
 
 
-def asking(examples: int, tokens: int = 10_000) -> Ask:
+def asking(examples: int, tokens: int = 10_000) -> InferenceSpec:
     return replace(ASK, examples=examples, neighbours=2 * examples, tokens=tokens, index="i")
 
 
@@ -55,9 +55,9 @@ def cost(length: int) -> int:
     return ROOMY.tokens(render(ASKED, "codemmlu", examples=[one.example])) - ALONE
 
 
-def shown(engine: RecordingEngine, ask: Ask, neighbours: Sequence[Solved]) -> tuple[Prompt, list[str]]:
+def shown(engine: RecordingEngine, ask: InferenceSpec, neighbours: Sequence[Solved]) -> tuple[Prompt, list[str]]:
     """The prompt, and the task_ids that it is said to show, nearest first."""
-    told = fitting(engine, ask, ASKED, neighbours)
+    told = select_examples(engine, ask, ASKED, neighbours)
     prompt = render(ASKED, ask.template, examples=nearest_last(told))
     return prompt, [one.example.task_id for one in told]
 

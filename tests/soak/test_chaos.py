@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from codemmlu.engine.scripted import CORE_PROCESS
-from codemmlu.inference.methods import METHODS, Case, Told
-from codemmlu.inference.spec import ask_of
+from codemmlu.inference.methods import METHODS, MethodInput, MethodResult
+from codemmlu.inference.spec import build_spec
 from codemmlu.recipe import DirectVoter, VerifyVoter
 from codemmlu.schema import question_from
 from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left
@@ -134,8 +134,8 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
     engine, several, differ = TransformersEngine(model), 0, []
     for row in stored:
         for voter in (DirectVoter(model="m"), VerifyVoter(model="m", method="verify")):
-            case = Case(question_from(row))
-            expected = asyncio.run(METHODS[voter.method](engine, ask_of(voter, "weights", None), case))
+            case = MethodInput(question_from(row))
+            expected = asyncio.run(METHODS[voter.method](engine, build_spec(voter, "weights", None), case))
             found = rows[row["task_id"], voter.method == "verify"]
             several += len(expected["turns"]) > 2
             if not is_close(expected):
@@ -146,7 +146,7 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
     assert several > 10, "no conversation had a second answer: this round shows nothing"
 
 
-def is_close(told: Told) -> bool:
+def is_close(told: MethodResult) -> bool:
     """Tell whether rounding alone may change an answer: letters are near each other, or a check is near its limit."""
     best_two = [sorted(reading.logprobs)[-2:] for reading in told["readings"] if len(reading.logprobs) > 1]
     checks = [turn.p_true for turn in told["turns"] if turn.kind == "check"]
@@ -154,7 +154,7 @@ def is_close(told: Told) -> bool:
     return nearest < CLOSE
 
 
-def assert_same(found: dict[str, Any], expected: Told) -> None:
+def assert_same(found: dict[str, Any], expected: MethodResult) -> None:
     """An answer's letter, turns and readings are those that are expected."""
     assert found["letter"] == expected["letter"]
     assert [(turn["kind"], turn["letter"]) for turn in found["turns"]] == [

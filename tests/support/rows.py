@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from codemmlu.inference.spec import Ask
+from codemmlu.inference.spec import InferenceSpec
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, Reading, Verdict, Vote, to_table
 
-ASK = Ask(pool="m", weights="w", method="direct", template="codemmlu", settings=(("readings", 1),))
+ASK = InferenceSpec(pool="m", weights="w", method="direct", template="codemmlu", settings=(("readings", 1),))
 DIRECT = DirectVoter(model="m")
 
 QUESTION = Question(
@@ -36,7 +36,7 @@ def reading(logprobs: Sequence[float], order: Sequence[int] | None = None, mass:
     return Reading(shown, tuple(logprobs), mass, prompt_tokens=10, cached_tokens=4)
 
 
-def answer(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
+def answer(of: Question, ask: InferenceSpec = ASK, **fields: Any) -> Answer:
     """An answer that says B, taken in the first second of 1970."""
     readings = fields.get("readings", (reading((-3.0, -0.5, -3.0, -3.0)),))
     told = Answer(
@@ -61,7 +61,7 @@ def answer(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
     return replace(told, **fields)
 
 
-def failed(of: Question, ask: Ask = ASK, **fields: Any) -> Answer:
+def failed(of: Question, ask: InferenceSpec = ASK, **fields: Any) -> Answer:
     """An answer that failed before anything was read."""
     return answer(of, ask, **{"status": "failed", "letter": None, "readings": (), "error": "why", **fields})
 

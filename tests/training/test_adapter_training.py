@@ -15,7 +15,7 @@ from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model, cache_folder, inspect
 from codemmlu.errors import UserError
-from codemmlu.inference.voters import Seat
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -190,7 +190,7 @@ def test_training_does_not_start_from_weights_that_know_answers(tmp_path: Path) 
 def test_a_voter_is_not_asked_what_its_weights_learnt_from(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     weights = published(tmp_path / "run", keys(QUESTIONS[1:3]))
-    plain = Seat("v", DirectVoter(model="m"), "m", ASK)
+    plain = ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)
     tuned = replace(plain, ask=replace(ASK, adapter=str(weights)))
     refuse_learnt(recipe, {"plain": plain}, QUESTIONS)
     with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 1 of the questions are among those that it was"):
@@ -207,4 +207,4 @@ def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None
     (merged / LEARNT).write_text(json.dumps(keys(QUESTIONS[:1])))
     recipe = recipe_of(tmp_path, models={"m": {"source": str(merged)}})
     with pytest.raises(UserError, match=r"^models\.m\.source: 1 of the questions are among those that it was trained"):
-        refuse_learnt(recipe, {"v": Seat("v", DirectVoter(model="m"), "m", ASK)}, ())
+        refuse_learnt(recipe, {"v": ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)}, ())

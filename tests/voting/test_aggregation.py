@@ -2,8 +2,8 @@
 
 from codemmlu.dataset.label_position import swapped
 from codemmlu.inference.calibration import Calibration
-from codemmlu.inference.spec import Ask, ask_of
-from codemmlu.inference.voters import Panel, Seat
+from codemmlu.inference.spec import InferenceSpec, build_spec
+from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, to_table
@@ -18,21 +18,21 @@ FIRST = DirectVoter(model="m")
 LATER = DirectVoter.model_validate(
     {"model": "m", "template": "reference", "calibrate": "prior", "when": {"margin_below": 0.2, "of": ["first"]}}
 )
-ONE, OTHER = ask_of(FIRST, "w", None), ask_of(LATER, "w", None)
+ONE, OTHER = build_spec(FIRST, "w", None), build_spec(LATER, "w", None)
 
 
-def seat(name: str, voter: DirectVoter, ask: Ask, calibration: Calibration | None = None) -> Seat:
-    return Seat(name, voter, "m", ask, calibration)
+def voter(name: str, voter: DirectVoter, ask: InferenceSpec, calibration: Calibration | None = None) -> ResolvedVoter:
+    return ResolvedVoter(name, voter, "m", ask, calibration)
 
 
-SEATS = {"first": seat("first", FIRST, ONE), "later": seat("later", LATER, OTHER, Calibration(OTHER))}
+SEATS = {"first": voter("first", FIRST, ONE), "later": voter("later", LATER, OTHER, Calibration(OTHER))}
 
 
 def part(*answers: Answer) -> Part:
     return Part(QUESTIONS, {"m": [to_table(answers, Answer)]})
 
 
-def asked(of: Question, ask: Ask, likes: float) -> Answer:
+def asked(of: Question, ask: InferenceSpec, likes: float) -> Answer:
     return answer(of, ask, readings=(reading((likes, -1.0, -2.0, -2.0)),))
 
 
@@ -40,16 +40,16 @@ def test_a_cascades_prior_ignores_answers_of_an_earlier_attempt() -> None:
     first = [answer(q, ONE, readings=(FLAT if q in CLOSE else SURE,)) for q in QUESTIONS]
     own = [asked(q, OTHER, -0.5) for q in CLOSE]
     left_over = [asked(q, OTHER, -9.0) for q in QUESTIONS if q not in CLOSE]
-    panel = Panel(SEATS, {}, (), 4)
-    found = own_prior_sums(part(*first, *own, *left_over), panel, ["later"], {"first": None})
+    ensemble = Ensemble(SEATS, {}, (), 4)
+    found = own_prior_sums(part(*first, *own, *left_over), ensemble, ["later"], {"first": None})
     assert found == {"later": letter_prior.sums(one.readings for one in own)}
 
 
 def test_failures_with_the_right_choice_moved_count_separately() -> None:
-    panel = Panel({"first": SEATS["first"]}, {}, (), 4, ("first",))
+    ensemble = Ensemble({"first": SEATS["first"]}, {}, (), 4, ("first",))
     moved = [one for to in "ABCD" if (one := swapped(QUESTIONS[0], to))]
     answers = [*(failed(q, ONE) for q in moved if q != QUESTIONS[0]), *(answer(q, ONE) for q in QUESTIONS)]
-    told = tally(part(*answers), panel, {"first": None}).sums
+    told = tally(part(*answers), ensemble, {"first": None}).sums
     # Where the right choice stands already nothing is moved, and the answer is the question's own: it failed once.
     assert (told["swaps_failed"], told["failed"], len(told["failures"])) == (3, 0, 3)
     assert {failure["error"] for failure in told["failures"]} == {"why"}

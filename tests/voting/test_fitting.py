@@ -18,7 +18,7 @@ from tests.support.rows import table, vote
 _CHOICES = 4
 
 
-def panel(count: int, sharpness: float = 1.0, seed: int = 0, **skills: float) -> tuple[Ballots, list[int]]:
+def ensemble(count: int, sharpness: float = 1.0, seed: int = 0, **skills: float) -> tuple[Ballots, list[int]]:
     """Return votes of voters that know a share of the questions and guess the others, and the right choices.
 
     sharpness: what their log-probabilities are multiplied with: 1 says as much as they know, about
@@ -54,7 +54,7 @@ def fitted(some: Ballots, right: list[int]) -> Fitted:
 @cache
 def fitted_on(count: int, sharpness: float = 1.0, **skills: float) -> Fitted:
     """Fit a panel. Two tests that need the same one fit it once: a fit takes seconds."""
-    return fitted(*panel(count, sharpness, **dict[str, Any](skills)))
+    return fitted(*ensemble(count, sharpness, **dict[str, Any](skills)))
 
 
 def test_a_voter_that_only_adds_noise_has_no_weight() -> None:
@@ -84,7 +84,7 @@ def test_skill_is_what_is_known_beyond_guessing() -> None:
 def test_fitted_rules_do_better_on_questions_they_have_not_seen() -> None:
     skills = {"good": 0.7, "n1": 0.0, "n2": 0.0, "n3": 0.0}
     known = fitted_on(400, **skills)
-    fresh, answers = panel(1000, seed=1, **skills)
+    fresh, answers = ensemble(1000, seed=1, **skills)
     share = {rule: float((decide(rule, fresh, known).letters == answers).mean()) for rule in RULES}
     plain = float((decide("majority", fresh, Fitted()).letters == answers).mean())
     best = float((fresh.letters[:, fresh.voters.index("good")] == answers).mean())
@@ -96,7 +96,7 @@ def test_fitted_rules_do_better_on_questions_they_have_not_seen() -> None:
 
 def test_the_cascades_margin_is_the_smallest_of_the_best() -> None:
     skills: Any = {"good": 0.7, "fair": 0.5, "noise": 0.0}
-    known, (some, right) = fitted_on(400, **skills), panel(400, **skills)
+    known, (some, right) = fitted_on(400, **skills), ensemble(400, **skills)
 
     def hits(margin: float) -> int:
         tried = known.model_copy(update={"margin": margin})
@@ -109,7 +109,7 @@ def test_the_cascades_margin_is_the_smallest_of_the_best() -> None:
 
 
 def test_the_order_of_the_fit_split_changes_nothing() -> None:
-    some, right = panel(120, a=0.6, b=0.3)
+    some, right = ensemble(120, a=0.6, b=0.3)
     turned = np.arange(120)[::-1].copy()
     one, other = fitted(some, right), fitted(some.rows(turned), [right[i] for i in turned])
     assert one.cross_validated == other.cross_validated
@@ -118,7 +118,7 @@ def test_the_order_of_the_fit_split_changes_nothing() -> None:
 
 
 def test_a_voter_of_too_few_examples_weighs_what_the_others_do() -> None:
-    some, right = panel(100, a=0.6, b=0.6)
+    some, right = ensemble(100, a=0.6, b=0.6)
     status = some.status.copy()
     status[5:, 1] = 3  # skipped
     known = fitted(replace(some, status=status, letters=np.where(status == 0, some.letters, -1)), right)
@@ -128,7 +128,7 @@ def test_a_voter_of_too_few_examples_weighs_what_the_others_do() -> None:
 
 def test_a_voter_without_votes_on_the_fit_split_keeps_a_weight() -> None:
     """Another system's answers to the questions alone: agreement says what it is worth."""
-    some, right = panel(100, a=0.6, theirs=0.6)
+    some, right = ensemble(100, a=0.6, theirs=0.6)
     status = some.status.copy()
     status[:, 1] = 3
     silent = replace(some, status=status, letters=np.where(status == 0, some.letters, -1))
@@ -138,7 +138,7 @@ def test_a_voter_without_votes_on_the_fit_split_keeps_a_weight() -> None:
 
 
 def test_where_nobody_was_asked_nothing_is_fitted() -> None:
-    some, right = panel(50, a=0.6, b=0.6)
+    some, right = ensemble(50, a=0.6, b=0.6)
     silent = replace(some, status=np.full_like(some.status, 2), letters=np.full_like(some.letters, -1))
     known = fitted(silent, right)
     assert (known.fitted_on, known.cross_validated, known.stacked) == (0, {}, None)
@@ -146,7 +146,7 @@ def test_where_nobody_was_asked_nothing_is_fitted() -> None:
 
 
 def test_voters_that_agree_beyond_chance_are_taken_for_skilled() -> None:
-    some, _ = panel(3000, good=0.9, better=1.2, noise=0.0)
+    some, _ = ensemble(3000, good=0.9, better=1.2, noise=0.0)
     skills = dawid_skene.skills(some.voters, some.letters, some.sizes)
     assert skills["noise"] < 0.1 < 0.4 < min(skills["good"], skills["better"])
 
@@ -166,7 +166,7 @@ def _silenced(some: Ballots, share: float) -> Ballots:
 def test_a_pool_of_few_voters_is_as_sure_as_it_is_right(share: float) -> None:
     skills = {f"v{n}": 0.6 for n in range(5)}
     known = fitted_on(600, **skills)
-    some, right = panel(2000, seed=1, **skills)
+    some, right = ensemble(2000, seed=1, **skills)
     some = _silenced(some, share)
     several = some.rows(np.flatnonzero(some.voting.sum(axis=1) > 1))
     gold = np.array(right)[some.voting.sum(axis=1) > 1]
@@ -176,7 +176,7 @@ def test_a_pool_of_few_voters_is_as_sure_as_it_is_right(share: float) -> None:
 
 def test_who_votes_alone_is_as_sure_as_the_fit_split_has_it() -> None:
     known = fitted_on(600, 4.0, loud=0.3, other=0.3)
-    some, right = panel(1000, 4.0, seed=1, loud=0.3)
+    some, right = ensemble(1000, 4.0, seed=1, loud=0.3)
     said = decide("cascade", some, known.model_copy(update={"order": ("loud",)}))
     assert said.probabilities.max(axis=1).mean() == pytest.approx((said.letters == np.array(right)).mean(), abs=0.04)
 
@@ -193,7 +193,7 @@ def test_what_only_failed_on_the_fit_split_is_not_counted(status: tuple[int, int
 @cache
 def _accuracy(status: tuple[int, int]) -> float:
     """Return the pool's accuracy on the fit split where every other question has this status of two good voters."""
-    some, right = panel(400, a=0.9, b=0.9)
+    some, right = ensemble(400, a=0.9, b=0.9)
     half = np.arange(400)[:, None] % 2 == 0
     changed = replace(some, status=np.where(half, np.array([status]), some.status).astype(np.int8))
     return fitted(changed, right).cross_validated["log_pool"]

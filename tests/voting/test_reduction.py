@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemmlu.inference.calibration import Calibration
-from codemmlu.inference.voters import Panel, Seat
+from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
@@ -83,17 +83,17 @@ def answer_of(of: Question, ask: Any, number: int) -> Answer:
     return answer(of, ask, readings=(reading(logprobs.tolist()),), prompt_tokens=number, started=float(3 * number))
 
 
-def panel() -> Panel:
+def ensemble() -> Ensemble:
     """A plain voter, one that divides out what all its answers say, a cascade behind that one, and a submission."""
     when = WhenSettings(margin_below=0.3, of=("calibrated",))
     calibrated = DirectVoter(model="m", calibrate="prior")
     cascade = DirectVoter(model="m", template="reference", calibrate="prior", when=when)
-    seats = (
-        Seat("plain", DirectVoter(model="m"), "m", ASK),
-        Seat("cascade", cascade, "m", OTHER, Calibration(OTHER)),
-        Seat("calibrated", calibrated, "m", ASK, Calibration(ASK)),
+    voters = (
+        ResolvedVoter("plain", DirectVoter(model="m"), "m", ASK),
+        ResolvedVoter("cascade", cascade, "m", OTHER, Calibration(OTHER)),
+        ResolvedVoter("calibrated", calibrated, "m", ASK, Calibration(ASK)),
     )
-    return Panel({seat.name: seat for seat in seats}, {"theirs": SUBMISSION}, (), 4)
+    return Ensemble({voter.name: voter for voter in voters}, {"theirs": SUBMISSION}, (), 4)
 
 
 @given(st.text(max_size=40), st.integers(1, 1000))
@@ -127,12 +127,12 @@ def test_there_are_as_many_parts_as_hold_all_questions(questions: int, most: int
 
 def test_many_parts_say_what_one_says(run: RunDir) -> None:
     fitted = Fitted()
-    one = reduction.votes(run, panel(), partitions(run))
+    one = reduction.votes(run, ensemble(), partitions(run))
     whole, verdicts = run.read_table("voters.parquet"), reduction.verdicts(run, "log_pool", fitted, partitions(run))
     in_order = list(reduction.in_order(run))
     assert reduction.stored(run, reduction.VOTES) == ["voters.parquet"]
 
-    several = reduction.votes(run, panel(), partitions(run, 9))
+    several = reduction.votes(run, ensemble(), partitions(run, 9))
     files = reduction.stored(run, reduction.VOTES)
     assert len(files) == parts(COUNT, 9) == 7
     assert _rows(several.columns) == _rows(one.columns)
@@ -160,7 +160,7 @@ def _sorted(votes: pa.Table) -> pa.Table:
 
 def test_one_part_after_many_leaves_nothing_of_them(run: RunDir) -> None:
     for most in (9, COUNT):
-        reduction.votes(run, panel(), partitions(run, most))
+        reduction.votes(run, ensemble(), partitions(run, most))
         reduction.verdicts(run, "majority", Fitted(), partitions(run, most))
         several = most < COUNT
         assert (run.has_folder(reduction.VOTES), run.has_folder(reduction.VERDICTS)) == (several, several)
@@ -169,7 +169,7 @@ def test_one_part_after_many_leaves_nothing_of_them(run: RunDir) -> None:
 
 
 def test_columns_stand_in_the_order_of_questions(run: RunDir) -> None:
-    columns = reduction.votes(run, panel(), partitions(run, 9)).columns
+    columns = reduction.votes(run, ensemble(), partitions(run, 9)).columns
     assert columns["position"].to_pylist() == list(range(COUNT))
     assert columns["right"].to_pylist() == [i % 4 for i in range(COUNT)]
     theirs: Any = columns["letter/theirs"].to_pylist()
@@ -184,7 +184,7 @@ def reducing_verdicts(run: RunDir) -> list[Any]:
 
 def test_a_cascade_is_asked_where_calibrated_voters_are_unclear(run: RunDir) -> None:
     """Its prior waits for theirs: what they say, calibrated, decides which answers are its own."""
-    reduced = reduction.votes(run, panel(), partitions(run, 9))
+    reduced = reduction.votes(run, ensemble(), partitions(run, 9))
     votes = pa.concat_tables([run.read_table(name) for name in reduction.stored(run, reduction.VOTES)])
     calibrated = {row["task_id"]: row for row in _of(votes, "calibrated")}
     skipped = {row["task_id"] for row in _of(votes, "cascade") if row["status"] == "skipped"}
