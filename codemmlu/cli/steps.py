@@ -25,7 +25,7 @@ from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
-from codemmlu.retrieval.index import find_shelf, share
+from codemmlu.retrieval.index import ensure_index, publish
 from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
 from codemmlu.schema import Question, Rejected, to_table
 
@@ -66,8 +66,8 @@ def index(job: JobContext) -> Outcome:
     """Makes the index of solved examples, or says that it stands already."""
     refuse_without_examples(job.recipe)
     with _run(job):
-        shelf = find_shelf(job.recipe, job.terminal, labelled=True)
-    report = shelf.manifest.model_dump(exclude={"shards", "weights"}) | {"index": shelf.index.shown}
+        index = ensure_index(job.recipe, job.terminal, labelled=True)
+    report = index.manifest.model_dump(exclude={"shards", "weights"}) | {"index": index.index.shown}
     job.terminal.say(f"To answer with it: {job.command('run')}")
     return Outcome(report, 0)
 
@@ -130,11 +130,13 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
         needed = any(uses_examples(voter) for voter in recipe.voters.values())
         for line in foreign_code(recipe):
             job.terminal.say(line)
-        shelf = find_shelf(recipe, job.terminal, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
-        if shelf and shelf.manifest.weights is None:
+        index = (
+            ensure_index(recipe, job.terminal, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
+        )
+        if index and index.manifest.weights is None:
             refuse_retrieve(recipe)
         fit = dataset.fit_examples(recipe, held_out_of(recipe) or frozenset())
-        retrieval_key = shelf.retrieval_key if shelf else None
+        retrieval_key = index.retrieval_key if index else None
         voters = resolve_voters(recipe, models, retrieval_key, run, partial(stored_questions, run, _UNCHECKED), fit)
         refuse_learnt(recipe, voters, fit)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
@@ -144,7 +146,7 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
         write_pilot(run, voters)
         tell_submissions(job, run, submissions)
         if ask_models:
-            shared = cache(partial(share, shelf)) if shelf else None
+            shared = cache(partial(publish, index)) if index else None
             context = RunContext(recipe, job.terminal, run, ensemble, models, shared)
             for group in concurrent_groups(
                 plan_sessions(list(voters.values()), ensemble.swapped, ensemble.fit_questions), voters

@@ -53,7 +53,7 @@ class RunContext:
     run: RunDir
     ensemble: Ensemble
     models: dict[str, model_source.Model]
-    shared: Callable[[], "shared_index.Shared"] | None
+    shared: Callable[[], "shared_index.SharedIndex"] | None
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _tools(context: RunContext, start: _Start, resources: Resources) -> WorkerSp
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
         device = "cpu" if model else context.recipe.examples.embedder.device
-        tools = replace(tools, open_library=partial(shared_index.open_shared, context.shared(), threads, device))
+        tools = replace(tools, open_library=partial(shared_index.load, context.shared(), threads, device))
     return tools
 
 

@@ -26,7 +26,7 @@ from codemmlu.mcq import (
     shares,
 )
 from codemmlu.mcq.reply_parser import read_reply
-from codemmlu.retrieval.answer_transfer import Solved
+from codemmlu.retrieval.answer_transfer import RetrievedExample
 from codemmlu.retrieval.retriever import Neighbours
 from codemmlu.schema import Neighbour, Question, Reading, Turn, letters
 
@@ -77,7 +77,11 @@ async def direct(engine: Engine | None, ask: InferenceSpec, case: MethodInput) -
 
 
 async def _until_sure(
-    engine: Engine, ask: InferenceSpec, case: MethodInput, seen: Sequence[Sequence[int]], shown: Sequence[Solved]
+    engine: Engine,
+    ask: InferenceSpec,
+    case: MethodInput,
+    seen: Sequence[Sequence[int]],
+    shown: Sequence[RetrievedExample],
 ) -> MethodResult:
     """Reads again while the two likeliest choices are close, with the letters' prior divided out."""
     readings: list[Reading] = []
@@ -205,12 +209,14 @@ METHODS: dict[str, Method] = {
 CHECKS = ("verify", "verify-rank")
 
 
-def select_examples(engine: Engine, ask: InferenceSpec, question: Question, solved: Sequence[Solved]) -> list[Solved]:
+def select_examples(
+    engine: Engine, ask: InferenceSpec, question: Question, solved: Sequence[RetrievedExample]
+) -> list[RetrievedExample]:
     """The nearest examples that the ask's budget and the engine's length hold, nearest first.
 
     The budget drops examples and never the question: an example that is too long makes room for the next one.
     """
-    shown: list[Solved] = []
+    shown: list[RetrievedExample] = []
     alone = engine.tokens(render(question, ask.template)) if solved else 0
     for one in solved:
         if len(shown) == ask.examples:
@@ -221,17 +227,17 @@ def select_examples(engine: Engine, ask: InferenceSpec, question: Question, solv
     return shown
 
 
-def nearest_last(solved: Sequence[Solved]) -> list[Question]:
+def nearest_last(solved: Sequence[RetrievedExample]) -> list[Question]:
     """Examples in the order of a prompt: what is nearest stands next to the question."""
     return [one.example for one in reversed(solved)]
 
 
-def _shown(engine: Engine, ask: InferenceSpec, case: MethodInput) -> list[Solved]:
+def _shown(engine: Engine, ask: InferenceSpec, case: MethodInput) -> list[RetrievedExample]:
     return select_examples(engine, ask, case.question, case.neighbours.solved) if case.neighbours else []
 
 
 async def _read(
-    engine: Engine, ask: InferenceSpec, case: MethodInput, order: Sequence[int], shown: Sequence[Solved]
+    engine: Engine, ask: InferenceSpec, case: MethodInput, order: Sequence[int], shown: Sequence[RetrievedExample]
 ) -> Reading:
     """One reading of the choices in `order`, after examples."""
     return _finite(await engine.score(render(case.question, ask.template, order, nearest_last(shown)), ask.adapter))
@@ -255,7 +261,7 @@ def _turn(kind: str, choice: int, checked: float | None = None) -> Turn:
 def _said(
     letter: str | None,
     readings: Sequence[Reading],
-    shown: Sequence[Solved],
+    shown: Sequence[RetrievedExample],
     turns: Sequence[Turn] = (),
     checks: Sequence[Reading] = (),
 ) -> MethodResult:

@@ -25,7 +25,7 @@ from codemmlu.errors import EngineDied, UserError
 from codemmlu.inference.methods import CHECKS, METHODS, MethodInput, MethodResult, NotFinite
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import render, render_check
-from codemmlu.retrieval.retriever import Library
+from codemmlu.retrieval.retriever import Retriever
 from codemmlu.schema import Answer, Question, Split, question_from, to_table
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class WorkerSpec:
 
     open_engine: OpenEngine | None
     settings: EngineSettings | None
-    open_library: Callable[[], Library] | None = None
+    open_library: Callable[[], Retriever] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class AnswerWorker:
     def _cases(self, ask: InferenceSpec, cases: list[MethodInput]) -> list[MethodInput | Exception]:
         assert self._library is not None
         try:
-            near = self._library.look_up([case.question for case in cases], ask.neighbours)
+            near = self._library.retrieve([case.question for case in cases], ask.neighbours)
             if ask.method != "retrieve":
                 return [replace(case, neighbours=its) for case, its in zip(cases, near, strict=True)]
             said = self._library.transferred(near)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from codemmlu.dataset.dedup import normalised
 from codemmlu.mcq import conditional_logit
-from codemmlu.retrieval.index_store import Weights
+from codemmlu.retrieval.index_store import TransferWeights
 from codemmlu.schema import Question
 
 Array = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ FEATURES = (
 
 
 @dataclass(frozen=True)
-class Solved:
+class RetrievedExample:
     """A neighbour: the example, its cosine to the question, and the vectors of its choices (n_choices, dimensions)."""
 
     example: Question
@@ -51,7 +51,9 @@ class Solved:
     choice_vectors: Vectors
 
 
-def features(question: Question, vector: Vectors, choice_vectors: Vectors, neighbours: Sequence[Solved]) -> Array:
+def features(
+    question: Question, vector: Vectors, choice_vectors: Vectors, neighbours: Sequence[RetrievedExample]
+) -> Array:
     """What speaks for each choice, shape (n_choices, len(FEATURES)), each feature centred over the choices.
 
     vector: of the question, (dimensions,); choice_vectors: of its choices, (n_choices, dimensions).
@@ -67,7 +69,7 @@ def features(question: Question, vector: Vectors, choice_vectors: Vectors, neigh
     return centred
 
 
-def _by_neighbour(texts: Sequence[str], choice_vectors: Vectors, neighbours: Sequence[Solved]) -> list[Array]:
+def _by_neighbour(texts: Sequence[str], choice_vectors: Vectors, neighbours: Sequence[RetrievedExample]) -> list[Array]:
     """Same text as, and likeness to, the right and the likest wrong choice of neighbours, summed over them."""
     found = np.zeros((2, 2, len(texts), len(neighbours)))  # right or wrong, same text or likeness
     for column, neighbour in enumerate(neighbours):
@@ -85,7 +87,7 @@ def _by_neighbour(texts: Sequence[str], choice_vectors: Vectors, neighbours: Seq
     return [found[side, form] @ weight for weight in weights for side in (0, 1) for form in (0, 1)]
 
 
-def _by_pair(choice_vectors: Vectors, neighbours: Sequence[Solved]) -> list[Array]:
+def _by_pair(choice_vectors: Vectors, neighbours: Sequence[RetrievedExample]) -> list[Array]:
     """How much likelier than by chance choices like this one were right (Nadaraya 1964, Watson 1964, shrunk)."""
     if not neighbours:
         return [np.zeros(len(choice_vectors))] * len(_PAIRS)
@@ -136,7 +138,7 @@ def answer_of(example: Question) -> int:
     return ord(example.answer) - ord("A")
 
 
-def log_probabilities(table: Array, weights: Weights) -> Array:
+def log_probabilities(table: Array, weights: TransferWeights) -> Array:
     """Natural log-probabilities of the choices, shape (n_choices,)."""
     scores = (table / np.array(weights.scales)) @ np.array(weights.weights)
     shifted = scores - scores.max()
@@ -144,13 +146,13 @@ def log_probabilities(table: Array, weights: Weights) -> Array:
     return result
 
 
-def fit(tables: Sequence[Array], right: Sequence[int], seed: int, left_out: str = "") -> Weights:
+def fit(tables: Sequence[Array], right: Sequence[int], seed: int, left_out: str = "") -> TransferWeights:
     """The weights that make the right choices of solved questions likeliest, a little shrunk towards zero."""
     stacked = np.concatenate(tables)
     # A feature that never differs says nothing: its scale only has to be no zero.
     scales = np.where((spread := stacked.std(axis=0)) > 1e-9, spread, 1.0)
     found = conditional_logit.fit(stacked / scales, [len(table) for table in tables], right, ridge=_PENALTY)
-    return Weights(
+    return TransferWeights(
         features=FEATURES,
         scales=tuple(map(float, scales)),
         weights=tuple(map(float, found)),

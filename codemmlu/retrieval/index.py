@@ -14,14 +14,14 @@ from codemmlu.retrieval.embedder import Embedder
 from codemmlu.retrieval.embedder import find as find_embedder
 from codemmlu.retrieval.index_store import (
     MANIFEST,
-    Manifest,
-    Plan,
+    IndexManifest,
+    IndexSpec,
     check_embedder,
     fingerprint,
     kind_for,
     read_manifest,
 )
-from codemmlu.retrieval.selection import Rule
+from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir, refuse_deletable
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ class RetrievalKey:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ExampleIndex:
     """An index that stands, and how this run looks into it."""
 
     index: RunDir
-    manifest: Manifest
+    manifest: IndexManifest
     embedder: Embedder
     settings: ExampleSettings
-    rule: Rule
+    rule: SelectionPolicy
 
     @property
     def retrieval_key(self) -> RetrievalKey:
@@ -74,23 +74,25 @@ def place_of(recipe: Recipe) -> RunDir:
         raise UserError(str(error).replace("out:", "examples.index:", 1)) from None
 
 
-def find_shelf(recipe: Recipe, progress: Progress, labelled: bool) -> Shelf:
+def ensure_index(recipe: Recipe, progress: Progress, labelled: bool) -> ExampleIndex:
     """The index of solved examples: made if it does not stand or its inputs changed. Raises UserError."""
     settings = recipe.examples
     where = place_of(recipe)
     embedder = find_embedder(settings.embedder, cache_folder())
-    rule = Rule.of(settings, labelled)
+    rule = SelectionPolicy.of(settings, labelled)
     asked = asked_of(recipe)
     if settings.source is None:
-        return Shelf(where, _prebuilt(recipe, progress, where, embedder, asked), embedder, settings, rule)
+        return ExampleIndex(where, _prebuilt(recipe, progress, where, embedder, asked), embedder, settings, rule)
     if settings.index is None or not where.is_local:
-        return Shelf(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
+        return ExampleIndex(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
     where.create()
     with where.lock():  # a place of its own: another run may be making the same
-        return Shelf(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
+        return ExampleIndex(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
 
 
-def _prebuilt(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
+def _prebuilt(
+    recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]
+) -> IndexManifest:
     """An index that somebody else made: used as it stands, but for weights that were fitted on what is asked now."""
     settings = recipe.examples
     manifest = read_manifest(where)
@@ -104,7 +106,9 @@ def _prebuilt(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embed
     return _fitted(recipe, progress, where, manifest, plan)
 
 
-def _made(recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]) -> Manifest:
+def _made(
+    recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]
+) -> IndexManifest:
     """The index of examples.source: as it stands, with other weights, or made anew."""
     say = progress.say
     settings = recipe.examples
@@ -149,13 +153,15 @@ def _plan(
     wanted: str,
     asked: frozenset[str],
     examples: set[str],
-) -> Plan:
+) -> IndexSpec:
     both = asked & examples
     left_out = digest(*sorted(both)) if both else ""
-    return Plan(recipe.examples, embedder, kind, wanted, recipe.seed, both, left_out)
+    return IndexSpec(recipe.examples, embedder, kind, wanted, recipe.seed, both, left_out)
 
 
-def _fitted(recipe: Recipe, progress: Progress, where: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
+def _fitted(
+    recipe: Recipe, progress: Progress, where: RunDir, manifest: IndexManifest, plan: IndexSpec
+) -> IndexManifest:
     """The manifest with weights that were fitted on none of the questions that are asked now."""
     if manifest.weights and manifest.weights.left_out == plan.left_out:
         return manifest
@@ -167,7 +173,7 @@ def _fitted(recipe: Recipe, progress: Progress, where: RunDir, manifest: Manifes
     return index_builder.refit(where, manifest, plan)
 
 
-def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSettings, kind: str) -> str:
+def _changed(manifest: IndexManifest | None, embedder: Embedder, settings: ExampleSettings, kind: str) -> str:
     """Why an index that stands is made again."""
     if manifest is None:
         return ""
@@ -177,8 +183,8 @@ def _changed(manifest: Manifest | None, embedder: Embedder, settings: ExampleSet
     return f"; the index is made anew, its {' and '.join(other)} changed"
 
 
-def share(shelf: Shelf) -> "shared_index.Shared":
+def publish(index: ExampleIndex) -> "shared_index.SharedIndex":
     """The index in Ray's object store, once for all pools."""
     from codemmlu.retrieval import shared_index
 
-    return shared_index.share(shelf.index, shelf.manifest, shelf.embedder, shelf.settings, shelf.rule)
+    return shared_index.publish(index.index, index.manifest, index.embedder, index.settings, index.rule)

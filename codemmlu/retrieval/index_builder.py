@@ -18,7 +18,7 @@ from codemmlu.errors import Progress, UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import index_store
 from codemmlu.retrieval.embedder import Embedder, open_encoder
-from codemmlu.retrieval.index_store import EXAMPLE, Manifest, Plan
+from codemmlu.retrieval.index_store import EXAMPLE, IndexManifest, IndexSpec
 from codemmlu.retrieval.retriever import pack
 from codemmlu.retrieval.sharding import fit, make_shards
 from codemmlu.retrieval.texts import text_of
@@ -30,7 +30,7 @@ _THREADS = 4  # cores of one embedding actor: more do not make a small model fas
 _BUILDING = "building"
 
 
-def build(progress: Progress, index: RunDir, plan: Plan, examples: Sequence[Question]) -> Manifest:
+def build(progress: Progress, index: RunDir, plan: IndexSpec, examples: Sequence[Question]) -> IndexManifest:
     """Makes an index of examples that all have answers. What an earlier attempt left is made again."""
     earlier = index_store.read_manifest(index)
     index.clear(index_store.MANIFEST)  # from here on, what it says is no longer there
@@ -45,7 +45,7 @@ def build(progress: Progress, index: RunDir, plan: Plan, examples: Sequence[Ques
     blocks = [(f"{_BUILDING}/vectors/{name}", min(_BLOCK, len(examples) - i * _BLOCK)) for i, name in enumerate(names)]
     shards, recall = make_shards(index, blocks, plan.kind, plan.settings.shard)
     dimensions, weights = tasks.call(fit, index.address, shards[0], plan)
-    manifest = Manifest(
+    manifest = IndexManifest(
         version=index_store.VERSION,
         fingerprint=plan.fingerprint,
         embedder=plan.embedder.source,
@@ -66,13 +66,13 @@ def build(progress: Progress, index: RunDir, plan: Plan, examples: Sequence[Ques
     return manifest
 
 
-def refit(index: RunDir, manifest: Manifest, plan: Plan) -> Manifest:
+def refit(index: RunDir, manifest: IndexManifest, plan: IndexSpec) -> IndexManifest:
     """The same index with its weights fitted anew: other examples than before are asked now."""
     _, weights = tasks.call(fit, index.address, manifest.shards[0], plan)
     return manifest.model_copy(update={"weights": weights})
 
 
-def _embedded(progress: Progress, index: RunDir, names: Sequence[str], plan: Plan, count: int) -> float:
+def _embedded(progress: Progress, index: RunDir, names: Sequence[str], plan: IndexSpec, count: int) -> float:
     """Embeds all blocks. Examples a second: from the first block that is done to the last, start-up not counted."""
     first: tuple[float, int] | None = None
     done = 0
@@ -98,7 +98,7 @@ def _actors(blocks: int, device: str) -> int:
     return max(1, min(blocks, here.cpus // min(here.cpus, _THREADS)))
 
 
-def _embed(index: RunDir, names: Sequence[str], plan: Plan) -> Iterator[dict[str, Any]]:
+def _embed(index: RunDir, names: Sequence[str], plan: IndexSpec) -> Iterator[dict[str, Any]]:
     """Counts and seconds of work, as blocks are done."""
     tasks.quiet()
     threads = min(session.join().cpus, _THREADS)

@@ -49,7 +49,7 @@ class Shard(_Model):
     examples_sha256: str
 
 
-class Weights(_Model):
+class TransferWeights(_Model):
     """What `retrieve` learned from the examples alone: see `transfer`."""
 
     features: tuple[str, ...]
@@ -60,7 +60,7 @@ class Weights(_Model):
     left_out: str  # digest of the asked questions among the examples, on which nothing is fitted
 
 
-class Manifest(_Model):
+class IndexManifest(_Model):
     """What an index is of. `fingerprint` names all that determines what it finds."""
 
     version: int
@@ -74,13 +74,13 @@ class Manifest(_Model):
     count: int
     dimensions: int
     shards: tuple[Shard, ...]
-    weights: Weights | None  # None: every example is a question that is asked
+    weights: TransferWeights | None  # None: every example is a question that is asked
     recall_at_10: float | None  # of an approximate kind, against exact
     examples_per_second: float
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexSpec:
     """What an index is made of: everything but the examples themselves.
 
     asked: twin keys of the questions of this run; no weight is fitted on an example that is one of them
@@ -110,7 +110,7 @@ def kind_for(wanted: str, count: int) -> str:
     return wanted
 
 
-def read_manifest(index: RunDir) -> Manifest | None:
+def read_manifest(index: RunDir) -> IndexManifest | None:
     """The manifest of an index, None where none was finished. Raises UserError for a broken one."""
     try:
         text = index.read(MANIFEST)
@@ -123,7 +123,7 @@ def read_manifest(index: RunDir) -> Manifest | None:
                 f"examples.index: {index.shown} has version {value.get('version')}, this is {VERSION}; "
                 "delete it and run again"
             )
-        return Manifest.model_validate(value)
+        return IndexManifest.model_validate(value)
     except (ValueError, AttributeError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise UserError(
@@ -131,7 +131,7 @@ def read_manifest(index: RunDir) -> Manifest | None:
         ) from None
 
 
-def check_embedder(manifest: Manifest, settings: ExampleSettings, embedder: Embedder, index: RunDir) -> None:
+def check_embedder(manifest: IndexManifest, settings: ExampleSettings, embedder: Embedder, index: RunDir) -> None:
     """Questions must be embedded as the examples were. Raises UserError that says both."""
     ours = (embedder.source, embedder.revision, embedder.fingerprint)
     theirs = (manifest.embedder, manifest.revision, manifest.embedder_fingerprint)

@@ -13,8 +13,8 @@ from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer
 from codemmlu.retrieval.embedder import Encoder
-from codemmlu.retrieval.index_store import EXAMPLE, Weights
-from codemmlu.retrieval.selection import Candidate, Rule, allowed, diverse, ranked
+from codemmlu.retrieval.index_store import EXAMPLE, TransferWeights
+from codemmlu.retrieval.selection import Candidate, SelectionPolicy, diverse, filter_candidates, ranked
 from codemmlu.retrieval.texts import text_of
 from codemmlu.schema import QUESTION, Question, question_from
 
@@ -27,7 +27,7 @@ _FARTHEST = 5_000
 
 
 @dataclass(frozen=True)
-class OpenShard:
+class LoadedShard:
     """A shard's FAISS index and its examples; `buffer` is what both lie in, and is kept alive with them."""
 
     index: Any
@@ -45,28 +45,28 @@ class Neighbours:
 
     question: Question
     vector: Vectors
-    solved: tuple[answer_transfer.Solved, ...]
+    solved: tuple[answer_transfer.RetrievedExample, ...]
     nearest: float | None
     verbatim: bool
 
 
-class Library:
+class Retriever:
     """Finds the examples nearest to questions. One call at a time."""
 
     def __init__(
         self,
-        shards: Sequence[OpenShard],
+        shards: Sequence[LoadedShard],
         dimensions: int,
-        weights: Weights | None,
+        weights: TransferWeights | None,
         encoder: Encoder | None,
         settings: ExampleSettings,
-        rule: Rule,
+        rule: SelectionPolicy,
     ) -> None:
         self._shards, self._dimensions, self._weights, self._encoder = shards, dimensions, weights, encoder
         self._settings, self._rule = settings, rule
         self._starts = np.cumsum([0, *(len(shard.examples) for shard in shards)])
 
-    def look_up(self, questions: Sequence[Question], most: int) -> list[Neighbours]:
+    def retrieve(self, questions: Sequence[Question], most: int) -> list[Neighbours]:
         """At most `most` solved neighbours of each question. Raises ValueError where a vector is not finite."""
         queries = self._encode([text_of(question, self._settings) for question in questions])
         return self.near(questions, queries, most)
@@ -138,7 +138,7 @@ class Library:
         fit = question.task_id.startswith(FIT)
         own = question.task_id.removeprefix(FIT) if fit else question.task_id
         others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]
-        seen = allowed(self._rule, own, twin, others)
+        seen = filter_candidates(self._rule, own, twin, others)
         if self._rule.diversity and seen:
             stored = np.concatenate([unpack(self._value(c.row, "vector"), self._dimensions) for c in seen])
             seen = diverse(seen, stored, self._rule.diversity, most)
@@ -150,11 +150,11 @@ class Library:
             any(candidate.twin == twin for candidate in others),
         )
 
-    def _solved(self, candidate: Candidate) -> answer_transfer.Solved:
+    def _solved(self, candidate: Candidate) -> answer_transfer.RetrievedExample:
         shard, row = self._place(candidate.row)
         (fields,) = self._shards[shard].examples.slice(row, 1).select(QUESTION.names).to_pylist()
         choice_vectors = unpack(self._value(candidate.row, "choice_vectors"), self._dimensions)
-        return answer_transfer.Solved(question_from(fields), candidate.similarity, choice_vectors)
+        return answer_transfer.RetrievedExample(question_from(fields), candidate.similarity, choice_vectors)
 
     def _value(self, row: int, column: str) -> bytes:
         shard, at = self._place(row)

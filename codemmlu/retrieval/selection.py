@@ -26,7 +26,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Rule:
+class SelectionPolicy:
     """Which examples a question may see. See ExampleSettings for what the fields mean; `exclude` is resolved."""
 
     exclude: str
@@ -35,7 +35,7 @@ class Rule:
     diversity: float
 
     @classmethod
-    def of(cls, settings: ExampleSettings, labelled: bool) -> "Rule":
+    def of(cls, settings: ExampleSettings, labelled: bool) -> "SelectionPolicy":
         """The recipe's rule. Where questions carry labels, an example with the same text would give them away."""
         exclude = settings.exclude or ("same" if labelled else "task_id")
         return cls(exclude, settings.near_duplicates, settings.min_similarity, settings.diversity)
@@ -46,7 +46,9 @@ def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda c: (-round(c.similarity, DIGITS), c.row))
 
 
-def allowed(rule: Rule, task_id: str, twin: str, candidates: Sequence[Candidate]) -> list[Candidate]:
+def filter_candidates(
+    rule: SelectionPolicy, task_id: str, twin: str, candidates: Sequence[Candidate]
+) -> list[Candidate]:
     """Candidates that the question with this task_id and text may see, in their order."""
 
     def may(candidate: Candidate) -> bool:

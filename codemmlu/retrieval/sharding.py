@@ -13,9 +13,9 @@ import ray
 
 from codemmlu.cluster import tasks
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
-from codemmlu.retrieval.index_store import Plan, Shard, Weights
-from codemmlu.retrieval.retriever import Library, OpenShard, unpack
-from codemmlu.retrieval.selection import Rule
+from codemmlu.retrieval.index_store import IndexSpec, Shard, TransferWeights
+from codemmlu.retrieval.retriever import LoadedShard, Retriever, unpack
+from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION, question_from
 
@@ -124,7 +124,7 @@ def _vectors(examples: pa.Table) -> npt.NDArray[np.float32]:
     return np.frombuffer(packed, dtype=np.float16).reshape(len(examples), -1).astype(np.float32)
 
 
-def fit(address: str, shard: Shard, plan: Plan) -> tuple[int, Weights | None]:
+def fit(address: str, shard: Shard, plan: IndexSpec) -> tuple[int, TransferWeights | None]:
     """A task: the vectors' length, and the weights of `retrieve`, from the first shard's examples.
 
     Each sampled example is answered by the others; copies and near-copies of it are left out, and so is every example
@@ -137,9 +137,9 @@ def fit(address: str, shard: Shard, plan: Plan) -> tuple[int, Weights | None]:
     free = np.array([row for row, twin in enumerate(examples["twin"].to_pylist()) if twin not in plan.asked], dtype=int)
     if not free.size:
         return rows.shape[1], None
-    others = Rule("same", "drop", -1.0, 0.0)
-    shards = [OpenShard(faiss_index.open_index(content), examples, content)]
-    library = Library(shards, rows.shape[1], None, None, plan.settings, others)
+    others = SelectionPolicy("same", "drop", -1.0, 0.0)
+    shards = [LoadedShard(faiss_index.open_index(content), examples, content)]
+    library = Retriever(shards, rows.shape[1], None, None, plan.settings, others)
     chosen = np.random.default_rng(plan.seed).permutation(free)[:_FITTED]
     asked = [question_from(row) for row in examples.select(QUESTION.names).take(chosen).to_pylist()]
     near = library.near(asked, rows[chosen], _NEIGHBOURS)

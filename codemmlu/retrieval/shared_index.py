@@ -14,9 +14,9 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
 from codemmlu.retrieval.embedder import Embedder, open_encoder
-from codemmlu.retrieval.index_store import Manifest
-from codemmlu.retrieval.retriever import Library, OpenShard
-from codemmlu.retrieval.selection import Rule
+from codemmlu.retrieval.index_store import IndexManifest
+from codemmlu.retrieval.retriever import LoadedShard, Retriever
+from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 
@@ -24,7 +24,7 @@ _THREADS = 4  # cores of a task that looks up: more do not make a small model fa
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedIndex:
     """An index on its way to actors. It crosses as it stands: the references lead to one copy on each node.
 
     shards: the FAISS file and the examples of each; a file that is too large for the object store is a path instead,
@@ -32,13 +32,15 @@ class Shared:
     """
 
     shards: tuple[tuple[Any, Any], ...]
-    manifest: Manifest
+    manifest: IndexManifest
     embedder: Embedder
     settings: ExampleSettings
-    rule: Rule
+    rule: SelectionPolicy
 
 
-def share(index: RunDir, manifest: Manifest, embedder: Embedder, settings: ExampleSettings, rule: Rule) -> Shared:
+def publish(
+    index: RunDir, manifest: IndexManifest, embedder: Embedder, settings: ExampleSettings, rule: SelectionPolicy
+) -> SharedIndex:
     """Puts an index into Ray's object store: once for all pools of a run.
 
     Raises UserError when a file is not the one the manifest names, or was made by another version of `transfer`.
@@ -57,22 +59,22 @@ def share(index: RunDir, manifest: Manifest, embedder: Embedder, settings: Examp
         unused = [] if rule.diversity else ["vector"]
         examples = pq.read_table(pa.BufferReader(packed)).drop_columns(unused)
         shards.append((where, ray.put(examples.combine_chunks())))
-    return Shared(tuple(shards), manifest, embedder, settings, rule)
+    return SharedIndex(tuple(shards), manifest, embedder, settings, rule)
 
 
-def nearest(shared: Shared, questions: Sequence[Question], most: int) -> list[list[str]]:
+def nearest(shared: SharedIndex, questions: Sequence[Question], most: int) -> list[list[str]]:
     """The task_ids of at most `most` examples nearest to each question, nearest first, as the shared rule allows."""
     found: list[list[str]] = tasks.call(_nearest, shared, list(questions), most)
     return found
 
 
-def _nearest(shared: Shared, questions: list[Question], most: int) -> list[list[str]]:
+def _nearest(shared: SharedIndex, questions: list[Question], most: int) -> list[list[str]]:
     """A task."""
-    near = open_shared(shared, _THREADS).look_up(questions, most)
+    near = load(shared, _THREADS).retrieve(questions, most)
     return [[solved.example.task_id for solved in one.solved] for one in near]
 
 
-def open_shared(shared: Shared, threads: int, device: str = "cpu") -> Library:
+def load(shared: SharedIndex, threads: int, device: str = "cpu") -> Retriever:
     """In an actor: the index over the node's one copy, and an embedder of its own.
 
     threads: cores that embedding and searching may take: one beside an engine
@@ -82,7 +84,7 @@ def open_shared(shared: Shared, threads: int, device: str = "cpu") -> Library:
     shards = []
     for where, examples in shared.shards:
         content = np.memmap(where, dtype=np.uint8, mode="r") if isinstance(where, str) else ray.get(where)
-        shards.append(OpenShard(faiss_index.open_index(content), ray.get(examples), content))
+        shards.append(LoadedShard(faiss_index.open_index(content), ray.get(examples), content))
     encoder = open_encoder(replace(shared.embedder, threads=threads, device=device))
     manifest = shared.manifest
-    return Library(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)
+    return Retriever(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)

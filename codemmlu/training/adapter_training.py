@@ -15,7 +15,7 @@ from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
 from codemmlu.inference.voters import ResolvedVoter, inspect_adapter
 from codemmlu.recipe import FinetuneSettings, Recipe
-from codemmlu.retrieval.index import Shelf, find_shelf, share
+from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.training.training_set import find_curriculum, fingerprint
@@ -28,10 +28,10 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
     if is_scripted(base.source):
         raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
     model = model_source.inspect(base.source, base.revision, model_source.cache_folder())
-    shelf = find_shelf(recipe, progress, labelled=True) if settings.examples else None
+    index = ensure_index(recipe, progress, labelled=True) if settings.examples else None
     start = find_start(recipe, settings, model)
     goes_on = start.fingerprint if start else ""
-    curriculum = find_curriculum(recipe, settings, partial(_nearest, shelf) if shelf else None, goes_on)
+    curriculum = find_curriculum(recipe, settings, partial(_nearest, index) if index else None, goes_on)
     wanted = fingerprint(settings, model, curriculum, goes_on)
     known = lora.learnt_by(base.source) | (lora.learnt_by(start.path) if start else frozenset())
     curriculum = replace(curriculum, learnt=curriculum.learnt | known)
@@ -64,13 +64,13 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
     return manifest
 
 
-def _nearest(shelf: Shelf, questions: Sequence[Question], most: int) -> list[list[str]]:
+def _nearest(index: ExampleIndex, questions: Sequence[Question], most: int) -> list[list[str]]:
     """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
     from codemmlu.cluster import session
     from codemmlu.retrieval import shared_index
 
     session.join()
-    return shared_index.nearest(share(shelf), questions, most)
+    return shared_index.nearest(publish(index), questions, most)
 
 
 def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.Model) -> lora.Adapter | None:

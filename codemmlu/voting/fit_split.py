@@ -66,8 +66,8 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: Reduced, pro
         )
         if unasked > 0:
             progress.say(
-                f"vote.fit: {unasked:,} answers to {len(ensemble.fit_questions):,} examples are missing, as jobs/run.py "
-                "has not asked them; what is fitted knows nothing of these"
+                f"vote.fit: {unasked:,} answers to {len(ensemble.fit_questions):,} examples are missing, as "
+                "jobs/run.py has not asked them; what is fitted knows nothing of these"
             )
         asked = list({answer.key: answer for one in seen.values() for answer in one.answers.values()}.values())
     run.write(FITTED, fitted.model_dump_json(indent=1).encode())

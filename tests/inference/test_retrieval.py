@@ -13,7 +13,7 @@ from codemmlu.engine.scripted import Script
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.worker import AnswerWorker, WorkerSpec
 from codemmlu.retrieval.embedder import Vectors
-from codemmlu.retrieval.retriever import Library
+from codemmlu.retrieval.retriever import Retriever
 from codemmlu.schema import Answer, Question, answer_from
 from tests.inference.test_worker import asking
 from tests.support.embedders import BROKEN, BreakableEncoder
@@ -50,17 +50,17 @@ def answers(worker: AnswerWorker, *blocks: pa.Table) -> list[Answer]:
     return [answer_from(row) for tables in asyncio.run(together()) for table in tables for row in table.to_pylist()]
 
 
-def without_engine(shelf: Library) -> AnswerWorker:
-    return AnswerWorker(WorkerSpec(None, None, lambda: shelf), (ALONE,), 4, 256, "run")
+def without_engine(index: Retriever) -> AnswerWorker:
+    return AnswerWorker(WorkerSpec(None, None, lambda: index), (ALONE,), 4, 256, "run")
 
 
-def with_engine(shelf: Library, *asks: InferenceSpec) -> tuple[AnswerWorker, RecordingEngine]:
+def with_engine(index: Retriever, *asks: InferenceSpec) -> tuple[AnswerWorker, RecordingEngine]:
     engine = RecordingEngine(Script())
 
     def opens(settings: EngineSettings) -> RecordingEngine:
         return engine
 
-    return AnswerWorker(WorkerSpec(opens, SETTINGS, lambda: shelf), asks, 4, 256, "run"), engine
+    return AnswerWorker(WorkerSpec(opens, SETTINGS, lambda: index), asks, 4, 256, "run"), engine
 
 
 def pet(task_id: str, text: str = "pick a pet that barks", **fields: object) -> Question:

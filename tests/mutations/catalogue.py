@@ -322,9 +322,9 @@ RETRIEVAL = (
         "question-is-its-own-example",
         "codemmlu/retrieval/retriever.py",
         "        others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]\n"
-        "        seen = allowed(self._rule, own, twin, others)",
+        "        seen = filter_candidates(self._rule, own, twin, others)",
         "        others = [one for one in candidates if not (fit and one.twin == twin)]\n"
-        '        seen = allowed(self._rule, "", twin, others)',
+        '        seen = filter_candidates(self._rule, "", twin, others)',
         (LIBRARY,),
         "A question would be shown with its own answer.",
     ),

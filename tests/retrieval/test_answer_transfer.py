@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.retrieval.answer_transfer import FEATURES, Array, Solved, features, fit, log_probabilities
+from codemmlu.retrieval.answer_transfer import FEATURES, Array, RetrievedExample, features, fit, log_probabilities
 from codemmlu.retrieval.hashing import HashingEncoder
-from codemmlu.retrieval.index_store import Weights
+from codemmlu.retrieval.index_store import TransferWeights
 from codemmlu.schema import Question, letters
 from tests.support.example_indexes import solved
 from tests.support.rows import question
@@ -20,11 +20,11 @@ WORDS = [f"{first}{second}" for first, second in itertools.product("bdfgk", ["ab
 MARKS = ("zab", "zed", "zim", "zol", "zut", "zax", "zop")  # as long as every other word
 
 
-def neighbour(example: Question, similarity: float) -> Solved:
-    return Solved(example, similarity, ENCODER.encode(example.choices))
+def neighbour(example: Question, similarity: float) -> RetrievedExample:
+    return RetrievedExample(example, similarity, ENCODER.encode(example.choices))
 
 
-def table(asked: Question, neighbours: Sequence[Solved]) -> Array:
+def table(asked: Question, neighbours: Sequence[RetrievedExample]) -> Array:
     """The features of a question's choices."""
     return features(asked, ENCODER.encode([asked.question])[0], ENCODER.encode(asked.choices), neighbours)
 
@@ -106,8 +106,10 @@ def test_probabilities_sum_to_one_however_large_the_scores(rows: list[list[float
     assert (found <= 1e-12).all()
 
 
-def weights_of(weights: tuple[float, ...]) -> Weights:
-    return Weights(features=("a", "b", "c"), scales=(1.0, 2.0, 0.5), weights=weights, fitted_on=1, seed=0, left_out="")
+def weights_of(weights: tuple[float, ...]) -> TransferWeights:
+    return TransferWeights(
+        features=("a", "b", "c"), scales=(1.0, 2.0, 0.5), weights=weights, fitted_on=1, seed=0, left_out=""
+    )
 
 
 def test_log_probabilities_are_those_worked_out_by_hand() -> None:
@@ -121,7 +123,7 @@ choices = st.lists(phrases.map(" ".join), min_size=2, max_size=6)
 examples = st.lists(st.tuples(choices, st.integers(0, 5), st.floats(-1, 1)), max_size=5)
 
 
-def neighbours_of(drawn: Sequence[tuple[list[str], int, float]]) -> list[Solved]:
+def neighbours_of(drawn: Sequence[tuple[list[str], int, float]]) -> list[RetrievedExample]:
     return [
         neighbour(solved(f"e{n}", "which", texts, letters(len(texts))[answer % len(texts)]), similarity)
         for n, (texts, answer, similarity) in enumerate(drawn)

@@ -11,16 +11,16 @@ from codemmlu.dataset.examples import asked_of, held_out_of
 from codemmlu.errors import UserError
 from codemmlu.inference.spec import build_spec
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
-from codemmlu.retrieval.index import Shelf, place_of
-from codemmlu.retrieval.index_store import VERSION, Manifest
-from codemmlu.retrieval.selection import Rule
+from codemmlu.retrieval.index import ExampleIndex, place_of
+from codemmlu.retrieval.index_store import VERSION, IndexManifest
+from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from tests.support.embedders import HASHED
 from tests.support.example_indexes import LIKE_RIGHT, RULE, SETTINGS
 from tests.support.questions import questions_csv
 from tests.support.rows import QUESTION, question
 
-MANIFEST = Manifest(
+MANIFEST = IndexManifest(
     version=VERSION,
     fingerprint="f",
     embedder=HASHED.source,
@@ -39,46 +39,46 @@ MANIFEST = Manifest(
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def index(tmp_path: Path) -> ExampleIndex:
     """A shelf that stands."""
-    return Shelf(RunDir(str(tmp_path)), MANIFEST, HASHED, SETTINGS, RULE)
+    return ExampleIndex(RunDir(str(tmp_path)), MANIFEST, HASHED, SETTINGS, RULE)
 
 
-def keys(shelf: Shelf) -> list[str]:
+def keys(index: ExampleIndex) -> list[str]:
     """Of a question that is shown examples, and of one that retrieval answers alone."""
     voters = (DirectVoter(model="m", examples=2), RetrieveVoter(method="retrieve"))
-    return [build_spec(voter, "w", shelf.retrieval_key).key(QUESTION) for voter in voters]
+    return [build_spec(voter, "w", index.retrieval_key).key(QUESTION) for voter in voters]
 
 
 @pytest.mark.parametrize(
     "rule",
     [{"exclude": "same"}, {"near_duplicates": "drop"}, {"min_similarity": 0.1}, {"diversity": 0.1}],
 )
-def test_another_rule_is_another_ask(shelf: Shelf, rule: dict[str, Any]) -> None:
-    other = replace(shelf, rule=replace(RULE, **rule))
-    assert not set(keys(other)) & set(keys(shelf))
+def test_another_rule_is_another_ask(index: ExampleIndex, rule: dict[str, Any]) -> None:
+    other = replace(index, rule=replace(RULE, **rule))
+    assert not set(keys(other)) & set(keys(index))
 
 
-def test_another_index_is_another_ask(shelf: Shelf) -> None:
-    other = replace(shelf, manifest=MANIFEST.model_copy(update={"fingerprint": "g"}))
-    assert not set(keys(other)) & set(keys(shelf))
+def test_another_index_is_another_ask(index: ExampleIndex) -> None:
+    other = replace(index, manifest=MANIFEST.model_copy(update={"fingerprint": "g"}))
+    assert not set(keys(other)) & set(keys(index))
 
 
-def test_another_budget_is_another_ask_of_a_model_alone(shelf: Shelf) -> None:
-    direct, retrieve = keys(replace(shelf, settings=ExampleSettings(source="x", tokens=99)))
-    assert direct != keys(shelf)[0]
-    assert retrieve == keys(shelf)[1]
+def test_another_budget_is_another_ask_of_a_model_alone(index: ExampleIndex) -> None:
+    direct, retrieve = keys(replace(index, settings=ExampleSettings(source="x", tokens=99)))
+    assert direct != keys(index)[0]
+    assert retrieve == keys(index)[1]
 
 
-def test_the_same_index_elsewhere_is_the_same_ask(shelf: Shelf, tmp_path: Path) -> None:
-    moved = replace(shelf, index=RunDir(str(tmp_path / "elsewhere")))
+def test_the_same_index_elsewhere_is_the_same_ask(index: ExampleIndex, tmp_path: Path) -> None:
+    moved = replace(index, index=RunDir(str(tmp_path / "elsewhere")))
     faster = replace(moved, manifest=MANIFEST.model_copy(update={"examples_per_second": 9.0}))
-    assert keys(faster) == keys(shelf)
+    assert keys(faster) == keys(index)
 
 
-def test_examples_that_are_picked_to_differ_have_no_stand_ins(shelf: Shelf) -> None:
-    assert shelf.retrieval_key.spare
-    assert not replace(shelf, rule=Rule("same", "keep", -1, 0.5)).retrieval_key.spare
+def test_examples_that_are_picked_to_differ_have_no_stand_ins(index: ExampleIndex) -> None:
+    assert index.retrieval_key.spare
+    assert not replace(index, rule=SelectionPolicy("same", "keep", -1, 0.5)).retrieval_key.spare
 
 
 # --- what a recipe says of its index

@@ -69,7 +69,7 @@ def test_what_an_earlier_attempt_left_changes_nothing(whole: Made, tmp_path: Pat
 
 def test_one_example_is_an_index(tmp_path: Path) -> None:
     manifest = build(tmp_path, EXAMPLES[:1])
-    (found, *_) = opened(tmp_path, manifest).look_up(QUESTIONS, 64)
+    (found, *_) = opened(tmp_path, manifest).retrieve(QUESTIONS, 64)
     assert [one.example for one in found.solved] == EXAMPLES[:1]
     assert manifest.weights is not None
     assert np.isfinite(manifest.weights.weights).all()

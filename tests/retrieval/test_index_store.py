@@ -16,7 +16,7 @@ from codemmlu.retrieval.index_store import (
     INDEX,
     MANIFEST,
     VERSION,
-    Manifest,
+    IndexManifest,
     Shard,
     check_embedder,
     fingerprint,
@@ -40,7 +40,7 @@ def index(tmp_path: Path) -> RunDir:
     shard = Shard(
         count=3, index=f"00000/{INDEX}", index_sha256=sha256_of(CONTENT), examples="e.parquet", examples_sha256="0"
     )
-    manifest = Manifest(
+    manifest = IndexManifest(
         version=VERSION,
         fingerprint="f",
         embedder=HASHED.source,
@@ -60,7 +60,7 @@ def index(tmp_path: Path) -> RunDir:
     return made
 
 
-def manifest_of(index: RunDir) -> Manifest:
+def manifest_of(index: RunDir) -> IndexManifest:
     manifest = read_manifest(index)
     assert manifest is not None
     return manifest
@@ -82,7 +82,7 @@ def test_an_index_that_was_never_finished_is_none(tmp_path: Path) -> None:
 def test_a_manifest_comes_back_as_it_was(index: RunDir) -> None:
     manifest = manifest_of(index)
     assert manifest.weights == LIKE_RIGHT
-    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    assert IndexManifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 
 def changed(**values: Any) -> Any:

@@ -12,7 +12,7 @@ from codemmlu.engine.scripted import Script
 from codemmlu.inference.methods import nearest_last, select_examples
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import Prompt, render
-from codemmlu.retrieval.answer_transfer import Solved
+from codemmlu.retrieval.answer_transfer import RetrievedExample
 from tests.support.engines import RecordingEngine
 from tests.support.example_indexes import solved
 from tests.support.rows import ASK, question
@@ -41,10 +41,10 @@ def asking(examples: int, tokens: int = 10_000) -> InferenceSpec:
     return replace(ASK, examples=examples, neighbours=2 * examples, tokens=tokens, index="i")
 
 
-def near(*lengths: int) -> list[Solved]:
+def near(*lengths: int) -> list[RetrievedExample]:
     """Neighbours, nearest first: of so many words each, named by their place."""
     return [
-        Solved(solved(f"e{n}", " ".join([f"#e{n}", *["word"] * (length - 1)])), 0.9 - n / 100, NO_VECTORS)
+        RetrievedExample(solved(f"e{n}", " ".join([f"#e{n}", *["word"] * (length - 1)])), 0.9 - n / 100, NO_VECTORS)
         for n, length in enumerate(lengths)
     ]
 
@@ -55,7 +55,9 @@ def cost(length: int) -> int:
     return ROOMY.tokens(render(ASKED, "codemmlu", examples=[one.example])) - ALONE
 
 
-def shown(engine: RecordingEngine, ask: InferenceSpec, neighbours: Sequence[Solved]) -> tuple[Prompt, list[str]]:
+def shown(
+    engine: RecordingEngine, ask: InferenceSpec, neighbours: Sequence[RetrievedExample]
+) -> tuple[Prompt, list[str]]:
     """The prompt, and the task_ids that it is said to show, nearest first."""
     told = select_examples(engine, ask, ASKED, neighbours)
     prompt = render(ASKED, ask.template, examples=nearest_last(told))
@@ -76,7 +78,7 @@ def test_the_nearest_are_shown_and_the_best_stands_last() -> None:
 
 
 def test_each_example_says_its_own_right_letter() -> None:
-    wrong_way = Solved(replace(near(4)[0].example, answer="B"), 0.9, NO_VECTORS)
+    wrong_way = RetrievedExample(replace(near(4)[0].example, answer="B"), 0.9, NO_VECTORS)
     prompt, _ = shown(ROOMY, asking(2), [wrong_way, near(4, 4)[1]])
     assert [message.content for message in prompt.messages if message.role == "assistant"] == ["Answer: A", "Answer: B"]
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval.embedder import Vectors
 from codemmlu.retrieval.hashing import HashingEncoder
-from codemmlu.retrieval.retriever import Library
-from codemmlu.retrieval.selection import Candidate, Rule, diverse, ranked
+from codemmlu.retrieval.retriever import Retriever
+from codemmlu.retrieval.selection import Candidate, SelectionPolicy, diverse, ranked
 from codemmlu.schema import Question
 from tests.support.embedders import BROKEN, Placed
 from tests.support.example_indexes import library, solved
 from tests.support.rows import question
 
 
-def told(shelf: Library, asked: Question, most: int) -> list[str]:
+def told(index: Retriever, asked: Question, most: int) -> list[str]:
     """The task_ids of the examples that a question is given, nearest first."""
-    (found,) = shelf.look_up([asked], most)
+    (found,) = index.retrieve([asked], most)
     return [one.example.task_id for one in found.solved]
 
 
@@ -35,13 +35,13 @@ AROUND = {"asked": angle(0), "e60": angle(60), "e10": angle(10), "e35": angle(35
 ASKED = question("asked", question="asked")
 
 
-def around(**rule: Any) -> Library:
+def around(**rule: Any) -> Retriever:
     """A library of the four examples in AROUND."""
     return library([solved(name, name) for name in AROUND if name != "asked"], Placed(AROUND), **rule)
 
 
 def test_the_nearest_come_first_with_their_cosines() -> None:
-    (found,) = around().look_up([ASKED], 3)
+    (found,) = around().retrieve([ASKED], 3)
     assert [one.example.task_id for one in found.solved] == ["e10", "e35", "e60"]
     assert [one.similarity for one in found.solved] == pytest.approx([0.9848, 0.8192, 0.5], abs=1e-3)
     assert found.nearest == pytest.approx(0.9848, abs=1e-3)
@@ -49,7 +49,7 @@ def test_the_nearest_come_first_with_their_cosines() -> None:
 
 def test_an_example_comes_back_with_its_choices_vectors() -> None:
     example = solved("e1", "Which  loop?\n", ("for", "while", "do"), "C")
-    (found,) = library([example]).look_up([question("q1", question="which loop")], 1)
+    (found,) = library([example]).retrieve([question("q1", question="which loop")], 1)
     (one,) = found.solved
     assert one.example == example
     np.testing.assert_allclose(one.choice_vectors, HashingEncoder().encode(example.choices), atol=1e-3)
@@ -63,7 +63,7 @@ def test_where_the_index_holds_fewer_all_of_them_are_given() -> None:
 def test_every_question_of_a_block_has_its_own_neighbours() -> None:
     examples = [solved(f"e{n}", f"word{n} word{n + 1}") for n in range(20)]
     asked = [question(f"q{n}", question=f"word{n} word{n + 1}") for n in range(20)]
-    together = library(examples).look_up(asked, 2)
+    together = library(examples).retrieve(asked, 2)
     for one in together:
         assert [s.example.task_id for s in one.solved] == told(library(examples), one.question, 2)
 
@@ -72,8 +72,8 @@ def test_every_question_of_a_block_has_its_own_neighbours() -> None:
 
 
 def test_a_question_is_never_its_own_example() -> None:
-    shelf = library([solved("q1", "the very same"), solved("e1", "something else")])
-    (found,) = shelf.look_up([question("q1", question="the very same")], 5)
+    index = library([solved("q1", "the very same"), solved("e1", "something else")])
+    (found,) = index.retrieve([question("q1", question="the very same")], 5)
     assert [one.example.task_id for one in found.solved] == ["e1"]
     assert not found.verbatim
     assert found.nearest is not None
@@ -86,7 +86,7 @@ def test_the_same_text_is_kept_from_labelled_questions(text: str) -> None:
     asked = question("q1", question="the very same")
     assert told(library(examples, exclude="same"), asked, 5) == ["e2"]
     assert told(library(examples, exclude="task_id"), asked, 5) == ["e1", "e2"]
-    (found,) = library(examples, exclude="same").look_up([asked], 5)
+    (found,) = library(examples, exclude="same").retrieve([asked], 5)
     assert found.verbatim, "what is not shown is still said"
     assert found.nearest == pytest.approx(1, abs=1e-3)
 
@@ -99,8 +99,8 @@ def test_other_choices_make_no_other_question() -> None:
 def test_copies_are_passed_over_for_the_next_ones() -> None:
     """More copies than are wanted: what stands behind them is still found."""
     copies = [solved(f"c{n}", "the very same") for n in range(20)]
-    shelf = library([*copies, solved("e1", "the very other")], exclude="same")
-    assert told(shelf, question("q1", question="the very same"), 2) == ["e1"]
+    index = library([*copies, solved("e1", "the very other")], exclude="same")
+    assert told(index, question("q1", question="the very same"), 2) == ["e1"]
 
 
 def test_near_copies_are_dropped_where_the_recipe_says_so() -> None:
@@ -122,7 +122,7 @@ def test_near_copies_are_dropped_where_the_recipe_says_so() -> None:
 def test_the_default_rule_excludes_copies_where_labels_are(
     settings: dict[str, str], labelled: bool, exclude: str
 ) -> None:
-    assert Rule.of(ExampleSettings.model_validate(settings), labelled).exclude == exclude
+    assert SelectionPolicy.of(ExampleSettings.model_validate(settings), labelled).exclude == exclude
 
 
 # --- which ones, and in what order
@@ -130,7 +130,7 @@ def test_the_default_rule_excludes_copies_where_labels_are(
 
 @pytest.mark.parametrize(("least", "seen"), [(0.99, 0), (0.9, 1), (0.6, 2), (0.49, 3), (-1, 4)])
 def test_nothing_below_the_least_similarity_is_given(least: float, seen: int) -> None:
-    (found,) = around(min_similarity=least).look_up([ASKED], 4)
+    (found,) = around(min_similarity=least).retrieve([ASKED], 4)
     assert [one.example.task_id for one in found.solved] == ["e10", "e35", "e60", "e80"][:seen]
     assert found.nearest == pytest.approx(0.9848, abs=1e-3), "said whether it is shown or not"
 
@@ -172,7 +172,7 @@ def test_diversity_picks_unlike_ones() -> None:
 def test_diversity_still_shows_the_nearest_first() -> None:
     places = {"asked": (1.0, 0, 0), "a": (0.95, 0.3, 0), "b": (0.2, -1, 0), "c": (0.5, 0, 0.9)}
     examples = [solved(name, name) for name in "bca"]
-    (found,) = library(examples, Placed(places), diversity=0.8).look_up([ASKED], 3)
+    (found,) = library(examples, Placed(places), diversity=0.8).retrieve([ASKED], 3)
     similarities = [one.similarity for one in found.solved]
     assert similarities == sorted(similarities, reverse=True)
 
@@ -210,8 +210,8 @@ def test_the_text_that_is_embedded_is_what_the_recipe_says() -> None:
     examples = [solved("q-words", "loop over lists", ("x", "y")), solved("c-words", "z", ("loop", "over lists"))]
     asked = question("q1", question="loop over lists", choices=("loop", "over lists"))
     both = ExampleSettings(text="question+choices")
-    (alone,) = library(examples).look_up([asked], 2)
-    (whole,) = library(examples, settings=both).look_up([asked], 2)
+    (alone,) = library(examples).retrieve([asked], 2)
+    (whole,) = library(examples, settings=both).retrieve([asked], 2)
     assert [one.example.task_id for one in alone.solved] == ["q-words", "c-words"]
     assert alone.solved[0].similarity == pytest.approx(1, abs=1e-3)
     assert whole.solved[0].similarity < 0.99
@@ -221,18 +221,18 @@ def test_the_text_that_is_embedded_is_what_the_recipe_says() -> None:
 
 
 def test_a_vector_that_is_not_finite_is_an_error_with_its_text() -> None:
-    shelf = library([solved("e1", "loop")])
+    index = library([solved("e1", "loop")])
     with pytest.raises(ValueError, match=f"not finite for 'a {BROKEN}'"):
-        shelf.look_up([question("q0", question="loop"), question("q1", question=f"a {BROKEN}")], 1)
-    near = shelf.look_up([question("q1", question="loop", choices=("fine", BROKEN))], 1)
+        index.retrieve([question("q0", question="loop"), question("q1", question=f"a {BROKEN}")], 1)
+    near = index.retrieve([question("q1", question="loop", choices=("fine", BROKEN))], 1)
     with pytest.raises(ValueError, match="not finite"):
-        shelf.transferred(near)
+        index.transferred(near)
 
 
 def test_an_embedder_of_another_length_is_an_error() -> None:
-    shelf = library([solved("e1", "loop")], asks_with=Placed({"loop": (1.0,)}))
+    index = library([solved("e1", "loop")], asks_with=Placed({"loop": (1.0,)}))
     with pytest.raises(ValueError, match="2 dimensions, the index has 256"):
-        shelf.look_up([question("q", question="loop")], 1)
+        index.retrieve([question("q", question="loop")], 1)
 
 
 class Counting:
@@ -249,9 +249,9 @@ class Counting:
 
 def test_equal_texts_are_embedded_once() -> None:
     counting = Counting()
-    shelf = library([solved("e1", "loop")], asks_with=counting)
+    index = library([solved("e1", "loop")], asks_with=counting)
     asked = [question(f"q{n}", question="loop", choices=("True", "False")) for n in range(5)]
-    said = shelf.transferred(shelf.look_up(asked, 1))
+    said = index.transferred(index.retrieve(asked, 1))
     assert counting.asked == ["loop", "True", "False"]
     assert len(said) == 5
 
@@ -260,12 +260,12 @@ def test_equal_texts_are_embedded_once() -> None:
 
 
 def test_transfer_gives_a_distribution_over_the_choices() -> None:
-    shelf = library([solved("e1", "pick a pet", ("a cat", "a stone"), "A")])
+    index = library([solved("e1", "pick a pet", ("a cat", "a stone"), "A")])
     asked = [
         question("q1", question="pick a pet", choices=("one stone", "one cat", "one cloud")),
         question("q2", question="pick a pet", choices=("cat", "stone")),
     ]
-    first, second = shelf.transferred(shelf.look_up(asked, 4))
+    first, second = index.transferred(index.retrieve(asked, 4))
     assert (first.shape, second.shape) == ((3,), (2,))
     assert np.exp(first).sum() == pytest.approx(1)
     assert (int(first.argmax()), int(second.argmax())) == (1, 0)
@@ -275,9 +275,9 @@ def test_transfer_gives_a_distribution_over_the_choices() -> None:
 
 
 def test_an_example_that_is_fitted_on_is_not_its_own_nearest() -> None:
-    shelf = library([solved("asked", "asked"), solved("e35", "e35"), solved("e60", "e60")], Placed(AROUND))
-    (as_question,) = shelf.look_up([ASKED], 2)
-    (as_fit,) = shelf.look_up([question("fit/asked", question="asked")], 2)
+    index = library([solved("asked", "asked"), solved("e35", "e35"), solved("e60", "e60")], Placed(AROUND))
+    (as_question,) = index.retrieve([ASKED], 2)
+    (as_fit,) = index.retrieve([question("fit/asked", question="asked")], 2)
     assert as_fit.nearest == as_question.nearest == pytest.approx(0.8192, abs=1e-3)
     assert not as_fit.verbatim
     assert [one.example.task_id for one in as_fit.solved] == ["e35", "e60"]
@@ -285,18 +285,18 @@ def test_an_example_that_is_fitted_on_is_not_its_own_nearest() -> None:
 
 def test_an_example_fitted_on_does_not_see_its_twins() -> None:
     twin = solved("twin", "asked", ASKED.choices)
-    shelf = library([solved("asked", "asked", ASKED.choices), twin, solved("e35", "e35")], Placed(AROUND))
-    (as_fit,) = shelf.look_up([question("fit/asked", question="asked")], 2)
+    index = library([solved("asked", "asked", ASKED.choices), twin, solved("e35", "e35")], Placed(AROUND))
+    (as_fit,) = index.retrieve([question("fit/asked", question="asked")], 2)
     assert as_fit.nearest == pytest.approx(0.8192, abs=1e-3)
     assert not as_fit.verbatim
-    (other,) = shelf.look_up([question("q", question="asked")], 2)
+    (other,) = index.retrieve([question("q", question="asked")], 2)
     assert other.nearest == pytest.approx(1.0, abs=1e-3)
     assert other.verbatim
 
 
 def test_hundreds_of_copies_do_not_hide_what_is_behind_them() -> None:
     copies = [solved(f"c{n}", "asked", (f"one {n}", f"two {n}")) for n in range(200)]
-    shelf = library(
+    index = library(
         [*copies, *(solved(name, name) for name in ("e35", "e60", "e80"))], Placed(AROUND), near_duplicates="drop"
     )
-    assert told(shelf, ASKED, 3) == ["e35", "e60", "e80"]
+    assert told(index, ASKED, 3) == ["e35", "e60", "e80"]

@@ -13,13 +13,13 @@ from codemmlu.dataset.dedup import twin_key
 from codemmlu.retrieval import faiss_index, sharding
 from codemmlu.retrieval.embedder import Encoder
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
-from codemmlu.retrieval.index_store import Plan, Shard, Weights, sha256_of
+from codemmlu.retrieval.index_store import IndexSpec, Shard, TransferWeights, sha256_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from tests.support.embedders import HASHED, Placed
 from tests.support.example_indexes import EXAMPLES, SETTINGS, packed, sentence, solved
 
-PLAN = Plan(SETTINGS, HASHED, "exact", "f", 0, frozenset(), "")
+PLAN = IndexSpec(SETTINGS, HASHED, "exact", "f", 0, frozenset(), "")
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def stored(index: RunDir, examples: Sequence[Question]) -> Shard:
     return Shard(count=len(examples), index_sha256="", examples_sha256="", **names)
 
 
-def fitted(index: RunDir, examples: Sequence[Question], **plan: Any) -> Weights | None:
+def fitted(index: RunDir, examples: Sequence[Question], **plan: Any) -> TransferWeights | None:
     """Fit weights on a shard of these examples."""
     dimensions, weights = sharding.fit(index.address, stored(index, examples), replace(PLAN, **plan))
     assert dimensions == DIMENSIONS

@@ -13,14 +13,14 @@ from codemmlu.errors import UserError
 from codemmlu.retrieval.embedder import Embedder, Encoder
 from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.retrieval.index_store import sha256_of
-from codemmlu.retrieval.selection import Rule
+from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from tests.support.example_indexes import EXAMPLES, RULE, Made, library, nearest_of, opened, publish_index
 from tests.support.rows import question
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-DIVERSE = Rule("task_id", "keep", -1.0, 0.6)
+DIVERSE = SelectionPolicy("task_id", "keep", -1.0, 0.6)
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "examples.parquet"])
@@ -53,11 +53,11 @@ def test_an_index_too_large_for_the_object_store_is_mapped(whole: Made, monkeypa
     monkeypatch.setattr(ray, "nodes", lambda: small)
     shared = publish_index(whole.folder, whole.manifest)
     assert shared.shards[0][0] == str(whole.folder / "00000" / "index.faiss")
-    assert nearest_of(shared_index.open_shared(shared, threads=1)) == nearest_of(library(EXAMPLES))
+    assert nearest_of(shared_index.load(shared, threads=1)) == nearest_of(library(EXAMPLES))
 
 
 @pytest.mark.parametrize(("rule", "sent"), [(RULE, False), (DIVERSE, True)])
-def test_vectors_of_examples_are_sent_only_for_diversity(whole: Made, rule: Rule, sent: bool) -> None:
+def test_vectors_of_examples_are_sent_only_for_diversity(whole: Made, rule: SelectionPolicy, sent: bool) -> None:
     ((_, examples),) = publish_index(whole.folder, whole.manifest, rule).shards
     columns = ray.get(examples).column_names
     assert ("vector" in columns) == sent
@@ -79,8 +79,8 @@ def test_an_actor_opens_its_own_embedder(whole: Made, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(publish_index, "open_encoder", opens)
     shared = publish_index(whole.folder, whole.manifest)
-    shared_index.open_shared(shared, threads=1)
-    shared_index.open_shared(shared, threads=3, device="cuda")
+    shared_index.load(shared, threads=1)
+    shared_index.load(shared, threads=3, device="cuda")
     assert [(one.source, one.threads, one.device) for one in asked] == [("hashing", 1, "cpu"), ("hashing", 3, "cuda")]
 
 
@@ -91,6 +91,6 @@ def test_the_nearest_come_as_task_ids_as_the_rule_allows(whole: Made) -> None:
     assert other[0] == example.task_id
     assert example.task_id not in itself
     assert itself[:2] == other[1:]
-    same = Rule("same", "keep", -1.0, 0.0)
+    same = SelectionPolicy("same", "keep", -1.0, 0.0)
     (without, _) = shared_index.nearest(publish_index(whole.folder, whole.manifest, same), asked, 3)
     assert without == itself

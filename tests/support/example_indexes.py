@@ -13,9 +13,9 @@ from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import faiss_index
 from codemmlu.retrieval.answer_transfer import FEATURES
 from codemmlu.retrieval.embedder import Encoder, Vectors
-from codemmlu.retrieval.index_store import EXAMPLE, Manifest, Plan, Weights
-from codemmlu.retrieval.retriever import Library, OpenShard, pack
-from codemmlu.retrieval.selection import Rule
+from codemmlu.retrieval.index_store import EXAMPLE, IndexManifest, IndexSpec, TransferWeights
+from codemmlu.retrieval.retriever import LoadedShard, Retriever, pack
+from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.retrieval.texts import text_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from codemmlu.retrieval import shared_index
 
 SETTINGS = ExampleSettings(source="examples.csv")
-RULE = Rule(exclude="task_id", near_duplicates="keep", min_similarity=-1.0, diversity=0.0)
+RULE = SelectionPolicy(exclude="task_id", near_duplicates="keep", min_similarity=-1.0, diversity=0.0)
 # A choice is right as far as it is like the neighbours' right ones.
-LIKE_RIGHT = Weights(
+LIKE_RIGHT = TransferWeights(
     features=FEATURES,
     scales=(1.0,) * len(FEATURES),
     weights=tuple(float("right, likeness" in name) for name in FEATURES),
@@ -59,7 +59,7 @@ def library(
     kind: str = "exact",
     asks_with: Encoder | None = None,
     **rule: Any,
-) -> Library:
+) -> Retriever:
     """Open a library of these examples in shards of at most `shard`; `rule` changes RULE.
 
     asks_with: embeds the questions, where another encoder embedded the examples
@@ -69,8 +69,8 @@ def library(
     for start in range(0, len(examples), shard):
         rows, table = packed(examples[start : start + shard], settings, encoder)
         buffer = np.frombuffer(faiss_index.build(kind, rows), dtype=np.uint8)
-        shards.append(OpenShard(faiss_index.open_index(buffer), table, buffer))
-    return Library(shards, rows.shape[1], LIKE_RIGHT, asks_with or encoder, settings, replace(RULE, **rule))
+        shards.append(LoadedShard(faiss_index.open_index(buffer), table, buffer))
+    return Retriever(shards, rows.shape[1], LIKE_RIGHT, asks_with or encoder, settings, replace(RULE, **rule))
 
 
 def sentence(seed: int) -> str:
@@ -89,7 +89,7 @@ class Made:
     """An index that stands in a folder."""
 
     folder: Path
-    manifest: Manifest
+    manifest: IndexManifest
 
 
 def build(
@@ -98,30 +98,30 @@ def build(
     kind: str = "exact",
     asked: frozenset[str] = frozenset(),
     **settings: Any,
-) -> Manifest:
+) -> IndexManifest:
     """Make an index with Ray, by the hashing embedder."""
     from codemmlu.retrieval import index_builder
 
     index = RunDir(str(folder))
     index.create()
-    plan = Plan(ExampleSettings(source="x", **settings), HASHED, kind, "f", 0, asked, "left out" if asked else "")
+    plan = IndexSpec(ExampleSettings(source="x", **settings), HASHED, kind, "f", 0, asked, "left out" if asked else "")
     return index_builder.build(Terminal(), index, plan, examples)
 
 
-def publish_index(folder: Path, manifest: Manifest, rule: Rule = RULE) -> "shared_index.Shared":
+def publish_index(folder: Path, manifest: IndexManifest, rule: SelectionPolicy = RULE) -> "shared_index.SharedIndex":
     """Put an index into Ray's object store."""
     from codemmlu.retrieval import shared_index
 
-    return shared_index.share(RunDir(str(folder)), manifest, HASHED, ExampleSettings(source="x"), rule)
+    return shared_index.publish(RunDir(str(folder)), manifest, HASHED, ExampleSettings(source="x"), rule)
 
 
-def opened(folder: Path, manifest: Manifest, rule: Rule = RULE) -> Library:
+def opened(folder: Path, manifest: IndexManifest, rule: SelectionPolicy = RULE) -> Retriever:
     """Open an index as an actor does."""
     from codemmlu.retrieval import shared_index
 
-    return shared_index.open_shared(publish_index(folder, manifest, rule), threads=1)
+    return shared_index.load(publish_index(folder, manifest, rule), threads=1)
 
 
-def nearest_of(index: Library) -> list[list[tuple[str, float]]]:
+def nearest_of(index: Retriever) -> list[list[tuple[str, float]]]:
     """Return the five nearest of every question in QUESTIONS, with their similarities."""
-    return [[(s.example.task_id, round(s.similarity, 3)) for s in one.solved] for one in index.look_up(QUESTIONS, 5)]
+    return [[(s.example.task_id, round(s.similarity, 3)) for s in one.solved] for one in index.retrieve(QUESTIONS, 5)]
