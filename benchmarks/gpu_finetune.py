@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.recipe import load
-from codemmlu.training.training_set import find_curriculum
+from codemmlu.training.training_set import build_training_set
 
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "recipes/finetune-0.5b.yaml")
@@ -28,7 +28,7 @@ def fixed(steps: int, overrides: list[str]) -> list[str]:
     recipe = load(RECIPE, overrides)
     assert recipe.finetune
     sequences = steps * recipe.finetune.batch_size * recipe.finetune.accumulation
-    epochs = math.ceil(sequences / find_curriculum(recipe, recipe.finetune, None).train)
+    epochs = math.ceil(sequences / build_training_set(recipe, recipe.finetune, None).train)
     return [f"finetune.epochs={epochs}", f"finetune.limit={math.ceil(sequences / epochs)}"]
 
 

@@ -13,8 +13,8 @@ from codemmlu import dataset
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.steps import NO_HOLDOUT, describe, finetune_settings, foreign_code, refuse_without_examples
-from codemmlu.dataset.examples import held_out_of
-from codemmlu.dataset.label_position import SWAPPED, swapped
+from codemmlu.dataset.examples import holdout_ids
+from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
 from codemmlu.engine.placement.allocation import side_by_side
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
@@ -45,7 +45,7 @@ def plan(job: JobContext) -> Outcome:
     if job.name == "vote":
         say("vote needs no inference and no engine: it reads what the run directory holds")
     refuse_deletable(recipe.out)
-    held = held_out_of(recipe)
+    held = holdout_ids(recipe)
     if recipe.questions.holdout and held is None:
         say(NO_HOLDOUT)
     loaded = dataset.load(recipe.questions, held)
@@ -110,7 +110,7 @@ def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) ->
     if waiting := [name for name, v in voters if isinstance(v, VerifyVoter) and v.threshold == "fit"]:
         lines.append(f"{', '.join(waiting)}: besides, {len(fit):,} examples are asked to fit the threshold on")
     if measured := recipe.report.order_sensitivity:
-        movable = sum(swapped(row, to) not in (None, row) for row in rows for to in SWAPPED)
+        movable = sum(with_answer_at(row, to) not in (None, row) for row in rows for to in SWAPPED)
         lines.append(f"{', '.join(measured)}: besides, {movable:,} questions with the right choice at another letter")
     if fewer := [name for name, v in voters if when_of(v) or (isinstance(v, DirectVoter) and v.early_exit == "margin")]:
         lines.append(f"{', '.join(fewer)}: at most; what is clear before is not asked, or not read again")

@@ -106,11 +106,11 @@ class TrainingPlan:
 
 def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources) -> TrainingPlan:
     """What finetune would do with the recipe's examples. Raises UserError for what they are not fit for."""
-    from codemmlu.training.training_set import find_curriculum  # slow to import, and few recipes train
+    from codemmlu.training.training_set import build_training_set  # slow to import, and few recipes train
 
     # Examples in the prompt and pairs are found when the run starts; here they only count.
     plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})
-    rows = [row for row in find_curriculum(recipe, plain, None).table.to_pylist() if row["part"] == "train"]
+    rows = [row for row in build_training_set(recipe, plain, None).table.to_pylist() if row["part"] == "train"]
     characters = sum(len(row["question"]) + sum(map(len, row["choices"])) for row in rows)
     sequences = (len(rows) + settings.synthesise) * settings.epochs
     shown = 1 + settings.examples * (1 - settings.withhold)
@@ -119,10 +119,10 @@ def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources)
     model = recipe.models[settings.model]
     known = model_source.known(model.source, model.revision, cache_folder())
     # Forwards and backwards through frozen weights cost the same, and so does computing forwards once more.
-    plan_sessions = 3 if settings.gradient_checkpointing else 2
+    passes = 3 if settings.gradient_checkpointing else 2
     workers = Placement(settings.workers, 1 if hardware.gpus else 0, 0, {"tensor_parallel_size": 1})
     seconds = _seconds(tokens, known, workers, hardware)
-    return TrainingPlan(len(rows), sequences, tokens, steps, None if seconds is None else seconds * plan_sessions)
+    return TrainingPlan(len(rows), sequences, tokens, steps, None if seconds is None else seconds * passes)
 
 
 def model_of(

@@ -6,7 +6,7 @@ from typing import Any
 
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
-from codemmlu.dataset import Loaded
+from codemmlu.dataset import QuestionStream
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
@@ -23,7 +23,9 @@ from codemmlu.voting.ballots import FAILED
 from codemmlu.voting.fit_split import learn
 
 
-def conclude(job: JobContext, run: RunDir, ensemble: Ensemble, loaded: Loaded, models: Mapping[str, Any]) -> Outcome:
+def conclude(
+    job: JobContext, run: RunDir, ensemble: Ensemble, loaded: QuestionStream, models: Mapping[str, Any]
+) -> Outcome:
     """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
     partitions = _partitions(run, ensemble, reduction.parts(loaded.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, ensemble, partitions)

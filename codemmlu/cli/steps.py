@@ -16,8 +16,8 @@ from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
-from codemmlu.dataset import Loaded, Submission
-from codemmlu.dataset.examples import held_out_of
+from codemmlu.dataset import QuestionStream, Submission
+from codemmlu.dataset.examples import holdout_ids
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
@@ -46,14 +46,14 @@ def whole_run(job: JobContext) -> Outcome:
 
 def finetune(job: JobContext) -> Outcome:
     """Trains what the recipe's `finetune` says, or says that it stands already."""
-    from codemmlu.training.adapter_training import trained  # slow to import
+    from codemmlu.training.adapter_training import ensure_adapter  # slow to import
 
     recipe, settings = job.recipe, finetune_settings(job.recipe)
     users = [name for name, voter in recipe.asked.items() if adapter_name(voter) == settings.name]
     for name in recipe.asked.keys() - set(users):  # what cannot be answered is better known before hours of training
         adapter_of(recipe, name, recipe.asked[name], {})
     with _run(job) as run:
-        manifest = trained(recipe, job.terminal, run, settings)
+        manifest = ensure_adapter(recipe, job.terminal, run, settings)
     job.terminal.say(
         f"To answer with it: {job.command('run')}"
         if users
@@ -120,7 +120,7 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
     """The whole run after its index."""
     from codemmlu.cli.outcome import conclude
     from codemmlu.inference.driver import RunContext, ask  # a dry run needs none of these, and they take long to import
-    from codemmlu.training.adapter_training import refuse_learnt
+    from codemmlu.training.adapter_training import check_no_train_overlap
 
     recipe = job.recipe
     with _run(job) as run:
@@ -135,10 +135,10 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
         )
         if index and index.manifest.weights is None:
             refuse_retrieve(recipe)
-        fit = dataset.fit_examples(recipe, held_out_of(recipe) or frozenset())
+        fit = dataset.fit_examples(recipe, holdout_ids(recipe) or frozenset())
         retrieval_key = index.retrieval_key if index else None
         voters = resolve_voters(recipe, models, retrieval_key, run, partial(stored_questions, run, _UNCHECKED), fit)
-        refuse_learnt(recipe, voters, fit)
+        check_no_train_overlap(recipe, voters, fit)
         most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
         letters = {name: told.letters for name, told in submissions.items()}
         ensemble = Ensemble(voters, letters, fit, most_choices, recipe.report.order_sensitivity)
@@ -167,9 +167,9 @@ def _run(job: JobContext) -> Iterator[RunDir]:
         yield run
 
 
-def read_questions(recipe: Recipe, run: RunDir, job: JobContext) -> tuple[Loaded, list[Rejected]]:
+def read_questions(recipe: Recipe, run: RunDir, job: JobContext) -> tuple[QuestionStream, list[Rejected]]:
     """Reads and cleans the questions, says what was found, and lays them beside those of an earlier issue."""
-    held = held_out_of(recipe)
+    held = holdout_ids(recipe)
     if recipe.questions.holdout and held is None:
         job.terminal.say(NO_HOLDOUT)
     loaded = dataset.load(recipe.questions, held)
@@ -201,7 +201,7 @@ def begin(recipe: Recipe, run: RunDir, rejected: list[Rejected]) -> None:
     run.write("recipe.yaml", redact_credentials(recipe.as_yaml()).encode())
 
 
-def describe(loaded: Loaded) -> list[str]:
+def describe(loaded: QuestionStream) -> list[str]:
     """What was read, in lines for the terminal."""
     rejected = f", {loaded.rejected:,} rejected (see rejected.parquet)" if loaded.rejected else ""
     head = f"{loaded.questions:,} questions from {loaded.settings.source}, {loaded.labelled:,} with an answer{rejected}"

@@ -16,7 +16,7 @@ _STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")  # or one 
 _NUMBERS = (bool, int, float, complex)
 
 
-class FaultyError(Exception):
+class RejectedRow(Exception):
     """Why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
 
 
@@ -29,12 +29,12 @@ def listed(fields: Mapping[str, Any]) -> list[str]:
         return _choices(fields["options"])
     columns = columns or list(itertools.takewhile(fields.__contains__, string.ascii_lowercase))
     if not columns:
-        raise FaultyError("no choices")
+        raise RejectedRow("no choices")
     texts = [plain(fields[name]) for name in columns]
     while texts and not texts[-1]:
         texts.pop()
     if "" in texts:
-        raise FaultyError("an empty option column before a filled one")
+        raise RejectedRow("an empty option column before a filled one")
     return texts
 
 
@@ -54,13 +54,13 @@ def _option_columns(fields: Mapping[str, Any]) -> list[str]:
     """
     named = [(match[1], name) for name in fields if (match := _OPTION_COLUMN.fullmatch(name))]
     if len({key.isdigit() for key, _ in named}) > 1:
-        raise FaultyError("option columns with letters and with numbers")
+        raise RejectedRow("option columns with letters and with numbers")
     at = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)
     places, columns = [place for place, _ in at], [name for _, name in at]
     if len(set(places)) < len(places):
-        raise FaultyError(f"two columns for one option: {', '.join(columns)}")
+        raise RejectedRow(f"two columns for one option: {', '.join(columns)}")
     if at and not named[0][0].isdigit() and places[-1] >= len(places):  # is an answer D the third or the fourth?
-        raise FaultyError(f"option columns with a letter left out: {', '.join(columns)}")
+        raise RejectedRow(f"option columns with a letter left out: {', '.join(columns)}")
     return columns
 
 
@@ -69,9 +69,9 @@ def _choices(value: object) -> list[str]:
     if isinstance(value, str | bytes):
         value = _parsed(plain(value).strip())
     if not isinstance(value, list | tuple):
-        raise FaultyError("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
+        raise RejectedRow("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
     if any(isinstance(item, list | tuple | dict | set) for item in value):
-        raise FaultyError("choices hold a list inside the list")
+        raise RejectedRow("choices hold a list inside the list")
     return [plain(item) for item in value]
 
 
@@ -85,7 +85,7 @@ def _parsed(text: str) -> object:
             return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
             continue
-    raise FaultyError("choices cannot be read as a list")
+    raise RejectedRow("choices cannot be read as a list")
 
 
 def _read_json(text: str) -> object:
@@ -101,7 +101,7 @@ def _read_python(text: str) -> object:
     if not isinstance(written, ast.List | ast.Tuple):
         return value
     if _STRINGS_SIDE_BY_SIDE.search(text) and _joins_strings(text):
-        raise FaultyError("choices lack a comma between two strings")
+        raise RejectedRow("choices lack a comma between two strings")
     read = zip(written.elts, value, strict=True)
     return [ast.get_source_segment(text, node) if isinstance(item, _NUMBERS) else item for node, item in read]
 

@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from codemmlu.dataset.choices import FaultyError, listed, plain
+from codemmlu.dataset.choices import RejectedRow, listed, plain
 from codemmlu.dataset.readers import Record
 from codemmlu.schema import MAX_CHOICES, Question, Rejected, letters
 
@@ -42,7 +42,7 @@ _NUMBER = re.compile(r"\s*([0-9]{1,3})(?:\.0)?\s*")  # pandas writes an index be
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def dressed_letter(text: str) -> str | None:
+def parse_answer_letter(text: str) -> str | None:
     """The letter that a text is, however it is dressed (`ANSWER: **B**`); None of what says more, or no letter."""
     match = _DRESSED_LETTER.fullmatch(text) if len(text.strip()) <= _LONGEST_ANSWER else None
     return match[1].upper() if match else None
@@ -81,7 +81,7 @@ class Cleaner:
         task_id: str | None = None
         try:
             if record.fault:
-                raise FaultyError(record.fault)
+                raise RejectedRow(record.fault)
             if record.note:
                 self._note(record.note, place)
             fields = self._fields(record, place)
@@ -92,11 +92,11 @@ class Cleaner:
             own = self._task_id(fields, place)
             name = own or self._name_after_place(record)
             if name in self._seen:
-                raise FaultyError(f"repeated task_id: {name} stands at {self._seen[name]} already")
+                raise RejectedRow(f"repeated task_id: {name} stands at {self._seen[name]} already")
             self._seen[name] = place
             task_id = own
             return self._question(name, subject, fields, record)
-        except FaultyError as fault:
+        except RejectedRow as fault:
             self._note(f"rejected: {str(fault).split(':')[0]}", place)
             return Rejected(task_id, self._text(fault, place), record.file, record.line, self._position)
 
@@ -116,7 +116,7 @@ class Cleaner:
         fields = {name.lower(): value for name, value in record.fields.items()}
         if len(fields) < len(record.fields):
             twice = next(name for name, times in Counter(map(str.lower, record.fields)).items() if times > 1)
-            raise FaultyError(f"two fields of one name: {twice!r}, in upper and in lower case")
+            raise RejectedRow(f"two fields of one name: {twice!r}, in upper and in lower case")
         mapped = {ours: fields[theirs] for ours, theirs in self._columns.items() if theirs in fields}
         for ours, theirs in self._columns.items():
             if ours not in mapped:
@@ -140,10 +140,10 @@ class Cleaner:
         parts = [fields.get("problem_description"), fields.get("question")]
         question = "\n\n".join(self._text(part, place) for part in parts if not _is_blank(part))
         if not question:
-            raise FaultyError("no question text")
+            raise RejectedRow("no question text")
         choices = tuple(self._text(choice, place) for choice in listed(fields))
         if not 2 <= len(choices) <= MAX_CHOICES:
-            raise FaultyError(
+            raise RejectedRow(
                 f"{len(choices)} choice{'s' * (len(choices) != 1)}, where 2 to {MAX_CHOICES} can be asked"
             )
         return Question(
@@ -167,7 +167,7 @@ class Cleaner:
                 alike = [place for place, choice in enumerate(choices) if choice.lower() == text.lower()]
             index = alike[0] if len(alike) == 1 else None
         elif self._answers == "letter":
-            letter = dressed_letter(text)
+            letter = parse_answer_letter(text)
             if letter and letter not in names:
                 self._note(f"answer {letter} of {len(choices)} choices: unlabelled", place)
                 return None

@@ -17,12 +17,12 @@ def normalised(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def twin_key(question: Question) -> str:
+def content_key(question: Question) -> str:
     """Equal for questions with the same normalised text, whatever their choices and task_ids: 32 hex digits."""
     return hashlib.sha256(normalised(question.question).encode()).hexdigest()[:32]
 
 
-def near_groups(questions: Sequence[Question]) -> list[int]:
+def near_duplicate_groups(questions: Sequence[Question]) -> list[int]:
     """For each question the number of its group of near-duplicates: the place of the group's first question.
 
     By MinHash with locality-sensitive hashing (Broder 1997): time and memory grow with the questions, not with their

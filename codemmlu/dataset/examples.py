@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.files import as_examples
 from codemmlu.dataset.loader import load
 from codemmlu.dataset.splits import assign
@@ -18,7 +18,7 @@ FIT = "fit/"
 _READING = ("subjects", "columns", "answers", "encoding")
 
 
-def splits(questions: QuestionSettings, examples: ExampleSettings) -> bool:
+def is_same_source(questions: QuestionSettings, examples: ExampleSettings) -> bool:
     """Whether a holdout has one source to split. Raises UserError when the one source is read in two ways."""
     if questions.holdout is None or examples.source is None or _place(questions) != _place(examples):
         return False
@@ -53,18 +53,18 @@ def held_out(questions: QuestionSettings, holdout: HoldoutSettings) -> frozenset
     return frozenset(question.task_id for question in labelled[: holdout.n])
 
 
-def held_out_of(recipe: Recipe) -> frozenset[str] | None:
+def holdout_ids(recipe: Recipe) -> frozenset[str] | None:
     """The task_ids that a holdout asks, None where there is nothing to hold out of."""
     holdout = recipe.questions.holdout
-    if holdout is None or not splits(recipe.questions, recipe.examples):
+    if holdout is None or not is_same_source(recipe.questions, recipe.examples):
         return None
     return held_out(recipe.questions, holdout)
 
 
-def asked_of(recipe: Recipe) -> frozenset[str]:
+def asked_content_keys(recipe: Recipe) -> frozenset[str]:
     """The twin keys of the questions that are asked: nothing is fitted on an example with one of them."""
-    rows = load(recipe.questions, held_out_of(recipe)).rows()
-    return frozenset(twin_key(row) for row in rows if isinstance(row, Question))
+    rows = load(recipe.questions, holdout_ids(recipe)).rows()
+    return frozenset(content_key(row) for row in rows if isinstance(row, Question))
 
 
 def read_examples(settings: ExampleSettings, held: frozenset[str]) -> tuple[list[Question], list[str]]:
@@ -92,9 +92,9 @@ def fit_examples(recipe: Recipe, held: frozenset[str]) -> tuple[Question, ...]:
     if recipe.vote.fit is None:
         return ()
     examples, _ = read_examples(recipe.examples, held)
-    asked = {twin_key(row) for row in load(recipe.questions, held or None).rows() if isinstance(row, Question)}
+    asked = {content_key(row) for row in load(recipe.questions, held or None).rows() if isinstance(row, Question)}
     parts = assign(examples, recipe.seed)
-    rows = [q for q, part in zip(examples, parts, strict=True) if part == "fit" and twin_key(q) not in asked]
+    rows = [q for q, part in zip(examples, parts, strict=True) if part == "fit" and content_key(q) not in asked]
     if not rows:
         raise UserError("vote.fit: no example is left to fit on that is not asked itself; give more examples")
     rows.sort(key=lambda q: digest("fit", recipe.seed, q.question, q.choices, q.task_id))

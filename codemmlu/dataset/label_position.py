@@ -11,7 +11,7 @@ from codemmlu.schema import Question, letters
 SWAPPED = "ABCD"
 
 
-def swapped(question: Question, to: str) -> Question | None:
+def with_answer_at(question: Question, to: str) -> Question | None:
     """The question with its right choice at a letter of SWAPPED; None without an answer, or with fewer choices."""
     if question.answer is None or len(question.choices) < len(SWAPPED):
         return None

@@ -14,7 +14,7 @@ from codemmlu.schema import Question, Rejected
 
 
 @dataclass
-class Loaded:
+class QuestionStream:
     """What loading has seen so far; complete once its rows have been consumed. `only`: these task_ids are asked."""
 
     settings: QuestionSettings
@@ -67,9 +67,9 @@ class Loaded:
         return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
 
 
-def load(settings: QuestionSettings, only: frozenset[str] | None = None) -> Loaded:
+def load(settings: QuestionSettings, only: frozenset[str] | None = None) -> QuestionStream:
     """The questions of a recipe, not read yet; `only` those with these task_ids, where it is given."""
-    return Loaded(settings, only)
+    return QuestionStream(settings, only)
 
 
 def _records(settings: QuestionSettings) -> Iterator[Record]:

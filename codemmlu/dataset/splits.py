@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from codemmlu.dataset.dedup import near_groups
+from codemmlu.dataset.dedup import near_duplicate_groups
 from codemmlu.recipe import digest
 from codemmlu.schema import Question
 
@@ -20,7 +20,7 @@ def assign(examples: Sequence[Question], seed: int) -> list[Part]:
     """
     hashes = [digest("part", seed, example.question, example.choices) for example in examples]
     least: dict[int, str] = {}
-    groups = near_groups(examples)
+    groups = near_duplicate_groups(examples)
     for group, its in zip(groups, hashes, strict=True):
         least[group] = min(its, least.get(group, its))
     return [_part(least[group]) for group in groups]

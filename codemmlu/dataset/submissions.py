@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from codemmlu.dataset import files
 from codemmlu.dataset.choices import plain
-from codemmlu.dataset.cleaner import dressed_letter
+from codemmlu.dataset.cleaner import parse_answer_letter
 from codemmlu.dataset.readers import READERS, Record, WrongBytesError
 from codemmlu.errors import UserError, first_line
 
@@ -65,7 +65,7 @@ def _take(found: Submission, record: Record, key: str) -> None:
 def _letter(said: str, found: Submission) -> str | None:
     if said.lower() in _SILENT:
         return None
-    letter = dressed_letter(said)
+    letter = parse_answer_letter(said)
     if letter is None:
         found.notes["answers that are no letter: counted as no answer"] += 1
     return letter

@@ -7,7 +7,7 @@ early waits for its pilot, a cascade for the voters whose doubt it answers. Of a
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from codemmlu.dataset.label_position import SWAPPED, swapped
+from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.backlog import WorkItem
 from codemmlu.inference.calibration import Calibration
@@ -140,7 +140,7 @@ def items(run: RunDir, wave: Stage, unclear: Callable[[WhenSettings], Container[
 
 def _swaps(question: Question, asks: tuple[InferenceSpec, ...]) -> Iterator[WorkItem]:
     if asks:
-        yield from (WorkItem(one, "swap", asks) for to in SWAPPED if (one := swapped(question, to)))
+        yield from (WorkItem(one, "swap", asks) for to in SWAPPED if (one := with_answer_at(question, to)))
 
 
 def _unlisted(same: Sequence[WorkItem], listed: Container[str]) -> Iterator[WorkItem]:

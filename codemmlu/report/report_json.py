@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from codemmlu.dataset import Loaded
+from codemmlu.dataset import QuestionStream
 from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
@@ -26,7 +26,7 @@ class Evaluation:
     recipe: Recipe
     run: RunDir
     ensemble: Ensemble
-    loaded: Loaded
+    loaded: QuestionStream
     reduced: Reduced
     learnt: Learnt
     scores: Sheet

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from codemmlu import dataset
-from codemmlu.dataset.dedup import twin_key
-from codemmlu.dataset.examples import asked_of, held_out_of
+from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.examples import asked_content_keys, holdout_ids
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import refuse_without_gpu
 from codemmlu.errors import Progress, UserError
@@ -80,7 +80,7 @@ def ensure_index(recipe: Recipe, progress: Progress, labelled: bool) -> ExampleI
     where = place_of(recipe)
     embedder = find_embedder(settings.embedder, cache_folder())
     rule = SelectionPolicy.of(settings, labelled)
-    asked = asked_of(recipe)
+    asked = asked_content_keys(recipe)
     if settings.source is None:
         return ExampleIndex(where, _prebuilt(recipe, progress, where, embedder, asked), embedder, settings, rule)
     if settings.index is None or not where.is_local:
@@ -113,11 +113,11 @@ def _made(
     say = progress.say
     settings = recipe.examples
     manifest = read_manifest(where)
-    examples, notes = dataset.read_examples(settings, held_out_of(recipe) or frozenset())
+    examples, notes = dataset.read_examples(settings, holdout_ids(recipe) or frozenset())
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
     wanted = fingerprint(settings, embedder, kind, content, recipe.seed)
-    plan = _plan(recipe, progress, embedder, kind, wanted, asked, {twin_key(example) for example in examples})
+    plan = _plan(recipe, progress, embedder, kind, wanted, asked, {content_key(example) for example in examples})
     if manifest and manifest.fingerprint == wanted:
         say(f"examples: {manifest.count:,} from {settings.source}; their index stands and nothing changed: reused")
         fitted = _fitted(recipe, progress, where, manifest, plan)

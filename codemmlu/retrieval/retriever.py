@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer
@@ -133,7 +133,7 @@ class Retriever:
         return [ranked(candidates)[:most] for candidates in found]
 
     def _neighbours(self, question: Question, query: Vectors, candidates: list[Candidate], most: int) -> Neighbours:
-        twin = twin_key(question)
+        twin = content_key(question)
         # What is asked to fit on is an example itself, and sees what it would if it were none: not its twins either.
         fit = question.task_id.startswith(FIT)
         own = question.task_id.removeprefix(FIT) if fit else question.task_id
@@ -170,7 +170,7 @@ def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[s
     """An example's row: see EXAMPLE."""
     values = {name: getattr(question, name) for name in QUESTION.names}
     stored = {
-        "twin": twin_key(question),
+        "twin": content_key(question),
         "vector": vector.astype(np.float16).tobytes(),
         "choice_vectors": choice_vectors.astype(np.float16).tobytes(),
     }

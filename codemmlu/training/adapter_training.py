@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from codemmlu.dataset.dedup import twin_key
-from codemmlu.dataset.examples import asked_of
+from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.examples import asked_content_keys
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
@@ -18,10 +18,10 @@ from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.training.training_set import find_curriculum, fingerprint
+from codemmlu.training.training_set import build_training_set, fingerprint
 
 
-def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneSettings) -> Manifest:
+def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneSettings) -> Manifest:
     """Trains what the recipe's `finetune` says, or says that it stands already. Raises UserError."""
     say = progress.say
     base = recipe.models[settings.model]
@@ -31,24 +31,24 @@ def trained(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneS
     index = ensure_index(recipe, progress, labelled=True) if settings.examples else None
     start = find_start(recipe, settings, model)
     goes_on = start.fingerprint if start else ""
-    curriculum = find_curriculum(recipe, settings, partial(_nearest, index) if index else None, goes_on)
-    wanted = fingerprint(settings, model, curriculum, goes_on)
+    training_set = build_training_set(recipe, settings, partial(_nearest, index) if index else None, goes_on)
+    wanted = fingerprint(settings, model, training_set, goes_on)
     known = lora.learnt_by(base.source) | (lora.learnt_by(start.path) if start else frozenset())
-    curriculum = replace(curriculum, learnt=curriculum.learnt | known)
+    training_set = replace(training_set, learnt=training_set.learnt | known)
     manifest = read_manifest(run, settings.name)
     merged = run.below(f"merged/{settings.name}")
     if manifest and manifest.fingerprint == wanted:
         say(f"finetune: {settings.name} stands and nothing changed: reused")
     else:
-        if curriculum.asked:
-            say(f"finetune: {curriculum.asked:,} examples are questions that are asked, and are not learnt from")
+        if training_set.asked:
+            say(f"finetune: {training_set.asked:,} examples are questions that are asked, and are not learnt from")
         from codemmlu.cluster import session
         from codemmlu.training import ray_trainer
 
         session.join()
         run.clear(f"merged/{settings.name}")
         place = start.path if start else None
-        manifest = ray_trainer.train(progress, run, settings, model, curriculum, wanted, place, recipe.gpus)
+        manifest = ray_trainer.train(progress, run, settings, model, training_set, wanted, place, recipe.gpus)
         before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
         right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
         say(
@@ -78,7 +78,7 @@ def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.M
     if settings.start is None:
         return None
     start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
-    if both := lora.learnt_by(start.path) & asked_of(recipe):
+    if both := lora.learnt_by(start.path) & asked_content_keys(recipe):
         raise UserError(
             f"finetune.start: {len(both):,} of the questions are among those that {settings.start} was trained on; ask "
             "others, or start from other weights"
@@ -86,9 +86,12 @@ def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.M
     return start
 
 
-def refuse_learnt(recipe: Recipe, voters: Mapping[str, ResolvedVoter], fit: Sequence[Question]) -> None:
+def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], fit: Sequence[Question]) -> None:
     """Raises UserError where a voter would answer questions that its weights were trained on, or be weighed by such."""
-    parts = {"the questions": asked_of(recipe), "the examples that are fitted on": frozenset(map(twin_key, fit))}
+    parts = {
+        "the questions": asked_content_keys(recipe),
+        "the examples that are fitted on": frozenset(map(content_key, fit)),
+    }
     for name, voter in voters.items():
         # Weights that were merged into a model keep what they were made of beside it.
         made = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}

@@ -10,7 +10,7 @@ from codemmlu.recipe import FinetuneSettings
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A peft model whose LoRA weights alone are trained, its tokenizer, and the numbers it computes in."""
 
     model: Any
@@ -21,7 +21,7 @@ class Loaded:
 class Backend(Protocol):
     """Loads a model. start: LoRA weights to go on from."""
 
-    def __call__(self, source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> Loaded:
+    def __call__(self, source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
         """Seconds to minutes. Raises UserError where this machine cannot."""
 
 
@@ -34,7 +34,7 @@ def precision() -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"  # there is no public question of the kind
 
 
-def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> Loaded:
+def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
     """transformers, peft and bitsandbytes: on NVIDIA GPUs and on CPUs."""
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -79,10 +79,10 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
             model = get_peft_model(base, lora)
         except ValueError as error:  # no layer has such a name
             raise UserError(f"finetune.targets: {error}") from error
-    return Loaded(model, tokenizer, kind)
+    return LoadedModel(model, tokenizer, kind)
 
 
-def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> Loaded:
+def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
     """Unsloth's kernels: NVIDIA GPUs alone. `choose` has seen to it that there is nothing to go on from."""
     from transformers import AutoTokenizer
     from unsloth import FastLanguageModel
@@ -108,7 +108,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
     )
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     chat_template.complete(tokenizer, source, revision)
-    return Loaded(model, tokenizer, precision())
+    return LoadedModel(model, tokenizer, precision())
 
 
 BACKENDS: dict[str, Backend] = {"unsloth": load_with_unsloth, "peft": load_with_peft}

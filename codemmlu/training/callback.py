@@ -17,15 +17,15 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from codemmlu.errors import UserError, redact_credentials
-from codemmlu.training.job_spec import BEST, TRAINER, Course
+from codemmlu.training.job_spec import BEST, TRAINER, TrainJobSpec
 
 _STATE = "trainer_state.json"
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     """Says how it goes, evaluates when it is time, keeps the best weights, and hands checkpoints to Ray."""
 
-    def __init__(self, course: Course, trainer: Any, scratch: Path) -> None:
+    def __init__(self, course: TrainJobSpec, trainer: Any, scratch: Path) -> None:
         self._course, self._trainer, self._scratch = course, trainer, scratch
         self._first = ray.train.get_context().get_world_rank() == 0
         self._began: tuple[float, int] | None = None

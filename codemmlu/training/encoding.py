@@ -33,7 +33,7 @@ Row = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """An example with the solved ones that are shown before it, nearest last; rejected: of preference tuning."""
 
     question: Question
@@ -41,7 +41,7 @@ class Lesson:
     rejected: int | None = None
 
 
-def lesson_rows(
+def examples_to_table(
     examples: Sequence[Question],
     parts: Sequence[str],
     neighbours: Sequence[Sequence[int]],
@@ -60,7 +60,7 @@ def lesson_rows(
     return pa.Table.from_pylist(rows, schema=LESSON)
 
 
-def lessons(table: pa.Table, part: str, settings: FinetuneSettings) -> list[Lesson]:
+def examples_from_table(table: pa.Table, part: str, settings: FinetuneSettings) -> list[TrainingExample]:
     """One part of a LESSON table. A seeded share of it is shown no examples, so that the model learns to do without."""
     rows = table.to_pylist()
     questions = [question_from(row) for row in rows]
@@ -71,7 +71,7 @@ def lessons(table: pa.Table, part: str, settings: FinetuneSettings) -> list[Less
         near = [questions[place] for place in reversed(row["neighbours"][: settings.examples])]
         if part == "train" and _share("withhold", settings.seed, question) < settings.withhold:
             near = []
-        found.append(Lesson(question, tuple(near), row["rejected"]))
+        found.append(TrainingExample(question, tuple(near), row["rejected"]))
     return found
 
 
@@ -87,7 +87,7 @@ def order_of(question: Question, epoch: int, settings: FinetuneSettings) -> tupl
     return tuple(int(start[(place + epoch) % len(places)]) for place in places)
 
 
-def sequence(tokenizer: Any, lesson: Lesson, order: Sequence[int], template: str) -> tuple[list[int], int]:
+def sequence(tokenizer: Any, lesson: TrainingExample, order: Sequence[int], template: str) -> tuple[list[int], int]:
     """A prompt's tokens, and the token of its right letter. Raises UserError where that is not one token."""
     question = lesson.question
     prompt = render(question, template, order, lesson.shown)
@@ -99,7 +99,7 @@ def sequence(tokenizer: Any, lesson: Lesson, order: Sequence[int], template: str
     return tokens, token
 
 
-def letter_tokens(tokenizer: Any, lesson: Lesson, size: int, template: str) -> list[int]:
+def letter_tokens(tokenizer: Any, lesson: TrainingExample, size: int, template: str) -> list[int]:
     """The tokens of the first `size` letters after a prompt, those that are one token."""
     prompt = render(lesson.question, template)
     text, tokens = chat_template.encode(tokenizer, prompt)
@@ -107,8 +107,8 @@ def letter_tokens(tokenizer: Any, lesson: Lesson, size: int, template: str) -> l
     return [token for token in found if token is not None]
 
 
-def encoded(
-    tokenizer: Any, its: Sequence[Lesson], epoch: int | None, settings: FinetuneSettings
+def encode_sft(
+    tokenizer: Any, its: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[Row], int]:
     """Lessons as sequences {input_ids, labels} of equal length, and how many were too long.
 
@@ -119,7 +119,7 @@ def encoded(
         plain = tuple(range(len(lesson.question.choices)))
         order = plain if epoch is None else order_of(lesson.question, epoch, settings)
         for first in range(len(lesson.shown) + 1):
-            fewer = Lesson(lesson.question, lesson.shown[first:])
+            fewer = TrainingExample(lesson.question, lesson.shown[first:])
             tokens, letter = sequence(tokenizer, fewer, order, settings.template)
             if len(tokens) < settings.max_length:
                 rows.append({"input_ids": [*tokens, letter], "labels": [IGNORED] * len(tokens) + [letter]})
@@ -129,8 +129,8 @@ def encoded(
     return rows, dropped
 
 
-def pairs(
-    tokenizer: Any, its: Sequence[Lesson], epoch: int | None, settings: FinetuneSettings
+def encode_preference(
+    tokenizer: Any, its: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[Row], int]:
     """Preference pairs {prompt_ids, chosen_ids, rejected_ids}, and how many were too long.
 
@@ -143,7 +143,7 @@ def pairs(
         order = plain if epoch is None else order_of(lesson.question, epoch, settings)
         wrong = replace(lesson.question, answer=letters(26)[lesson.rejected])
         tokens, letter = sequence(tokenizer, lesson, order, settings.template)
-        _, other = sequence(tokenizer, Lesson(wrong), order, settings.template)
+        _, other = sequence(tokenizer, TrainingExample(wrong), order, settings.template)
         if len(tokens) < settings.max_length:
             rows.append({"prompt_ids": tokens, "chosen_ids": [letter], "rejected_ids": [other]})
         else:
@@ -151,11 +151,11 @@ def pairs(
     return rows, dropped
 
 
-def schooling(
+def build_epochs(
     tokenizer: Any,
-    its: Sequence[Lesson],
+    its: Sequence[TrainingExample],
     settings: FinetuneSettings,
-    make: Callable[[Any, Sequence[Lesson], int | None, FinetuneSettings], tuple[list[Row], int]],
+    make: Callable[[Any, Sequence[TrainingExample], int | None, FinetuneSettings], tuple[list[Row], int]],
 ) -> tuple[list[Row], int]:
     """All epochs' rows in the order in which they are learnt, and how many lessons were too long.
 

@@ -13,7 +13,7 @@ TRAINER, BEST = "trainer", "best"
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainJobSpec:
     """What a worker is told: plain values.
 
     address: of the folder with the lessons; source, revision, cache: the model, as an engine is given it

@@ -32,8 +32,8 @@ from codemmlu.errors import EngineDied, Progress, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
-from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Course, too_large
-from codemmlu.training.training_set import Curriculum
+from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, TrainJobSpec, too_large
+from codemmlu.training.training_set import TrainingSet
 
 FOLDER = "training"
 _RETRIES = 3  # times that workers which died are started again
@@ -46,7 +46,7 @@ def train(
     run: RunDir,
     settings: FinetuneSettings,
     model: model_source.Model,
-    curriculum: Curriculum,
+    training_set: TrainingSet,
     name: str,
     start: str | None = None,
     gpus: str | None = None,
@@ -69,11 +69,11 @@ def train(
             progress.say("finetune: what another recipe left half trained is removed")
         run.clear(FOLDER)
     folder.clear(FAULT)
-    folder.write_table(LESSONS, curriculum.table)
+    folder.write_table(LESSONS, training_set.table)
     where = f"{settings.workers} worker{'s' * (settings.workers > 1)} on {'GPU' if on_gpu else 'the CPU'}"
-    progress.say(f"finetune: {curriculum.train:,} examples, {settings.epochs} epochs; {where}; {backend}: {why}")
+    progress.say(f"finetune: {training_set.train:,} examples, {settings.epochs} epochs; {where}; {backend}: {why}")
     with _progress(progress, settings) as tell:
-        course = Course(
+        course = TrainJobSpec(
             folder.address,
             model.source,
             model.revision,
@@ -86,7 +86,7 @@ def train(
         result = _fitted(course, settings, folder, on_gpu)
     cost = {one: (result.metrics or {}).get(one) for one in ("device", "memory_gib", "tokens_per_second")}
     with result.checkpoint.as_directory() as found:
-        manifest = _published(run, settings, model, curriculum, name, backend, Path(found), cost)
+        manifest = _published(run, settings, model, training_set, name, backend, Path(found), cost)
     run.clear(FOLDER)
     return manifest
 
@@ -109,12 +109,12 @@ def _attend(config: dict[str, Any]) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if config["course"].backend == "unsloth":
         importlib.import_module("unsloth")  # before transformers, which it changes
-    from codemmlu.training.train_loop import attend
+    from codemmlu.training.train_loop import run_worker
 
-    attend(config["course"])
+    run_worker(config["course"])
 
 
-def _fitted(course: Course, settings: FinetuneSettings, folder: RunDir, on_gpu: bool) -> Any:
+def _fitted(course: TrainJobSpec, settings: FinetuneSettings, folder: RunDir, on_gpu: bool) -> Any:
     each = {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": float(_cores_each(settings.workers))}
     trainer = TorchTrainer(
         _attend,
@@ -205,7 +205,7 @@ def _published(
     run: RunDir,
     settings: FinetuneSettings,
     model: model_source.Model,
-    curriculum: Curriculum,
+    training_set: TrainingSet,
     name: str,
     backend: str,
     found: Path,
@@ -224,8 +224,8 @@ def _published(
         base=model.source,
         revision=model.revision,
         base_fingerprint=model.fingerprint,
-        examples=curriculum.fingerprint,
-        train_examples=curriculum.train,
+        examples=training_set.fingerprint,
+        train_examples=training_set.train,
         steps=state["global_step"],
         best_step=best.step,
         backend=backend,
@@ -235,7 +235,7 @@ def _published(
         train=train,
         tune=tune,
     )
-    publish(run, found / BEST, curriculum.learnt, manifest)
+    publish(run, found / BEST, training_set.learnt, manifest)
     return manifest
 
 

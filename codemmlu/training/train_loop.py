@@ -21,11 +21,18 @@ from codemmlu.engine.model_source import materialise
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
-from codemmlu.training.backends import BACKENDS, Loaded
-from codemmlu.training.callback import Reporter
-from codemmlu.training.encoding import Lesson, encoded, lessons, letter_tokens, pairs, schooling
-from codemmlu.training.job_spec import FAULT, LESSONS, Course, too_large
-from codemmlu.training.trainers import LetterTrainer, PairTrainer
+from codemmlu.training.backends import BACKENDS, LoadedModel
+from codemmlu.training.callback import TrainingCallback
+from codemmlu.training.encoding import (
+    TrainingExample,
+    build_epochs,
+    encode_preference,
+    encode_sft,
+    examples_from_table,
+    letter_tokens,
+)
+from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec, too_large
+from codemmlu.training.trainers import AnswerTokenDPOTrainer, AnswerTokenSFTTrainer
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
@@ -33,14 +40,14 @@ _CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch has n
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainTune:
     """The examples that are learnt from, and those that say when to stop."""
 
-    train: list[Lesson]
-    tune: list[Lesson]
+    train: list[TrainingExample]
+    tune: list[TrainingExample]
 
 
-def attend(course: Course) -> None:
+def run_worker(course: TrainJobSpec) -> None:
     """Trains to the end, from the last checkpoint on if there is one.
 
     A mistake of the person's is written down for the driver. Every worker finds it, so all end here without being
@@ -61,19 +68,19 @@ def attend(course: Course) -> None:
         raise RuntimeError(too_large(settings)) from error
 
 
-def _attend(course: Course, folder: RunDir) -> None:
+def _attend(course: TrainJobSpec, folder: RunDir) -> None:
     settings = course.settings
     set_seed(settings.seed)  # LoRA weights start the same in every worker
     start = str(lora.local(course.start, course.cache)) if course.start else None
     loaded = BACKENDS[course.backend](materialise(course.source, course.cache), course.revision, settings, start)
     table = folder.read_table(LESSONS)
-    parts = Parts(lessons(table, "train", settings), lessons(table, "tune", settings))
+    parts = TrainTune(examples_from_table(table, "train", settings), examples_from_table(table, "tune", settings))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = MAKERS[settings.objective](loaded, parts, course, _arguments(settings, loaded, scratch))
+        trainer = TRAINERS[settings.objective](loaded, parts, course, _arguments(settings, loaded, scratch))
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:  # TRL makes those of a quantised model bf16, in which small steps are lost
                 parameter.data = parameter.data.float()
-        reporter = Reporter(course, trainer, Path(scratch))
+        reporter = TrainingCallback(course, trainer, Path(scratch))
         trainer.add_callback(reporter)
         resumed = reporter.resume()
         if resumed is None or not reporter.is_over(resumed):
@@ -81,7 +88,7 @@ def _attend(course: Course, folder: RunDir) -> None:
         reporter.close(resumed)
 
 
-def _arguments(settings: FinetuneSettings, loaded: Loaded, scratch: str) -> dict[str, Any]:
+def _arguments(settings: FinetuneSettings, loaded: LoadedModel, scratch: str) -> dict[str, Any]:
     """What both of TRL's trainers are told."""
     return {
         "output_dir": f"{scratch}/out",
@@ -112,28 +119,33 @@ def _arguments(settings: FinetuneSettings, loaded: Loaded, scratch: str) -> dict
     }
 
 
-def _answers(loaded: Loaded, parts: Parts, course: Course, arguments: dict[str, Any]) -> Any:
+def _answers(loaded: LoadedModel, parts: TrainTune, course: TrainJobSpec, arguments: dict[str, Any]) -> Any:
     """Supervised: the loss is on the right letter."""
     # padding_free is said: where it is not, Unsloth turns it on, and rows come without the mask that is read here.
     args = SFTConfig(**arguments, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
-    return LetterTrainer(args=args, **_taught(loaded, parts, course, encoded))
+    return AnswerTokenSFTTrainer(args=args, **trainer_inputs(loaded, parts, course, encode_sft))
 
 
-def _preferences(loaded: Loaded, parts: Parts, course: Course, arguments: dict[str, Any]) -> Any:
+def _preferences(loaded: LoadedModel, parts: TrainTune, course: TrainJobSpec, arguments: dict[str, Any]) -> Any:
     """Direct preference optimisation: the right letter over the wrong one."""
-    return PairTrainer(args=DPOConfig(**arguments, beta=course.settings.beta), **_taught(loaded, parts, course, pairs))
+    return AnswerTokenDPOTrainer(
+        args=DPOConfig(**arguments, beta=course.settings.beta),
+        **trainer_inputs(loaded, parts, course, encode_preference),
+    )
 
 
-MAKERS: dict[str, Callable[[Loaded, Parts, Course, dict[str, Any]], Any]] = {
+TRAINERS: dict[str, Callable[[LoadedModel, TrainTune, TrainJobSpec, dict[str, Any]], Any]] = {
     "answer": _answers,
     "preference": _preferences,
 }
 
 
-def _taught(loaded: Loaded, parts: Parts, course: Course, encode: Callable[..., Any]) -> dict[str, Any]:
+def trainer_inputs(
+    loaded: LoadedModel, parts: TrainTune, course: TrainJobSpec, encode: Callable[..., Any]
+) -> dict[str, Any]:
     """What both trainers are given: the model and, as sequences, what it learns from and is tried on."""
     settings = course.settings
-    rows, dropped = schooling(loaded.tokenizer, parts.train, settings, encode)
+    rows, dropped = build_epochs(loaded.tokenizer, parts.train, settings, encode)
     asked, _ = encode(loaded.tokenizer, parts.tune, None, settings)
     if not rows or not asked:
         part = "tune" if rows else "train"

@@ -36,7 +36,7 @@ class _Letters:
         self._metrics["eval"]["accuracy"] += self.accelerator.gather_for_metrics(found.float()).tolist()
 
 
-class LetterTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
+class AnswerTokenSFTTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
     """As SFTTrainer, on sequences {input_ids, labels} whose last token alone is labelled."""
 
     def compute_loss(
@@ -58,7 +58,7 @@ class LetterTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
         return losses.sum() / num_items_in_batch * self.accelerator.num_processes
 
 
-class PairTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
+class AnswerTokenDPOTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
     """As DPOTrainer, on pairs that are tokens already: {prompt_ids, chosen_ids, rejected_ids}, one letter each.
 
     TRL would put them through the chat template as finished turns, which is not how voters ask, and end each answer

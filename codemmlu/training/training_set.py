@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu import dataset
-from codemmlu.dataset.dedup import twin_key
-from codemmlu.dataset.examples import asked_of, held_out_of
+from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.examples import asked_content_keys, holdout_ids
 from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.adapter_store import what_is_learnt
@@ -22,7 +22,7 @@ from codemmlu.mcq import choice_probabilities, template_digest
 from codemmlu.recipe import FinetuneSettings, Recipe, digest
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question, Reading, answer_from, letters, question_from
-from codemmlu.training.encoding import lesson_rows
+from codemmlu.training.encoding import examples_to_table
 
 # Examples that are looked up for each that is shown: those of other parts than `train` are passed over.
 _SPARE = 3
@@ -30,7 +30,7 @@ LookUp = Callable[[Sequence[Question], int], list[list[str]]]
 
 
 @dataclass(frozen=True)
-class Curriculum:
+class TrainingSet:
     """Lessons as a LESSON table, how many of them are learnt and tuned by, and how many examples are asked themselves.
 
     learnt: the twin keys of both; fingerprint: of all that is in the table
@@ -45,16 +45,18 @@ class Curriculum:
     fingerprint: str
 
 
-def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp | None, start: str = "") -> Curriculum:
+def build_training_set(
+    recipe: Recipe, settings: FinetuneSettings, look_up: LookUp | None, start: str = ""
+) -> TrainingSet:
     """What is to be learnt. Raises UserError.
 
     look_up: the task_ids of the examples nearest to questions, for settings that show some
     start: the fingerprint of the weights gone on from, or empty
     """
-    examples, _ = dataset.read_examples(recipe.examples, held_out_of(recipe) or frozenset())
+    examples, _ = dataset.read_examples(recipe.examples, holdout_ids(recipe) or frozenset())
     parts: list[str] = [*assign(examples, recipe.seed)]
-    asked = asked_of(recipe)
-    is_asked = [twin_key(example) in asked for example in examples]
+    asked = asked_content_keys(recipe)
+    is_asked = [content_key(example) in asked for example in examples]
     kept = [
         (example, part)
         for example, part, leaves in zip(examples, parts, is_asked, strict=True)
@@ -72,7 +74,7 @@ def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp 
         if part not in its:
             why = f" that {settings.pairs_from} answered" if settings.pairs_from else ""
             raise UserError(f"finetune: there is no example{why} in the {part} part to learn from; give more examples")
-    learnt = frozenset(map(twin_key, chosen))
+    learnt = frozenset(map(content_key, chosen))
     near = _near(chosen, learnable, settings, look_up)
     rows = {example.task_id: row for row, example in enumerate(chosen)}
     for example in (example for shown in near for example in shown):  # those that are shown and not learnt themselves
@@ -81,16 +83,16 @@ def find_curriculum(recipe: Recipe, settings: FinetuneSettings, look_up: LookUp 
     places = [[rows[example.task_id] for example in shown] for shown in near]
     places += [[] for _ in chosen[len(places) :]]
     wrong = {row: rejected[_content(q)] for row, q in enumerate(chosen) if _content(q) in rejected}
-    table = lesson_rows(chosen, its, places, wrong)
+    table = examples_to_table(chosen, its, places, wrong)
     said = [(q.task_id, q.question, q.choices, q.answer, part) for q, part in zip(chosen, its, strict=True)]
     name = digest(said, places, sorted(wrong.items()))
-    return Curriculum(table, its.count("train"), its.count("tune"), len(made), sum(is_asked), learnt, name)
+    return TrainingSet(table, its.count("train"), its.count("tune"), len(made), sum(is_asked), learnt, name)
 
 
-def fingerprint(settings: FinetuneSettings, model: Model, curriculum: Curriculum, start: str) -> str:
+def fingerprint(settings: FinetuneSettings, model: Model, training_set: TrainingSet, start: str) -> str:
     """Names all that determines the weights. start: the fingerprint of the weights gone on from, or empty."""
     words = template_digest(settings.template)
-    return digest("finetune", 1, what_is_learnt(settings), words, model.fingerprint, curriculum.fingerprint, start)
+    return digest("finetune", 1, what_is_learnt(settings), words, model.fingerprint, training_set.fingerprint, start)
 
 
 def _limited(kept: list[tuple[Question, str]], settings: FinetuneSettings) -> list[tuple[Question, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.dataset.label_position import SWAPPED, swapped
+from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.inference.answer_store import latest_valid_answers
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.inference.votes import VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
@@ -192,7 +192,7 @@ def _swaps(
         own = {voter.ask.key(question) for question in part.questions}  # the right choice may stand there already
         found[name] = {}
         for to in SWAPPED:
-            moved = [one for question in part.questions if (one := swapped(question, to))]
+            moved = [one for question in part.questions if (one := with_answer_at(question, to))]
             answers = part.find(voter.pool, {voter.ask.key(question) for question in moved})
             failures += _failures(name, (one for key, one in answers.items() if key not in own))
             its = votes_from_answers(name, voter.settings, voter.ask, moved, answers, priors[name])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.dataset import fit_examples
-from codemmlu.dataset.dedup import near_groups, twin_key
+from codemmlu.dataset.dedup import content_key, near_duplicate_groups
 from codemmlu.dataset.splits import SHARES, Part, assign
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
@@ -57,7 +57,7 @@ def test_neither_order_nor_names_matter_and_the_seed_does(parts: list[Part]) -> 
 
 def test_near_duplicates_are_in_one_part() -> None:
     near = [replace(q, task_id=f"n{q.task_id}", question=f"{q.question} too") for q in MANY]
-    groups = near_groups([*MANY, *near])
+    groups = near_duplicate_groups([*MANY, *near])
     assert sum(groups[place] == groups[place + len(MANY)] for place in range(len(MANY))) > 0.9 * len(MANY)
     parts = assign([*MANY, *near], 0)
     for place, group in enumerate(groups):
@@ -65,7 +65,7 @@ def test_near_duplicates_are_in_one_part() -> None:
 
 
 def test_what_has_nothing_in_common_is_in_no_group() -> None:
-    assert near_groups(MANY) == list(range(len(MANY)))
+    assert near_duplicate_groups(MANY) == list(range(len(MANY)))
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_nothing_is_fitted_on_what_is_asked(source: Path, tmp_path: Path) -> Non
     asked = written(tmp_path / "asked.csv", loud)
     fit = fit_examples(recipe(asked, source), frozenset())
     assert 5 <= len(fit) <= 30
-    assert not {twin_key(q) for q in fit} & {twin_key(q) for q in MANY[:300]}
+    assert not {content_key(q) for q in fit} & {content_key(q) for q in MANY[:300]}
     assert len(fit_examples(recipe(asked, source, limit=3), frozenset())) == 3
     with pytest.raises(UserError, match=r"vote\.fit: no example is left"):
         fit_examples(recipe(source, source), frozenset())

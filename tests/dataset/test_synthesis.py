@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from codemmlu.dataset.synthetic import generate, prove
+from codemmlu.dataset.synthetic import generate, verify
 from codemmlu.dataset.synthetic.mutate import mutations
 from codemmlu.dataset.synthetic.sandbox import Ran, run
 from codemmlu.schema import Question
@@ -18,21 +18,21 @@ def made(request: pytest.FixtureRequest) -> list[Question]:
 
 
 def test_every_answer_is_right_by_running_it_again(made: list[Question]) -> None:
-    assert [prove(question) for question in made] == [question.answer for question in made]
+    assert [verify(question) for question in made] == [question.answer for question in made]
 
 
 def test_a_wrong_letter_would_be_noticed(made: list[Question]) -> None:
     for question in made[:3]:  # one of each kind
         first, *rest = question.choices
         moved = replace(question, choices=(*rest, first))
-        assert prove(moved) != question.answer
+        assert verify(moved) != question.answer
 
 
 def test_a_question_without_one_right_choice_proves_nothing(made: list[Question]) -> None:
     question = made[0]
     right = question.choices["ABCD".index(question.answer or "")]
-    assert prove(replace(question, choices=(right, right))) is None
-    assert prove(replace(question, choices=("this is", "no output"))) is None
+    assert verify(replace(question, choices=(right, right))) is None
+    assert verify(replace(question, choices=("this is", "no output"))) is None
 
 
 def test_kinds_and_letters_are_balanced_and_nothing_comes_twice(made: list[Question]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.dataset.label_position import swapped
+from codemmlu.dataset.label_position import with_answer_at
 from codemmlu.inference.calibration import PILOT, Calibration, identity, null_questions, pilot_questions
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.stages import InferenceTask, PoolSession, concurrent_groups, items, plan_sessions
@@ -151,13 +151,13 @@ def test_what_a_wave_asks_twice_is_asked_once(run: RunDir) -> None:
 
 
 def test_a_swap_moves_two_choices_and_nothing_else() -> None:
-    asked_at_d = swapped(question(choices=("one", "two", "three", "four", "five")), "D")
+    asked_at_d = with_answer_at(question(choices=("one", "two", "three", "four", "five")), "D")
     assert asked_at_d
     assert asked_at_d.choices == ("one", "four", "three", "two", "five")
     assert asked_at_d.answer == "D"
-    assert swapped(question(), "B") == question()
+    assert with_answer_at(question(), "B") == question()
 
 
 @pytest.mark.parametrize("fields", [{"answer": None}, {"choices": ("one", "two", "three")}])
 def test_what_cannot_be_swapped_to_every_letter_is_left_out(fields: dict[str, Any]) -> None:
-    assert swapped(question(**fields), "A") is None
+    assert with_answer_at(question(**fields), "A") is None

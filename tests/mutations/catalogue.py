@@ -211,13 +211,13 @@ KEYS = (
         "looks = digest(self.manifest.fingerprint, asdict(self.rule))",
         "looks = digest(self.manifest.fingerprint)",
         (SHELF,),
-        "A changed rule for what a question may resolve_votes would ask nothing again.",
+        "A changed rule for what a question may see would ask nothing again.",
     ),
     Mutation(
         "weights-without-their-start",
         "codemmlu/training/training_set.py",
-        "model.fingerprint, curriculum.fingerprint, start)",
-        "model.fingerprint, curriculum.fingerprint)",
+        "model.fingerprint, training_set.fingerprint, start)",
+        "model.fingerprint, training_set.fingerprint)",
         (CURRICULUM,),
         "A training that goes on from other weights would be taken for done.",
     ),
@@ -227,7 +227,7 @@ SPLITS = (
     Mutation(
         "split-ignores-near-duplicates",
         "codemmlu/dataset/splits.py",
-        "groups = near_groups(examples)",
+        "groups = near_duplicate_groups(examples)",
         "groups = list(range(len(examples)))",
         (SPLIT,),
         "Copies of what is trained on would be fitted on, and every number would be too good.",
@@ -251,7 +251,7 @@ SPLITS = (
     Mutation(
         "fitted-on-what-is-asked",
         "codemmlu/dataset/examples.py",
-        'if part == "fit" and twin_key(q) not in asked]',
+        'if part == "fit" and content_key(q) not in asked]',
         'if part == "fit"]',
         (SPLIT,),
         "Weights and temperatures would be fitted on the answers of the questions that are voted on.",
@@ -409,7 +409,7 @@ RESUME = (
         '{**vars(question), "answer": None, "split"',
         '{**vars(question), "split"',
         (PENDING,),
-        "What answers a question could resolve_votes its answer.",
+        "What answers a question could see its answer.",
     ),
     Mutation(
         "cascade-asks-everything",

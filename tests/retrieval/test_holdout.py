@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.dataset import held_out, load, read_examples, splits
+from codemmlu.dataset import held_out, is_same_source, load, read_examples
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings
 from codemmlu.schema import Question
@@ -89,17 +89,17 @@ def test_a_holdout_that_leaves_no_example_is_refused(source: str, n: int) -> Non
 
 def test_only_one_source_can_be_split() -> None:
     holdout = HoldoutSettings(n=1)
-    assert splits(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings(source="a.csv"))
-    assert not splits(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings(source="b.csv"))
-    assert not splits(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings())
-    assert not splits(QuestionSettings(source="a.csv"), ExampleSettings(source="a.csv"))
+    assert is_same_source(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings(source="a.csv"))
+    assert not is_same_source(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings(source="b.csv"))
+    assert not is_same_source(QuestionSettings(source="a.csv", holdout=holdout), ExampleSettings())
+    assert not is_same_source(QuestionSettings(source="a.csv"), ExampleSettings(source="a.csv"))
 
 
 def test_one_file_is_one_source_however_it_is_spelled(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(source).parent)
     holdout = HoldoutSettings(n=1)
     for spelled in ("solved.csv", "./solved.csv", f"{Path(source).parent}/../{Path(source).parent.name}/solved.csv"):
-        assert splits(QuestionSettings(source=source, holdout=holdout), ExampleSettings(source=spelled))
+        assert is_same_source(QuestionSettings(source=source, holdout=holdout), ExampleSettings(source=spelled))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_one_source_that_is_read_in_two_ways_is_refused(source: str, other: dict
     asked = QuestionSettings(source=source, holdout=HoldoutSettings(n=1))
     (name,) = other
     with pytest.raises(UserError) as error:
-        splits(asked, ExampleSettings.model_validate({"source": source, **other}))
+        is_same_source(asked, ExampleSettings.model_validate({"source": source, **other}))
     assert f"examples.{name} must be what questions.{name} is" in fault(error)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from codemmlu.dataset.dedup import twin_key
-from codemmlu.dataset.examples import asked_of, held_out_of
+from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.examples import asked_content_keys, holdout_ids
 from codemmlu.errors import UserError
 from codemmlu.inference.spec import build_spec
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
@@ -105,17 +105,17 @@ def test_an_index_at_no_address_is_an_error_by_its_own_key(tmp_path: Path) -> No
 
 
 def test_only_a_source_that_is_split_holds_questions_out(tmp_path: Path) -> None:
-    assert held_out_of(recipe(tmp_path)) is None
+    assert holdout_ids(recipe(tmp_path)) is None
     holdout = {"holdout": {"n": 3}}
     other = {"source": str(questions_csv(tmp_path / "other.csv", 8))}
-    assert held_out_of(recipe(tmp_path, questions=holdout, examples=other)) is None
-    held = held_out_of(recipe(tmp_path, questions=holdout))
+    assert holdout_ids(recipe(tmp_path, questions=holdout, examples=other)) is None
+    held = holdout_ids(recipe(tmp_path, questions=holdout))
     assert held is not None
     assert len(held) == 3
 
 
 def test_what_is_asked_is_known_by_its_text(tmp_path: Path) -> None:
-    every = {name: twin_key(question(question=f"#{name} which is it?")) for name in (f"q{n}" for n in range(8))}
-    assert asked_of(recipe(tmp_path)) == set(every.values())
+    every = {name: content_key(question(question=f"#{name} which is it?")) for name in (f"q{n}" for n in range(8))}
+    assert asked_content_keys(recipe(tmp_path)) == set(every.values())
     split = recipe(tmp_path, questions={"holdout": {"n": 3}})
-    assert asked_of(split) == {every[name] for name in held_out_of(split) or ()}
+    assert asked_content_keys(split) == {every[name] for name in holdout_ids(split) or ()}

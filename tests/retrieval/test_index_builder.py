@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.dedup import content_key
 from codemmlu.errors import UserError
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
 from codemmlu.retrieval.index_store import MANIFEST, read_manifest, sha256_of
@@ -90,7 +90,7 @@ def test_a_manifest_is_the_last_thing_that_is_written(whole: Made) -> None:
 
 
 def test_nothing_is_fitted_on_an_example_that_is_asked(tmp_path: Path, whole: Made) -> None:
-    asked = frozenset(twin_key(example) for example in EXAMPLES[:100])
+    asked = frozenset(content_key(example) for example in EXAMPLES[:100])
     weights = build(tmp_path, asked=asked).weights
     assert weights is not None
     assert (weights.fitted_on, weights.left_out) == (200, "left out")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codemmlu.cluster import tasks
-from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.dedup import content_key
 from codemmlu.retrieval import faiss_index, sharding
 from codemmlu.retrieval.embedder import Encoder
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
@@ -154,7 +154,7 @@ def fitted(index: RunDir, examples: Sequence[Question], **plan: Any) -> Transfer
 
 
 def test_nothing_is_fitted_on_an_example_that_is_asked(index: RunDir) -> None:
-    asked = frozenset(twin_key(example) for example in EXAMPLES[:30])
+    asked = frozenset(content_key(example) for example in EXAMPLES[:30])
     few = fitted(index, EXAMPLES[:40], asked=asked, left_out="some")
     assert few is not None
     assert (few.fitted_on, few.left_out) == (10, "some")

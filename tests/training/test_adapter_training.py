@@ -10,7 +10,7 @@ import pytest
 
 from codemmlu.cli.console import Terminal
 from codemmlu.cluster import session
-from codemmlu.dataset.dedup import twin_key
+from codemmlu.dataset.dedup import content_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model, cache_folder, inspect
@@ -20,8 +20,8 @@ from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.training import ray_trainer
-from codemmlu.training.adapter_training import find_start, refuse_learnt, trained
-from codemmlu.training.training_set import Curriculum
+from codemmlu.training.adapter_training import check_no_train_overlap, ensure_adapter, find_start
+from codemmlu.training.training_set import TrainingSet
 from tests.support.finetunes import Finetune, published, solved_csv
 from tests.support.questions import write_csv
 from tests.support.rows import ASK, question
@@ -34,7 +34,7 @@ class Trainer:
     """Stands for Ray Train: publishes weights at once, and keeps what it was given."""
 
     scratch: Path
-    trained: list[tuple[Curriculum, str | None]] = field(default_factory=list)
+    trained: list[tuple[TrainingSet, str | None]] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
 
     def train(
@@ -43,15 +43,15 @@ class Trainer:
         run: RunDir,
         settings: FinetuneSettings,
         model: Model,
-        curriculum: Curriculum,
+        training_set: TrainingSet,
         name: str,
         start: str | None = None,
         gpus: str | None = None,
     ) -> Manifest:
         """See finetuning.train."""
-        self.trained.append((curriculum, start))
+        self.trained.append((training_set, start))
         base = {"base": model.source, "base_fingerprint": model.fingerprint}
-        published(Path(run.address), curriculum.learnt, self.scratch, fingerprint=name, **base)
+        published(Path(run.address), training_set.learnt, self.scratch, fingerprint=name, **base)
         return self.manifest(run)
 
     def manifest(self, run: RunDir) -> Manifest:
@@ -84,7 +84,7 @@ def learn(tuning: Finetune, *overrides: str) -> Manifest:
     """Train what the recipe says."""
     recipe = load(str(tuning.recipe), [*overrides])
     assert recipe.finetune is not None
-    return trained(recipe, Terminal(), RunDir(recipe.out), recipe.finetune)
+    return ensure_adapter(recipe, Terminal(), RunDir(recipe.out), recipe.finetune)
 
 
 def test_weights_that_stand_are_reused(tuning: Finetune, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,9 +118,9 @@ def test_what_the_starting_weights_learnt_counts_as_learnt(tuning: Finetune, tra
     known: Any = {"base": "embedded", "base_fingerprint": model.fingerprint}
     start = published(tmp_path / "first", ["a", "b"], **known)
     learn(tuning, f"finetune.start={start}")
-    ((curriculum, place),) = trainer.trained
+    ((training_set, place),) = trainer.trained
     assert place == str(start)
-    assert curriculum.learnt > {"a", "b"}
+    assert training_set.learnt > {"a", "b"}
     learn(tuning)
     assert not trainer.trained[1][0].learnt & {"a", "b"}
 
@@ -163,7 +163,7 @@ def recipe_of(tmp_path: Path, **fields: Any) -> Recipe:
 
 
 def keys(questions: Sequence[Question]) -> list[str]:
-    return [twin_key(one) for one in questions]
+    return [content_key(one) for one in questions]
 
 
 def start_of(recipe: Recipe, start: Path | None, fingerprint: str = "weights") -> Any:
@@ -192,13 +192,13 @@ def test_a_voter_is_not_asked_what_its_weights_learnt_from(tmp_path: Path) -> No
     weights = published(tmp_path / "run", keys(QUESTIONS[1:3]))
     plain = ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)
     tuned = replace(plain, ask=replace(ASK, adapter=str(weights)))
-    refuse_learnt(recipe, {"plain": plain}, QUESTIONS)
+    check_no_train_overlap(recipe, {"plain": plain}, QUESTIONS)
     with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 1 of the questions are among those that it was"):
-        refuse_learnt(recipe, {"plain": plain, "tuned": tuned}, ())
+        check_no_train_overlap(recipe, {"plain": plain, "tuned": tuned}, ())
     others = recipe_of(tmp_path, questions={"source": str(solved_csv(tmp_path / "others.csv", 3))})
-    refuse_learnt(others, {"tuned": tuned}, QUESTIONS[3:])
+    check_no_train_overlap(others, {"tuned": tuned}, QUESTIONS[3:])
     with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 2 of the examples that are fitted on are among"):
-        refuse_learnt(others, {"tuned": tuned}, QUESTIONS)
+        check_no_train_overlap(others, {"tuned": tuned}, QUESTIONS)
 
 
 def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None:
@@ -207,4 +207,4 @@ def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None
     (merged / LEARNT).write_text(json.dumps(keys(QUESTIONS[:1])))
     recipe = recipe_of(tmp_path, models={"m": {"source": str(merged)}})
     with pytest.raises(UserError, match=r"^models\.m\.source: 1 of the questions are among those that it was trained"):
-        refuse_learnt(recipe, {"v": ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)}, ())
+        check_no_train_overlap(recipe, {"v": ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)}, ())

@@ -10,7 +10,7 @@ import pytest
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.training.job_spec import BEST, Course
+from codemmlu.training.job_spec import BEST, TrainJobSpec
 
 
 class Model:
@@ -31,16 +31,16 @@ class Training:
     def __init__(self, scratch: Path, **settings: Any) -> None:
         from transformers import TrainerControl, TrainerState  # slow, and every process of the tests collects this file
 
-        from codemmlu.training.callback import Reporter
+        from codemmlu.training.callback import TrainingCallback
 
         self.scratch, self.told = scratch, list[dict[str, Any]]()
         self.model = Model()
         given = FinetuneSettings(model="m", **settings)
-        course = Course("/run", "/models/m", None, "/cache", None, "peft", given, self.told.append)
+        course = TrainJobSpec("/run", "/models/m", None, "/cache", None, "peft", given, self.told.append)
         unwrap = SimpleNamespace(unwrap_model=lambda model: model)
         self.state, self.control = TrainerState(max_steps=20), TrainerControl()
         self.args: Any = None
-        self.reporter = Reporter(course, SimpleNamespace(model=self.model, accelerator=unwrap), scratch)
+        self.reporter = TrainingCallback(course, SimpleNamespace(model=self.model, accelerator=unwrap), scratch)
 
     def evaluates(self, step: int, loss: float) -> None:
         """Have an evaluation end."""

@@ -12,14 +12,14 @@ from codemmlu.recipe import FinetuneSettings
 from codemmlu.schema import Question, letters
 from codemmlu.training.encoding import (
     IGNORED,
-    Lesson,
+    TrainingExample,
+    build_epochs,
     by_length,
-    encoded,
-    lesson_rows,
-    lessons,
+    encode_preference,
+    encode_sft,
+    examples_from_table,
+    examples_to_table,
     order_of,
-    pairs,
-    schooling,
 )
 from tests.support.rows import question
 
@@ -73,7 +73,7 @@ def test_without_reordering_choices_stand_as_they_are() -> None:
 
 
 def test_the_loss_is_on_the_right_letter_alone() -> None:
-    (row,), dropped = encoded(Characters(), [Lesson(questions(2)[1])], None, SETTINGS)
+    (row,), dropped = encode_sft(Characters(), [TrainingExample(questions(2)[1])], None, SETTINGS)
     assert dropped == 0
     assert row["labels"][:-1] == [IGNORED] * (len(row["labels"]) - 1)
     assert len(row["labels"]) == len(row["input_ids"])
@@ -83,7 +83,7 @@ def test_the_loss_is_on_the_right_letter_alone() -> None:
 def test_a_letter_names_the_choice_that_stands_there() -> None:
     one = questions(4)[2]
     for epoch in range(4):
-        (row,), _ = encoded(Characters(), [Lesson(one)], epoch, SETTINGS)
+        (row,), _ = encode_sft(Characters(), [TrainingExample(one)], epoch, SETTINGS)
         said = said_by(row)
         letter = said[-1]
         assert f"\n{letter}. three\n" in said, "C is `three`, wherever it is shown"
@@ -91,24 +91,28 @@ def test_a_letter_names_the_choice_that_stands_there() -> None:
 
 def test_what_is_too_long_is_left_out_and_never_cut() -> None:
     short, long = question("t1", question="short"), question("t2", question="long " * 400)
-    rows, dropped = encoded(Characters(), [Lesson(short), Lesson(long)], 0, settings(max_length=600))
+    rows, dropped = encode_sft(
+        Characters(), [TrainingExample(short), TrainingExample(long)], 0, settings(max_length=600)
+    )
     assert (len(rows), dropped) == (1, 1)
     assert rows[0]["labels"][-1] != IGNORED
 
 
 def test_what_is_too_long_sheds_its_most_distant_examples_first() -> None:
     near, far = question("near", question="near one"), question("far", question="far " * 100)
-    (row,), dropped = encoded(Characters(), [Lesson(questions(1)[0], (far, near))], 0, settings(max_length=700))
+    (row,), dropped = encode_sft(
+        Characters(), [TrainingExample(questions(1)[0], (far, near))], 0, settings(max_length=700)
+    )
     said = said_by(row)
     assert (dropped, "near one" in said, "far" in said) == (0, True, False)
 
 
 def test_an_epoch_has_every_lesson_once_in_a_reproducible_order() -> None:
-    its = [Lesson(one) for one in questions(11)]
-    rows, _ = schooling(Characters(), its, SETTINGS, encoded)
-    assert rows == schooling(Characters(), its, SETTINGS, encoded)[0]
+    its = [TrainingExample(one) for one in questions(11)]
+    rows, _ = build_epochs(Characters(), its, SETTINGS, encode_sft)
+    assert rows == build_epochs(Characters(), its, SETTINGS, encode_sft)[0]
     assert len(rows) == 44
-    assert rows != schooling(Characters(), its, settings(seed=1), encoded)[0]
+    assert rows != build_epochs(Characters(), its, settings(seed=1), encode_sft)[0]
     first, second = rows[:22], rows[22:]
     assert first != second
 
@@ -134,23 +138,25 @@ def test_an_incomplete_micro_batch_waits_for_the_next_epoch() -> None:
 
 def test_neighbours_are_shown_nearest_last_and_some_withheld() -> None:
     some = questions(200)
-    table = lesson_rows(some, ["train"] * 199 + ["tune"], [[(n + 1) % 200, (n + 2) % 200] for n in range(200)], {})
-    its = lessons(table, "train", settings(examples=2, withhold=0.25))
+    table = examples_to_table(
+        some, ["train"] * 199 + ["tune"], [[(n + 1) % 200, (n + 2) % 200] for n in range(200)], {}
+    )
+    its = examples_from_table(table, "train", settings(examples=2, withhold=0.25))
     assert all(lesson.shown in ((), (some[(n + 2) % 200], some[(n + 1) % 200])) for n, lesson in enumerate(its))
     without = sum(not lesson.shown for lesson in its)
     assert 30 < without < 70
-    (tuned,) = lessons(table, "tune", settings(examples=1, withhold=1.0))
+    (tuned,) = examples_from_table(table, "tune", settings(examples=1, withhold=1.0))
     assert tuned.shown == (some[0],), "the tune part is asked as voters ask"
 
 
 def test_pairs_set_the_right_letter_against_the_wrong_one() -> None:
-    lesson = Lesson(question("t1", answer="B"), rejected=3)
+    lesson = TrainingExample(question("t1", answer="B"), rejected=3)
     for epoch in range(4):
-        (row,), _ = pairs(Characters(), [lesson], epoch, SETTINGS)
+        (row,), _ = encode_preference(Characters(), [lesson], epoch, SETTINGS)
         shown = {line[0]: line[3:] for line in text_of(row["prompt_ids"]).splitlines() if line[1:3] == ". "}
         assert shown[text_of(row["chosen_ids"]).strip()] == "two"
         assert shown[text_of(row["rejected_ids"]).strip()] == "four"
-    assert pairs(Characters(), [lesson], 0, settings(max_length=20)) == ([], 1)
+    assert encode_preference(Characters(), [lesson], 0, settings(max_length=20)) == ([], 1)
 
 
 def test_a_letter_must_be_one_token_after_the_template() -> None:
@@ -159,4 +165,4 @@ def test_a_letter_must_be_one_token_after_the_template() -> None:
             return [len(text)]
 
     with pytest.raises(UserError, match=r"finetune\.template: B is not one token"):
-        encoded(Merging(), [Lesson(replace(questions(1)[0], answer="B"))], None, SETTINGS)
+        encode_sft(Merging(), [TrainingExample(replace(questions(1)[0], answer="B"))], None, SETTINGS)

@@ -25,16 +25,16 @@ from codemmlu.errors import EngineDied, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import ray_trainer
-from codemmlu.training.encoding import lesson_rows
-from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Course
-from codemmlu.training.training_set import Curriculum
+from codemmlu.training.encoding import examples_to_table
+from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, TrainJobSpec
+from codemmlu.training.training_set import TrainingSet
 from tests.support.finetunes import weights_in
 from tests.support.rows import question
 
 NAME = "0123456789abcdef" * 2
 QUESTIONS = [question(f"t{n}") for n in range(3)]
-TABLE = lesson_rows(QUESTIONS, ["train", "train", "tune"], [[], [], []], {})
-CURRICULUM = Curriculum(TABLE, 2, 1, 0, 0, frozenset({"k1", "k2"}), "examples")
+TABLE = examples_to_table(QUESTIONS, ["train", "train", "tune"], [[], [], []], {})
+CURRICULUM = TrainingSet(TABLE, 2, 1, 0, 0, frozenset({"k1", "k2"}), "examples")
 MODEL = Model("/models/m", None, "weights", None, {})
 HISTORY = [
     {"step": 0, "eval_loss": 1.5, "eval_accuracy": 0.25},
@@ -54,7 +54,7 @@ class Trainer:
     adapter: dict[str, Any]
 
     def __init__(self, loop: Any, *, train_loop_config: Any, scaling_config: Any, run_config: Any) -> None:
-        self.course: Course = train_loop_config["course"]
+        self.course: TrainJobSpec = train_loop_config["course"]
         self.scaling, self.run = scaling_config, run_config
         self.made.append(self)
 

@@ -8,17 +8,17 @@ import pytest
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
-from codemmlu.training.encoding import lesson_rows
-from codemmlu.training.job_spec import FAULT, LESSONS, Course
+from codemmlu.training.encoding import examples_to_table
+from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec
 from tests.support.rows import question
 from tests.support.tiny_model import tiny_model
 
 
-def attend(job: Course) -> None:
+def run_worker(job: TrainJobSpec) -> None:
     """Run the worker's part. It is imported late: that takes seconds, and every process of the tests collects this."""
     from codemmlu.training import train_loop
 
-    train_loop.attend(job)
+    train_loop.run_worker(job)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-def course(folder: RunDir, model: Path, **settings: Any) -> Course:
+def course(folder: RunDir, model: Path, **settings: Any) -> TrainJobSpec:
     """Lay out a training of two questions, one of which is long, tuned by a third."""
     questions = [question("t1"), question("t2", question="Why? " * 600), question("t3")]
-    folder.write_table(LESSONS, lesson_rows(questions, ["train", "train", "tune"], [[], [], []], {}))
+    folder.write_table(LESSONS, examples_to_table(questions, ["train", "train", "tune"], [[], [], []], {}))
     given = FinetuneSettings(model="m", quantization="none", gradient_checkpointing=False, **settings)
-    return Course(folder.address, str(model), None, "/nowhere", None, "peft", given, print)
+    return TrainJobSpec(folder.address, str(model), None, "/nowhere", None, "peft", given, print)
 
 
 @pytest.mark.parametrize("parts", [("train", "tune"), ("tune", "train")])
@@ -40,8 +40,8 @@ def test_a_part_of_which_every_example_is_too_long_is_told(model: Path, tmp_path
     folder = RunDir(str(tmp_path))
     job = course(folder, model, max_length=600)
     long, short = question("t1", question="Why? " * 600), question("t2")
-    folder.write_table(LESSONS, lesson_rows([long, short], parts, [[], []], {}))
-    attend(job)
+    folder.write_table(LESSONS, examples_to_table([long, short], parts, [[], []], {}))
+    run_worker(job)
     assert folder.read(FAULT).decode() == (
         f"finetune.max_length: every example of the {parts[0]} part is longer than 600 tokens; raise it"
     )
@@ -56,26 +56,26 @@ def test_too_little_memory_is_told_and_ends_all_workers(
     on_cpu = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
     error = torch.OutOfMemoryError("CUDA") if on_gpu else on_cpu
 
-    def load(*_: object) -> backends.Loaded:
+    def load(*_: object) -> backends.LoadedModel:
         raise error
 
     monkeypatch.setitem(cast("dict[str, Any]", backends.BACKENDS), "peft", load)
     folder = RunDir(str(tmp_path))
     job = course(folder, model, batch_size=3)
     with pytest.raises(RuntimeError, match=r"^finetune\.batch_size: 3 sequences of up to 8,092 tokens do not fit"):
-        attend(job)
+        run_worker(job)
     assert folder.read(FAULT).decode().startswith("finetune.batch_size: 3 sequences")
-    attend(job)  # another worker, started after the fault was written down: it ends without loading anything
+    run_worker(job)  # another worker, started after the fault was written down: it ends without loading anything
 
 
 def test_an_unexpected_error_of_a_worker_is_no_fault_of_the_user(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(*_: object) -> backends.Loaded:
+    def load(*_: object) -> backends.LoadedModel:
         raise RuntimeError("unexpected")
 
     monkeypatch.setitem(cast("dict[str, Any]", backends.BACKENDS), "peft", load)
     folder = RunDir(str(tmp_path))
     with pytest.raises(RuntimeError, match=r"^unexpected$"):
-        attend(course(folder, model))
+        run_worker(course(folder, model))
     assert not folder.exists(FAULT)

@@ -71,12 +71,12 @@ def test_a_pair_read_once_is_what_trl_reads_twice(folder: Path, tmp_path: Path) 
     from torch import allclose
     from trl import DPOConfig, DPOTrainer
 
-    from codemmlu.training.trainers import PairTrainer
+    from codemmlu.training.trainers import AnswerTokenDPOTrainer
 
     rows = [{"prompt_ids": p, "chosen_ids": [LETTERS[n]], "rejected_ids": [LETTERS[3]]} for n, p in enumerate(PROMPTS)]
     args = DPOConfig(**arguments(tmp_path), beta=0.7)
-    trainer = PairTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
-    ours, our_gradient = loss_and_gradient(PairTrainer.compute_loss, trainer)
+    trainer = AnswerTokenDPOTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
+    ours, our_gradient = loss_and_gradient(AnswerTokenDPOTrainer.compute_loss, trainer)
     theirs, their_gradient = loss_and_gradient(DPOTrainer.compute_loss, trainer)
     assert ours == pytest.approx(theirs, rel=1e-5)
     assert abs(ours - 0.6931) > 0.01, "the weights are not those that are compared with"
@@ -87,12 +87,12 @@ def test_the_loss_of_letters_alone_is_trls_of_the_whole(folder: Path, tmp_path: 
     from torch import allclose
     from trl import SFTConfig, SFTTrainer
 
-    from codemmlu.training.trainers import LetterTrainer
+    from codemmlu.training.trainers import AnswerTokenSFTTrainer
 
     rows = [{"input_ids": [*p, LETTERS[n]], "labels": [IGNORED] * len(p) + [LETTERS[n]]} for n, p in enumerate(PROMPTS)]
     args = SFTConfig(**arguments(tmp_path), padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = LetterTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
-    ours, our_gradient = loss_and_gradient(LetterTrainer.compute_loss, trainer)
+    trainer = AnswerTokenSFTTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
+    ours, our_gradient = loss_and_gradient(AnswerTokenSFTTrainer.compute_loss, trainer)
     theirs, their_gradient = loss_and_gradient(SFTTrainer.compute_loss, trainer)
     assert ours == pytest.approx(theirs, rel=1e-5)
     assert allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)

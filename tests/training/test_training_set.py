@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from codemmlu.dataset.dedup import twin_key
-from codemmlu.dataset.examples import asked_of
+from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.examples import asked_content_keys
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table
-from codemmlu.training.training_set import find_curriculum, fingerprint
+from codemmlu.training.training_set import build_training_set, fingerprint
 from tests.support.questions import questions_csv, write_csv
 from tests.support.rows import ASK, answer, reading
 
@@ -53,23 +53,23 @@ def recipe(solved: Path, **finetune: Any) -> Recipe:
 
 def found(given: Recipe, **told: Any) -> Any:
     assert given.finetune is not None
-    return find_curriculum(given, given.finetune, told.get("look_up"), told.get("start", ""))
+    return build_training_set(given, given.finetune, told.get("look_up"), told.get("start", ""))
 
 
 def test_what_is_asked_is_not_learnt_from_under_any_name(solved: Path) -> None:
     given = recipe(solved)
-    curriculum = found(given)
-    learnt = [question_from(row) for row in curriculum.table.to_pylist()]
-    assert not asked_of(given) & {twin_key(question) for question in learnt}
-    assert curriculum.asked > 0, "a twin of a question that is asked stood among the examples"
-    assert set(curriculum.table["part"].to_pylist()) == {"train", "tune"}, "the fit part is left for what is fitted"
+    training_set = found(given)
+    learnt = [question_from(row) for row in training_set.table.to_pylist()]
+    assert not asked_content_keys(given) & {content_key(question) for question in learnt}
+    assert training_set.asked > 0, "a twin of a question that is asked stood among the examples"
+    assert set(training_set.table["part"].to_pylist()) == {"train", "tune"}, "the fit part is left for what is fitted"
 
 
 def test_a_limit_takes_some_and_more_keeps_them(solved: Path) -> None:
     some, more = found(recipe(solved, limit=20)), found(recipe(solved, limit=30))
 
-    def learnt(curriculum: Any) -> set[str]:
-        return {row["task_id"] for row in curriculum.table.to_pylist() if row["part"] == "train"}
+    def learnt(training_set: Any) -> set[str]:
+        return {row["task_id"] for row in training_set.table.to_pylist() if row["part"] == "train"}
 
     assert (some.train, more.train) == (20, 30)
     assert learnt(some) < learnt(more)
@@ -78,26 +78,26 @@ def test_a_limit_takes_some_and_more_keeps_them(solved: Path) -> None:
 def test_only_what_changes_the_weights_changes_the_fingerprint(solved: Path) -> None:
     given = recipe(solved)
     assert given.finetune is not None
-    curriculum = found(given)
-    name = fingerprint(given.finetune, MODEL, curriculum, "")
+    training_set = found(given)
+    name = fingerprint(given.finetune, MODEL, training_set, "")
     assert name == fingerprint(given.finetune, MODEL, found(given), "")
 
     def changed(**fields: Any) -> str:
         assert given.finetune is not None
-        return fingerprint(given.finetune.model_copy(update=fields), MODEL, curriculum, "")
+        return fingerprint(given.finetune.model_copy(update=fields), MODEL, training_set, "")
 
     assert changed(rank=8) != name
     assert changed(merge=True, checkpoint_steps=3, backend="peft") == name
     assert fingerprint(given.finetune, MODEL, found(recipe(solved, limit=20)), "") != name
-    assert fingerprint(given.finetune, MODEL, curriculum, "weights to go on from") != name
+    assert fingerprint(given.finetune, MODEL, training_set, "weights to go on from") != name
 
 
 def test_neighbours_are_learnt_ones_nearest_first(solved: Path) -> None:
     everything = found(recipe(solved)).table.to_pylist()
     tuned = next(row["task_id"] for row in everything if row["part"] == "tune")
     two = [row["task_id"] for row in everything if row["part"] == "train"][:2]
-    curriculum = found(recipe(solved, examples=2), look_up=lambda asked, most: [[tuned, *two, "fit"] for _ in asked])
-    rows = curriculum.table.to_pylist()
+    training_set = found(recipe(solved, examples=2), look_up=lambda asked, most: [[tuned, *two, "fit"] for _ in asked])
+    rows = training_set.table.to_pylist()
     assert [rows[place]["task_id"] for place in rows[-1]["neighbours"]] == two
 
 
@@ -105,17 +105,19 @@ def test_shown_examples_may_lie_beyond_the_training_limit(solved: Path) -> None:
     few = {row["task_id"] for row in found(recipe(solved, limit=5)).table.to_pylist() if row["part"] == "train"}
     every = [row["task_id"] for row in found(recipe(solved)).table.to_pylist() if row["part"] == "train"]
     beyond = next(name for name in every if name not in few)
-    curriculum = found(recipe(solved, limit=5, examples=1), look_up=lambda asked, most: [[beyond] for _ in asked])
-    rows = curriculum.table.to_pylist()
+    training_set = found(recipe(solved, limit=5, examples=1), look_up=lambda asked, most: [[beyond] for _ in asked])
+    rows = training_set.table.to_pylist()
     assert rows[rows[0]["neighbours"][0]]["task_id"] == beyond
-    assert curriculum.train == 5
+    assert training_set.train == 5
     assert [row["task_id"] for row in rows if row["part"] == "shown"] == [beyond]
 
 
 def test_generated_questions_are_learnt_and_never_tuned_by(solved: Path) -> None:
-    curriculum = found(recipe(solved, synthesise=6))
-    made = [row for row in curriculum.table.to_pylist() if row["subject"] and row["subject"].startswith("synthesised/")]
-    assert len(made) == curriculum.made == 6
+    training_set = found(recipe(solved, synthesise=6))
+    made = [
+        row for row in training_set.table.to_pylist() if row["subject"] and row["subject"].startswith("synthesised/")
+    ]
+    assert len(made) == training_set.made == 6
     assert {row["part"] for row in made} == {"train"}
 
 

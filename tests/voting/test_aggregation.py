@@ -1,6 +1,6 @@
 """The tally of a part: what a voter's own answers are, whatever else is stored, and what failed besides."""
 
-from codemmlu.dataset.label_position import swapped
+from codemmlu.dataset.label_position import with_answer_at
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.spec import InferenceSpec, build_spec
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
@@ -47,7 +47,7 @@ def test_a_cascades_prior_ignores_answers_of_an_earlier_attempt() -> None:
 
 def test_failures_with_the_right_choice_moved_count_separately() -> None:
     ensemble = Ensemble({"first": SEATS["first"]}, {}, (), 4, ("first",))
-    moved = [one for to in "ABCD" if (one := swapped(QUESTIONS[0], to))]
+    moved = [one for to in "ABCD" if (one := with_answer_at(QUESTIONS[0], to))]
     answers = [*(failed(q, ONE) for q in moved if q != QUESTIONS[0]), *(answer(q, ONE) for q in QUESTIONS)]
     told = tally(part(*answers), ensemble, {"first": None}).sums
     # Where the right choice stands already nothing is moved, and the answer is the question's own: it failed once.

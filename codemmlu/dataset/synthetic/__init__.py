@@ -1,6 +1,6 @@
 """Verified questions about Python: generated programs whose right answers are right because they were run."""
 
 from codemmlu.dataset.synthetic.generate import generate
-from codemmlu.dataset.synthetic.verification import prove
+from codemmlu.dataset.synthetic.verification import verify
 
-__all__ = ["generate", "prove"]
+__all__ = ["generate", "verify"]

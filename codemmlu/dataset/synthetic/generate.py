@@ -12,7 +12,7 @@ from random import Random
 from codemmlu.dataset.synthetic.mutate import mutations
 from codemmlu.dataset.synthetic.programs import FUNCTIONS, PROGRAMS, Defined
 from codemmlu.dataset.synthetic.sandbox import run
-from codemmlu.dataset.synthetic.verification import GAP, prove
+from codemmlu.dataset.synthetic.verification import GAP, verify
 from codemmlu.errors import UserError
 from codemmlu.recipe import digest
 from codemmlu.schema import Question, letters
@@ -39,7 +39,7 @@ def generate(n: int, seed: int) -> list[Question]:
         kind = kinds[len(found) % len(kinds)]
         drawn = KINDS[kind](random, len(found) // len(kinds))
         question = _question(kind, drawn, len(found), random) if drawn and drawn[0] not in seen else None
-        if question is None or prove(question) != question.answer:
+        if question is None or verify(question) != question.answer:
             fruitless += 1
             if fruitless > _TRIES * len(PROGRAMS):
                 raise UserError(f"finetune.synthesise: of {n:,} questions only {len(found):,} can be made; lower it")

@@ -9,7 +9,7 @@ GAP = "____"
 _CODE = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
 
 
-def prove(question: Question) -> str | None:
+def verify(question: Question) -> str | None:
     """The letter of the one choice that running proves right; None where it is none, or more than one."""
     programs = _CODE.findall(question.question)
     kind = (question.subject or "").rpartition("/")[2]
