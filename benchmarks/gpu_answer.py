@@ -20,7 +20,7 @@ from benchmarks import throughput
 from codemmlu.cli.dry_run import here
 from codemmlu.engine import model_source
 from codemmlu.engine.model_source import cache_folder
-from codemmlu.engine.placement.memory import GIB, Layout, cache_bytes
+from codemmlu.engine.placement.memory import GIB, ParallelLayout, cache_bytes
 from codemmlu.engine.placement.placement import place
 from codemmlu.engine.vllm_engine import set_environment
 from codemmlu.recipe import ModelSettings
@@ -41,7 +41,7 @@ def planned(source: str) -> dict[str, Any]:
     return {
         "weights_gib": None if weights is None else weights / GIB,
         "sum_gib": None if weights is None else weights / GIB + held,
-        "cache_tokens": None if shape is None else int(held * GIB / cache_bytes(shape, Layout(), width)),
+        "cache_tokens": None if shape is None else int(held * GIB / cache_bytes(shape, ParallelLayout(), width)),
     }
 
 
@@ -53,7 +53,7 @@ def found(source: str) -> dict[str, Any]:
     from vllm import LLM
 
     engine: Any = LLM(
-        model=model_source.materialise(source, cache_folder()), disable_log_stats=True, use_tqdm_on_load=False, **given
+        model=model_source.resolve(source, cache_folder()), disable_log_stats=True, use_tqdm_on_load=False, **given
     )
     cache = engine.llm_engine.vllm_config.cache_config
     # On a CPU vLLM packs the layers' weights into places that no parameter shows: a fifth of them would be found.

@@ -108,7 +108,7 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = stored(RunDir(arguments.out))
     requests = [one for question, answer in pairs for one in REQUESTS[voter.method](question, answer, voter)]
     settings = recipe.models["qwen"].model_copy(update={"source": arguments.model})
-    model = model_source.materialise(arguments.model, cache_folder())
+    model = model_source.resolve(arguments.model, cache_folder())
     given = place("qwen", settings, here()).arguments
     given |= {"dtype": dtype_here(model, given)}
     set_environment(given)

@@ -53,12 +53,12 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = ModelSettings(source=arguments.model)
     known = model_source.known(arguments.model, None, cache_folder())
     given = place("model", settings, here(), known).arguments
-    return given | {"dtype": dtype_here(model_source.materialise(arguments.model, cache_folder()), given)}
+    return given | {"dtype": dtype_here(model_source.resolve(arguments.model, cache_folder()), given)}
 
 
 def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     """LLM.generate: everything in one call, after a warm-up of one prompt."""
-    model = model_source.materialise(arguments.model, cache_folder())
+    model = model_source.resolve(arguments.model, cache_folder())
     given = engine_arguments(arguments)
     set_environment(given)
     from vllm import LLM, SamplingParams
@@ -114,7 +114,7 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def reference(arguments: argparse.Namespace) -> dict[str, Any]:
     """transformers' generate, one question after the other."""
-    model_path = model_source.materialise(arguments.model, cache_folder())
+    model_path = model_source.resolve(arguments.model, cache_folder())
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

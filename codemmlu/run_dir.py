@@ -34,7 +34,7 @@ def _hidden(match: re.Match[str]) -> str:
     return "//" if match[0].startswith("//") else ""
 
 
-def refuse_deletable(place: str, key: str = "out") -> None:
+def check_persistent_path(place: str, key: str = "out") -> None:
     """A relative path of a submitted job would lie in Ray's copy of the working directory, which Ray deletes."""
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     if submitted and "://" not in place and not os.path.isabs(os.path.expanduser(place)):

@@ -10,4 +10,4 @@ from codemmlu.cli import steps
 from codemmlu.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main("run", __doc__, steps.whole_run))
+    sys.exit(main("run", __doc__, steps.run))

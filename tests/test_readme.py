@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.gguf import embedded_file
-from codemmlu.engine.model_source import cache_folder, materialise
+from codemmlu.engine.model_source import cache_folder, resolve
 from tests.support.questions import questions_csv
 from tests.support.runs import ROOT, job
 
@@ -70,7 +70,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def output(command: str) -> str:
     """Run a command without starting anything, and return what it prints."""
     # The embedded model, as a directory and as a file, stands for a person's own.
-    command = command.replace("/models/my-model", materialise("embedded", cache_folder()))
+    command = command.replace("/models/my-model", resolve("embedded", cache_folder()))
     command = command.replace("my-model.gguf", str(embedded_file(Path(cache_folder()))))
     _, script, *arguments = shlex.split(command)
     name = Path(script).stem

@@ -44,9 +44,9 @@ class Terminal:
         finally:
             self._bars.end()
 
-    def progress(self, what: str, total: int, unit: str = "questions") -> "Live":
+    def progress(self, what: str, total: int, unit: str = "questions") -> "LiveProgress":
         """Progress over `total` things: a bar in a terminal, a line now and then elsewhere."""
-        return Live(self._console, self._bars, what, total, unit)
+        return LiveProgress(self._console, self._bars, what, total, unit)
 
 
 class _Bars:
@@ -81,7 +81,7 @@ class _Bars:
                 self._bars = None
 
 
-class Live:
+class LiveProgress:
     """Rate and time left, counted from the first thing that came back: loading an engine is not slow answering."""
 
     EVERY = 10.0  # seconds between two plain lines
@@ -94,7 +94,7 @@ class Live:
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> "LiveProgress":
         if self._console.is_terminal:
             self._bar = self._bars.enter()
             self._task = self._bar.add_task(self._what, total=self._total, state="starting")

@@ -16,7 +16,7 @@ from codemmlu.cli.steps import NO_HOLDOUT, describe, finetune_settings, foreign_
 from codemmlu.dataset.examples import holdout_ids
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
-from codemmlu.engine.placement.allocation import side_by_side
+from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
@@ -31,7 +31,7 @@ from codemmlu.recipe import (
     adapter_name,
     when_of,
 )
-from codemmlu.run_dir import RunDir, refuse_deletable
+from codemmlu.run_dir import RunDir, check_persistent_path
 from codemmlu.schema import Question
 
 
@@ -44,7 +44,7 @@ def plan(job: JobContext) -> Outcome:
         refuse_without_examples(recipe)
     if job.name == "vote":
         say("vote needs no inference and no engine: it reads what the run directory holds")
-    refuse_deletable(recipe.out)
+    check_persistent_path(recipe.out)
     held = holdout_ids(recipe)
     if recipe.questions.holdout and held is None:
         say(NO_HOLDOUT)
@@ -63,7 +63,7 @@ def plan(job: JobContext) -> Outcome:
         for name in recipe.models
         if any(voter.pool == name for voter in recipe.asked.values())
     ]
-    shares = side_by_side({one.name: one.placement for one in plans if not _waits(recipe, one.name)}, hardware) or {}
+    shares = allocate({one.name: one.placement for one in plans if not _waits(recipe, one.name)}, hardware) or {}
     plans = [placed(one, shares.get(one.name, one.placement), hardware) for one in plans]
     say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
     if examples:

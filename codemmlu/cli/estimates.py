@@ -10,7 +10,7 @@ from codemmlu import dataset
 from codemmlu.engine import model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.gpus import GPUS, Resources
-from codemmlu.engine.placement.memory import GIB, Known, active_parameters
+from codemmlu.engine.placement.memory import GIB, ModelFacts, active_parameters
 from codemmlu.engine.placement.placement import Placement, place, refuse_idle_gpus
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
@@ -53,7 +53,7 @@ class ModelPlan:
     kv_gib: float | None
     seconds: float | None
     writes: bool
-    known: Known | None
+    known: ModelFacts | None
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def model_of(
     tokens = round((characters + shown * (examples.characters if examples else 0)) / _CHARACTERS_PER_TOKEN)
     kept = None
     if not model_source.is_on_hub(settings.source):
-        model = model_source.inspect(settings.source, settings.revision, cache_folder())
+        model = model_source.validate(settings.source, settings.revision, cache_folder())
         # What an ask with examples has answered is known once their index is checked.
         plain = [voter for voter in voters if not voter.examples and not voter.adapter]
         weights = weights_digest(model, settings)
@@ -178,7 +178,7 @@ def placed(one: ModelPlan, placement: Placement, hardware: Resources) -> ModelPl
     return replace(one, placement=placement, seconds=seconds)
 
 
-def _seconds(tokens: int, known: Known | None, placement: Placement, hardware: Resources) -> float | None:
+def _seconds(tokens: int, known: ModelFacts | None, placement: Placement, hardware: Resources) -> float | None:
     """Two FLOP per token and parameter that it meets (Kaplan et al. 2020)."""
     if known is None or (known.shape is None and known.weight_bytes is None):
         return None

@@ -14,7 +14,7 @@ from codemmlu.report.figures import stored_figures
 from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
-from codemmlu.report.score_table import Sheet, sheet
+from codemmlu.report.score_table import ScoreTable, sheet
 from codemmlu.report.submission import submission
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Rejected
@@ -23,7 +23,7 @@ from codemmlu.voting.ballots import FAILED
 from codemmlu.voting.fit_split import learn
 
 
-def conclude(
+def evaluate(
     job: JobContext, run: RunDir, ensemble: Ensemble, loaded: QuestionStream, models: Mapping[str, Any]
 ) -> Outcome:
     """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
@@ -59,7 +59,7 @@ def _page(run: RunDir, ensemble: Ensemble, report: dict[str, Any]) -> str:
     return page(report, drawn, listed, prompts(ensemble, first), run.read("recipe.yaml").decode())
 
 
-def _missing(scores: Sheet, reduced: reduction.Reduced) -> int:
+def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
     """Answers that nobody has given yet: they count as failed, and a vote without asking says so."""
     failed = sum(int((column.status == FAILED).sum()) for column in scores.voters.values())
     return max(0, failed - int(reduced.sums["failed"]))

@@ -26,7 +26,7 @@ from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import ensure_index, publish
-from codemmlu.run_dir import ISSUE, RunDir, refuse_deletable
+from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
 from codemmlu.schema import Question, Rejected, to_table
 
 # Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
@@ -37,7 +37,7 @@ _UNCHECKED = "questions.new"  # they take the place of an earlier issue's once n
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
 
-def whole_run(job: JobContext) -> Outcome:
+def run(job: JobContext) -> Outcome:
     """Everything a recipe asks for: `answer` makes the index that it needs; what is done is skipped by each step."""
     if job.recipe.finetune:
         finetune(job)
@@ -118,7 +118,7 @@ def refuse_without_examples(recipe: Recipe) -> None:
 
 def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
     """The whole run after its index."""
-    from codemmlu.cli.outcome import conclude
+    from codemmlu.cli.outcome import evaluate
     from codemmlu.inference.driver import RunContext, ask  # a dry run needs none of these, and they take long to import
     from codemmlu.training.adapter_training import check_no_train_overlap
 
@@ -152,14 +152,14 @@ def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
                 plan_sessions(list(voters.values()), ensemble.swapped, ensemble.fit_questions), voters
             ):
                 ask(context, group)
-        return conclude(job, run, ensemble, loaded, {name: _told(model) for name, model in models.items()})
+        return evaluate(job, run, ensemble, loaded, {name: _told(model) for name, model in models.items()})
 
 
 @contextmanager
 def _run(job: JobContext) -> Iterator[RunDir]:
     """The run directory, this job's alone."""
     configure()
-    refuse_deletable(job.recipe.out)
+    check_persistent_path(job.recipe.out)
     run = RunDir(job.recipe.out)
     job.terminal.say(f"Run directory {run.shown}")
     run.create()
@@ -214,7 +214,7 @@ def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
     for name, settings in recipe.models.items():
         if any(voter.pool == name for voter in recipe.asked.values()):
             check_engine_arguments(name, settings)
-            models[name] = model_source.inspect(settings.source, settings.revision, model_source.cache_folder())
+            models[name] = model_source.validate(settings.source, settings.revision, model_source.cache_folder())
     return models
 
 

@@ -52,7 +52,7 @@ def learnt_by(path: str) -> frozenset[str]:
     return frozenset(json.loads(learnt.read_text(encoding="utf-8"))) if learnt.is_file() else frozenset()
 
 
-def inspect(path: str, key: str) -> Adapter:
+def validate(path: str, key: str) -> Adapter:
     """Finds an adapter and proves that it can be loaded. Raises UserError, which names the recipe's `key`."""
     folder = local(path, cache_folder())
     if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import gguf
-from codemmlu.engine.placement.memory import Known
+from codemmlu.engine.placement.memory import ModelFacts
 from codemmlu.engine.scripted import SCRIPTED, fingerprint, is_scripted, read_script
 from codemmlu.errors import UserError
 
@@ -51,7 +51,7 @@ def cache_folder() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codemmlu")
 
 
-def inspect(source: str, revision: str | None, cache: str) -> Model:
+def validate(source: str, revision: str | None, cache: str) -> Model:
     """Finds a model and proves that it can be loaded. Raises UserError otherwise."""
     if is_on_hub(source):
         return _on_hub(source, revision)
@@ -60,7 +60,7 @@ def inspect(source: str, revision: str | None, cache: str) -> Model:
     if is_scripted(source):
         script = read_script(source)
         return Model(source, None, fingerprint(script), None, script.model_dump(mode="json"))
-    folder = Path(materialise(source, cache))
+    folder = Path(resolve(source, cache))
     config = _checked_config(folder, source)
     _check_complete(folder, source)
     weights = {file: _tensor_starts(file) for file in sorted(folder.glob("*.safetensors"))}
@@ -82,7 +82,7 @@ def pinned() -> dict[str, dict[str, Any]]:
     return facts
 
 
-def known(source: str, revision: str | None, cache: str) -> Known | None:
+def known(source: str, revision: str | None, cache: str) -> ModelFacts | None:
     """What a plan knows of a model: of a local one all, of the recipes' what is written down, of others what the Hub
     says now; None where it says nothing, and of a scripted engine. Raises UserError for a local source that is not one.
     """
@@ -90,14 +90,14 @@ def known(source: str, revision: str | None, cache: str) -> Known | None:
         return None
     fact = pinned().get(source)
     if fact and is_on_hub(source) and revision in (None, fact["revision"]):
-        return Known(fact["config"], fact["bytes"])
+        return ModelFacts(fact["config"], fact["bytes"])
     try:
-        model = inspect(source, revision, cache)
+        model = validate(source, revision, cache)
     except UserError:
         if not is_on_hub(source):
             raise
         return None
-    return Known(model.config, model.weight_bytes)
+    return ModelFacts(model.config, model.weight_bytes)
 
 
 def parameters(model: Model) -> float | None:
@@ -144,7 +144,7 @@ def is_on_hub(source: str) -> bool:
     return not local and HUB_ID.fullmatch(source) is not None
 
 
-def materialise(source: str, cache: str) -> str:
+def resolve(source: str, cache: str) -> str:
     """What vLLM is given as `model`: a directory on this machine, or the Hub id as it stands."""
     if source == EMBEDDED:
         return str(gguf.convert(gguf.embedded_file(Path(cache)), Path(cache)))

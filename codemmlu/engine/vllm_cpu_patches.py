@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 
-class Rewound(torch.Generator):  # type: ignore[misc]  # torch is not there for mypy
+class ReseedableGenerator(torch.Generator):  # type: ignore[misc]  # torch is not there for mypy
     """A generator whose way back is its beginning."""
 
     def get_offset(self) -> int:
@@ -72,13 +72,13 @@ class CpuWorker:
 
     def mend(self) -> None:
         """From here on requests with a seed may be taken back, and no adapter answers for the plain model."""
-        if torch.Generator is Rewound:
+        if torch.Generator is ReseedableGenerator:
             return
         from vllm.lora.ops.torch_ops import lora_ops
         from vllm.lora.punica_wrapper import punica_cpu
 
         place: Any = torch
-        place.Generator = Rewound
+        place.Generator = ReseedableGenerator
         mended = {"bgmv_shrink": shrink, "bgmv_expand": expand, "bgmv_expand_slice": expand_slice}
         for name, operation in mended.items():
             for module in (lora_ops, punica_cpu):  # the latter has its own names for them

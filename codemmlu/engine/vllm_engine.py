@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import chat_template, lora
-from codemmlu.engine.model_source import materialise
+from codemmlu.engine.model_source import resolve
 from codemmlu.engine.placement.gpus import multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.errors import EngineDied, UserError
@@ -26,7 +26,7 @@ from codemmlu.schema import Reading
 
 def open_vllm(settings: EngineSettings) -> Engine:
     """Loads the model and starts its engine: seconds to minutes. Raises UserError when the model cannot be had."""
-    model = materialise(settings.source, settings.cache)
+    model = resolve(settings.source, settings.cache)
     set_environment(settings.arguments)
     return VllmEngine(model, settings)
 

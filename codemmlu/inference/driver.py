@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.backends import open_engine
-from codemmlu.engine.placement.allocation import side_by_side
+from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Resources
-from codemmlu.engine.placement.memory import Known
+from codemmlu.engine.placement.memory import ModelFacts
 from codemmlu.engine.placement.placement import (
     WORKER_CORES,
     Placement,
@@ -81,7 +81,7 @@ def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
     resources = session.join(context.recipe.gpus)
     locks.refuse_unshared(context.run)
     starts = [_Start(*one, _place(context, one[0].pool, resources)) for one in due]
-    shares = side_by_side({start.one.pool: start.placement for start in starts}, resources)
+    shares = allocate({start.one.pool: start.placement for start in starts}, resources)
     if context.shared and any(ask.neighbours for start in starts for ask in start.asks):
         context.shared()  # here, once, and not in several threads
     go = partial(_go, context, resources)
@@ -189,7 +189,7 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
         if is_scripted(model.source):
             return place(pool, settings, resources)
         refuse_idle_gpus(resources)
-        return place(pool, settings, resources, Known(model.config, model.weight_bytes))
+        return place(pool, settings, resources, ModelFacts(model.config, model.weight_bytes))
     return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 
@@ -198,7 +198,7 @@ def _tools(context: RunContext, start: _Start, resources: Resources) -> WorkerSp
     pool, asks, tools = start.one.pool, start.asks, WorkerSpec(None, None)
     model = context.models.get(pool)
     if model:
-        adapters = lora.engine_arguments(lora.inspect(one.adapter, f"models.{pool}") for one in asks if one.adapter)
+        adapters = lora.engine_arguments(lora.validate(one.adapter, f"models.{pool}") for one in asks if one.adapter)
         tools = WorkerSpec(open_engine, _engine_settings(model, start.placement, context.recipe.seed, adapters))
     if context.shared and any(ask.neighbours for ask in asks):
         from codemmlu.retrieval import shared_index

@@ -122,7 +122,7 @@ def adapter_of(
 
 def inspect_adapter(place: str, key: str, name: str, model: model_source.Model | None) -> Adapter:
     """An adapter, proved to be there and to be one of the recipe's model `name`. Raises UserError that names `key`."""
-    adapter = lora.inspect(place, key)
+    adapter = lora.validate(place, key)
     base = lora.base_of(adapter)
     if base and model and base != model.fingerprint:
         raise UserError(f"{key}: {place} was trained on another model than models.{name} now is")

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from codemmlu.errors import UserError, safe
 from codemmlu.report import statistics
-from codemmlu.report.score_table import Bits, Codes, Column, Sheet
+from codemmlu.report.score_table import Bits, Codes, Column, ScoreTable
 from codemmlu.report.summary import VOTE
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import letters
@@ -87,10 +87,10 @@ def _accuracies(right: Codes, both: Mapping[str, Column]) -> list[float | None]:
     return [float(sheet.correct(column)[asked].mean()) if asked.any() else None for column in both.values()]
 
 
-def _sheet(right: Codes, voters: Mapping[str, Column]) -> Sheet:
+def _sheet(right: Codes, voters: Mapping[str, Column]) -> ScoreTable:
     """A sheet with nothing but letters: questions of other runs are known by their task_id alone."""
     nothing = np.zeros(len(right))
-    return Sheet(
+    return ScoreTable(
         right, right, nothing.astype(np.int32), nothing.astype(np.int32), (), right, nothing, dict(voters), {}, {}
     )
 

@@ -12,11 +12,11 @@ from codemmlu.inference.voters import Ensemble
 from codemmlu.mcq import Prior
 from codemmlu.recipe import Recipe, adapter_name
 from codemmlu.report import statistics, summary
-from codemmlu.report.score_table import Sheet, letter_counts
+from codemmlu.report.score_table import ScoreTable, letter_counts
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.aggregation import MOST_FAILURES, added, cost_sums
+from codemmlu.voting.aggregation import MOST_FAILURES, cost_sums, sum_costs
 from codemmlu.voting.fit_split import Learnt
-from codemmlu.voting.reduction import Reduced
+from codemmlu.voting.reduction import ReduceResult
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Evaluation:
     run: RunDir
     ensemble: Ensemble
     loaded: QuestionStream
-    reduced: Reduced
+    reduced: ReduceResult
     learnt: Learnt
-    scores: Sheet
+    scores: ScoreTable
 
 
 def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
@@ -47,7 +47,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
         costs = [sums["voters"].get(name) or cost_sums(()), cost_sums(learnt.besides.get(name, ()))]
         # What its calibration was estimated from is part of its cost, as if it stood alone.
         voters[name] = (
-            summary.voter(scores, name, added(costs)) | {"rank": ranks[name]} | _voter(run, ensemble, name, reduced)
+            summary.voter(scores, name, sum_costs(costs)) | {"rank": ranks[name]} | _voter(run, ensemble, name, reduced)
         )
     also = [(name, answer) for name, its in learnt.besides.items() for answer in its]
     also += [("vote.fit", answer) for answer in learnt.asked_for_fit]
@@ -95,7 +95,7 @@ def _training(recipe: Recipe, run: RunDir) -> dict[str, Any] | None:
     return manifest.model_dump(mode="json", include=shown)
 
 
-def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: Reduced) -> dict[str, Any]:
+def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) -> dict[str, Any]:
     """What stands behind a voter: its ask and model, and what was estimated for it."""
     voter = ensemble.voters.get(name)
     if voter is None:
@@ -106,7 +106,7 @@ def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: Reduced) -> dict
     return {
         "ask": voter.ask.name,
         "model": voter.pool,
-        "adapter": lora.inspect(voter.ask.adapter, "adapter").fingerprint if voter.ask.adapter else None,
+        "adapter": lora.validate(voter.ask.adapter, "adapter").fingerprint if voter.ask.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
         "early_exit": reduced.sums["early_exit"].get(name),

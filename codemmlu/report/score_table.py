@@ -39,7 +39,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ScoreTable:
     """All questions in order. right: the right letter, from 0, -1 unlabelled; verbatim: 1 where an example has the same
     text, -1 where nobody looked; nearest: the similarity of the nearest example, else NaN."""
 
@@ -71,7 +71,7 @@ class Sheet:
         return found
 
 
-def sheet(reduced: pa.Table, decided: pa.Table, rule: str) -> Sheet:
+def sheet(reduced: pa.Table, decided: pa.Table, rule: str) -> ScoreTable:
     """The sheet of what the reduce gave back: by question, both in the order of positions. rule: the chosen one."""
 
     def numbers(table: pa.Table, name: str) -> Numbers:
@@ -104,7 +104,7 @@ def sheet(reduced: pa.Table, decided: pa.Table, rule: str) -> Sheet:
     subjects: Any = reduced["subject"].combine_chunks()
     if isinstance(subjects, pa.ChunkedArray):
         subjects = subjects.chunk(0)
-    return Sheet(
+    return ScoreTable(
         right=codes(reduced, "right"),
         choices=codes(reduced, "choices"),
         characters=np.asarray(reduced["characters"].to_numpy(), dtype=np.int32),

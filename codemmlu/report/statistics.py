@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codemmlu.report.score_table import Bits, Column, Numbers, Sheet
+from codemmlu.report.score_table import Bits, Column, Numbers, ScoreTable
 
 # From this probability on, chance alone explains a difference well enough.
 LEVEL = 0.05
@@ -45,7 +45,7 @@ def bootstrap(right: int, asked: int) -> list[float] | None:
     return _middle(draws)
 
 
-def compare(sheet: Sheet, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+def compare(sheet: ScoreTable, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
     """Every pair of voters on the labelled questions that both were asked: who is right where the other is wrong.
 
     p: exact McNemar (1947), two-sided; p_holm: corrected for the number of pairs (Holm 1979)
@@ -94,7 +94,9 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def ranks(sheet: Sheet, columns: Mapping[str, Column], pairs: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+def ranks(
+    sheet: ScoreTable, columns: Mapping[str, Column], pairs: Sequence[Mapping[str, Any]]
+) -> dict[str, int | None]:
     """One more than the number of voters that are better beyond chance: those that cannot be told apart share a rank.
     None without labels."""
     better = dict.fromkeys(columns, 0)
@@ -104,7 +106,7 @@ def ranks(sheet: Sheet, columns: Mapping[str, Column], pairs: Sequence[Mapping[s
     return {name: better[name] + 1 if sheet.counted(columns[name]).any() else None for name in columns}
 
 
-def calibration(sheet: Sheet, column: Column, sure: Numbers) -> dict[str, Any] | None:
+def calibration(sheet: ScoreTable, column: Column, sure: Numbers) -> dict[str, Any] | None:
     """How far a voter's probabilities are from how often it is right, over bins of equal width (Guo et al. 2017).
 
     error: the mean distance, weighed by the bins' questions. None where no probability can be told right or wrong.
@@ -125,7 +127,7 @@ def calibration(sheet: Sheet, column: Column, sure: Numbers) -> dict[str, Any] |
     return {"error": error, "bins": bins}
 
 
-def coverage(sheet: Sheet, column: Column) -> list[dict[str, Any]]:
+def coverage(sheet: ScoreTable, column: Column) -> list[dict[str, Any]]:
     """Accuracy on the share of labelled questions that a voter is surest of, in tenths.
 
     Surest: by the probability of its answer; of equally sure ones the first in the file comes first.
@@ -144,7 +146,7 @@ def coverage(sheet: Sheet, column: Column) -> list[dict[str, Any]]:
     return curve
 
 
-def slices(sheet: Sheet, rule: str) -> dict[str, list[dict[str, Any]]]:
+def slices(sheet: ScoreTable, rule: str) -> dict[str, list[dict[str, Any]]]:
     """Every voter's accuracy, and the vote's, by subject, by number of choices and by length: of labelled questions."""
     groups: dict[str, list[tuple[str, Bits]]] = {"subject": [], "choices": [], "characters": []}
     names, counts = np.unique(sheet.subjects[sheet.labelled & (sheet.subjects >= 0)], return_counts=True)
@@ -172,7 +174,7 @@ def slices(sheet: Sheet, rule: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def agreement(sheet: Sheet) -> dict[str, dict[str, float | None]]:
+def agreement(sheet: ScoreTable) -> dict[str, dict[str, float | None]]:
     """The share of questions on which two voters say the same letter, of those that both answer. Needs no labels."""
     table: dict[str, dict[str, float | None]] = {}
     for name, one in sheet.voters.items():
@@ -183,7 +185,7 @@ def agreement(sheet: Sheet) -> dict[str, dict[str, float | None]]:
     return table
 
 
-def hindsight(sheet: Sheet) -> dict[str, Any] | None:
+def hindsight(sheet: ScoreTable) -> dict[str, Any] | None:
     """What could have been, had one known the right letters; None without labels. Not a result, but a bound.
 
     oracle: the share of questions on which any voter is right; best_subset: of all sets of voters the one whose
@@ -219,13 +221,13 @@ def order_sensitivity(accuracies: Mapping[str, float | None], asked: int) -> dic
     return {"asked": asked, "accuracy": dict(accuracies), "std": float(np.std(known)) if known else None}
 
 
-def accuracy(sheet: Sheet, column: Column, among: Bits | None = None) -> tuple[int, int]:
+def accuracy(sheet: ScoreTable, column: Column, among: Bits | None = None) -> tuple[int, int]:
     """How many labelled questions a voter has right, and of how many."""
     counted = sheet.counted(column) if among is None else sheet.counted(column) & among
     return int(sheet.correct(column)[counted].sum()), int(counted.sum())
 
 
-def _within(sheet: Sheet, columns: Mapping[str, Column], inside: Bits) -> dict[str, float | None]:
+def _within(sheet: ScoreTable, columns: Mapping[str, Column], inside: Bits) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for name, column in columns.items():
         right, asked = accuracy(sheet, column, inside)

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from codemmlu.report import statistics
-from codemmlu.report.score_table import Bits, Column, Sheet, letter_counts
+from codemmlu.report.score_table import Bits, Column, ScoreTable, letter_counts
 from codemmlu.report.statistics import LEVEL, wilson
 from codemmlu.retrieval.texts import TWINS
 from codemmlu.voting.ballots import STATUSES
-from codemmlu.voting.model import Fitted
+from codemmlu.voting.model import EnsembleModel
 
 VOTE = "vote"
 
 
-def chance(sheet: Sheet, among: Bits | None = None) -> float | None:
+def chance(sheet: ScoreTable, among: Bits | None = None) -> float | None:
     """The accuracy of guessing on the labelled questions: the mean of 1 / number of choices."""
     odds = 1 / sheet.choices[sheet.labelled if among is None else sheet.labelled & among].astype(float)
     return float(odds.mean()) if odds.size else None
@@ -38,7 +38,7 @@ def cost(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def voter(sheet: Sheet, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def voter(sheet: ScoreTable, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """One voter's numbers: accuracies (null without labels), counts, cost as if it stood alone, letters said.
 
     told: the sums of what had to be asked for it
@@ -65,7 +65,7 @@ def voter(sheet: Sheet, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def vote(sheet: Sheet, rule: str) -> dict[str, Any]:
+def vote(sheet: ScoreTable, rule: str) -> dict[str, Any]:
     """The verdicts' numbers, with the voters' denominators: a question that every voter failed on is excluded."""
     column = sheet.rules[rule]
     return {
@@ -78,7 +78,7 @@ def vote(sheet: Sheet, rule: str) -> dict[str, Any]:
     }
 
 
-def rules(sheet: Sheet, fitted: Fitted) -> dict[str, Any]:
+def rules(sheet: ScoreTable, fitted: EnsembleModel) -> dict[str, Any]:
     """What every rule would have said. cross_validated: on the fit split, by weights that had not seen a row."""
     return {
         name: {**_accuracy(sheet, column), "cross_validated": fitted.cross_validated.get(name)}
@@ -86,12 +86,12 @@ def rules(sheet: Sheet, fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def weights(fitted: Fitted, names: Sequence[str]) -> dict[str, Any]:
+def weights(fitted: EnsembleModel, names: Sequence[str]) -> dict[str, Any]:
     """What the vote knows of each voter; see VoterFit."""
     return {name: fitted.of(name).model_dump() | {"agreed": fitted.agreed.get(name)} for name in names}
 
 
-def comparisons(sheet: Sheet, rule: str) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
+def comparisons(sheet: ScoreTable, rule: str) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
     """Every pair of voters, the vote among them where there are several; and everyone's rank."""
     columns = dict(sheet.voters)
     if len(columns) > 1:
@@ -133,7 +133,7 @@ def _against_best(report: Mapping[str, Any]) -> str:
     return f"That is {better} than its best voter, {best} ({known[best]:.1%}; {sure})."
 
 
-def leakage(sheet: Sheet) -> dict[str, Any] | None:
+def leakage(sheet: ScoreTable) -> dict[str, Any] | None:
     """How many questions stand among the examples, and every voter's accuracy with and without them.
 
     verbatim: an example has the same normalised text; near: or a cosine of at least 0.97. None: nobody looked.
@@ -168,7 +168,7 @@ def order_sensitivity(sums: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[s
     } or None
 
 
-def _accuracy(sheet: Sheet, column: Column) -> dict[str, Any]:
+def _accuracy(sheet: ScoreTable, column: Column) -> dict[str, Any]:
     right, asked = statistics.accuracy(sheet, column)
     answered = int((sheet.counted(column) & (column.letters >= 0)).sum())
     return {

@@ -51,14 +51,14 @@ def find(settings: EmbedderSettings, cache: str) -> Embedder:
         elif source == HASHING:
             fingerprint = FINGERPRINT
         elif model_source.is_on_hub(source):
-            model = model_source.inspect(source, revision, cache)
+            model = model_source.validate(source, revision, cache)
             fingerprint, revision = model.fingerprint, model.revision
         else:
             if not Path(source).expanduser().is_dir():
                 raise UserError(
                     f"{source} is neither a directory, a Hub id (OWNER/NAME), `{model_source.EMBEDDED}` nor `{HASHING}`"
                 )
-            model_source.inspect(source, revision, cache)
+            model_source.validate(source, revision, cache)
             source = str(Path(source).expanduser().absolute())
             fingerprint = _fingerprint(Path(source))
     except UserError as error:

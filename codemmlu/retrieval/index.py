@@ -22,7 +22,7 @@ from codemmlu.retrieval.index_store import (
     read_manifest,
 )
 from codemmlu.retrieval.selection import SelectionPolicy
-from codemmlu.run_dir import RunDir, refuse_deletable
+from codemmlu.run_dir import RunDir, check_persistent_path
 
 if TYPE_CHECKING:
     from codemmlu.retrieval import shared_index
@@ -67,7 +67,7 @@ def place_of(recipe: Recipe) -> RunDir:
     settings = recipe.examples
     if settings.index is None:
         return RunDir(recipe.out).below("index")
-    refuse_deletable(settings.index, "examples.index")
+    check_persistent_path(settings.index, "examples.index")
     try:
         return RunDir(settings.index)
     except UserError as error:

@@ -27,7 +27,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, settings: Fi
     base = recipe.models[settings.model]
     if is_scripted(base.source):
         raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
-    model = model_source.inspect(base.source, base.revision, model_source.cache_folder())
+    model = model_source.validate(base.source, base.revision, model_source.cache_folder())
     index = ensure_index(recipe, progress, labelled=True) if settings.examples else None
     start = find_start(recipe, settings, model)
     goes_on = start.fingerprint if start else ""

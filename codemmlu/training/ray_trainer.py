@@ -252,9 +252,7 @@ def _merge(address: str, name: str, model: model_source.Model) -> str:
     run.clear(folder)
     with TemporaryDirectory() as scratch:
         adapter = lora.local(run.below(folder_of(name)).address, model_source.cache_folder())
-        merged(
-            model_source.materialise(model.source, model_source.cache_folder()), model.revision, str(adapter), scratch
-        )
+        merged(model_source.resolve(model.source, model_source.cache_folder()), model.revision, str(adapter), scratch)
         # What says that the model is there comes last.
         for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
             if file.name == "config.json":

@@ -17,7 +17,7 @@ from transformers import set_seed
 from trl import DPOConfig, SFTConfig
 
 from codemmlu.engine import lora
-from codemmlu.engine.model_source import materialise
+from codemmlu.engine.model_source import resolve
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
@@ -72,7 +72,7 @@ def _attend(course: TrainJobSpec, folder: RunDir) -> None:
     settings = course.settings
     set_seed(settings.seed)  # LoRA weights start the same in every worker
     start = str(lora.local(course.start, course.cache)) if course.start else None
-    loaded = BACKENDS[course.backend](materialise(course.source, course.cache), course.revision, settings, start)
+    loaded = BACKENDS[course.backend](resolve(course.source, course.cache), course.revision, settings, start)
     table = folder.read_table(LESSONS)
     parts = TrainTune(examples_from_table(table, "train", settings), examples_from_table(table, "tune", settings))
     with tempfile.TemporaryDirectory() as scratch:

@@ -28,17 +28,17 @@ _VERBATIM = {None: -1, False: 0, True: 1}
 
 
 @dataclass(frozen=True)
-class Part:
+class Partition:
     """Some questions, and per pool the tables of answers to them."""
 
     questions: tuple[Question, ...]
     answers: Mapping[str, Sequence[pa.Table]]
 
     @staticmethod
-    def of(questions: pa.Table, answers: Mapping[str, Sequence[pa.Table]]) -> "Part":
+    def of(questions: pa.Table, answers: Mapping[str, Sequence[pa.Table]]) -> "Partition":
         """From tables, in whatever order their rows come."""
         rows = sorted(map(question_from, questions.to_pylist()), key=lambda question: question.position)
-        return Part(tuple(rows), answers)
+        return Partition(tuple(rows), answers)
 
     def find(self, pool: str, wanted: set[str]) -> dict[str, Answer]:
         """See views.Find."""
@@ -55,7 +55,7 @@ class Tally:
 
 
 def own_prior_sums(
-    part: Part, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, Prior | None]
+    part: Partition, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, Prior | None]
 ) -> dict[str, Any]:
     """For voters that divide out what all their own answers say: the sums that a prior is made of, by voter.
 
@@ -87,7 +87,7 @@ def waits_for(ensemble: Ensemble, name: str) -> set[str]:
     return {*when.of}.union(*(waits_for(ensemble, other) for other in when.of)) if when else set()
 
 
-def tally(part: Part, ensemble: Ensemble, priors: Mapping[str, Prior | None]) -> Tally:
+def aggregate(part: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]) -> Tally:
     """The votes of all voters on a part. priors: by voter, what it divides out."""
     seen = resolve_votes(
         part.find, lambda voter, _: priors[voter.name], ensemble.voters, ensemble.voters, part.questions
@@ -181,7 +181,7 @@ def _failures(voter: str, answers: Iterable[Answer]) -> list[dict[str, str]]:
 
 
 def _swaps(
-    part: Part, ensemble: Ensemble, priors: Mapping[str, Prior | None]
+    part: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]
 ) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, str]]]:
     """By voter and letter: how many questions with the right choice moved there it has right, and of how many that it
     was asked. And which of these failed."""
@@ -228,18 +228,18 @@ def together(spans: Iterable[Sequence[float]]) -> list[list[float]]:
     return found
 
 
-def added(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def sum_costs(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Costs of different answers, together."""
     names = [name for name in cost_sums(()) if name != "under_way"]
     spans = [span for cost in costs for span in cost["under_way"]]
     return {name: sum(cost[name] for cost in costs) for name in names} | {"under_way": together(spans)}
 
 
-def merged(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_partials(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The sums of all parts."""
 
     def of(group: str) -> dict[str, Any]:
-        return {name: added([one[group][name] for one in several]) for name in several[0][group]}
+        return {name: sum_costs([one[group][name] for one in several]) for name in several[0][group]}
 
     exits = {
         name: {key: sum(one["early_exit"][name][key] for one in several) for key in counts}

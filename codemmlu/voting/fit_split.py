@@ -16,8 +16,8 @@ from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Vote, letters, to_table
 from codemmlu.voting import dawid_skene, fitting
 from codemmlu.voting.ballots import ballots
-from codemmlu.voting.model import Fitted
-from codemmlu.voting.reduction import Reduced
+from codemmlu.voting.model import EnsembleModel
+from codemmlu.voting.reduction import ReduceResult
 
 # Questions that agreement is estimated from: with many voters its time and memory grow with them.
 _AGREEMENT = 100_000
@@ -29,12 +29,12 @@ FITTED = "fitted/vote.json"
 class Learnt:
     """What was asked besides the questions, and what came of it. besides: by voter, for its calibration."""
 
-    fitted: Fitted
+    fitted: EnsembleModel
     asked_for_fit: list[Answer]
     besides: dict[str, list[Answer]]
 
 
-def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: Reduced, progress: Progress) -> Learnt:
+def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult, progress: Progress) -> Learnt:
     """Fit weights, temperatures and thresholds on the fit split, or skills on agreement alone where there is none."""
     settings = recipe.vote
     names = sorted([*ensemble.voters, *ensemble.submissions])
@@ -49,7 +49,7 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: Reduced, pro
         if voter.calibration
     }
     if not ensemble.fit_questions:
-        fitted = Fitted(agreed=agreed, order=order)
+        fitted = EnsembleModel(agreed=agreed, order=order)
         if settings.margin is not None:
             fitted = fitted.model_copy(update={"margin": settings.margin})
         asked: list[Answer] = []

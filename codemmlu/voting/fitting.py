@@ -13,7 +13,7 @@ import numpy as np
 from codemmlu.mcq import conditional_logit
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
-from codemmlu.voting.model import Fitted, VoterFit
+from codemmlu.voting.model import EnsembleModel, VoterFit
 
 _FOLDS = 5
 # Penalties that are tried, in log-likelihood of one question.
@@ -34,7 +34,7 @@ def fit(
     order: Sequence[str],
     agreed: Mapping[str, float],
     margin: float | None,
-) -> Fitted:
+) -> EnsembleModel:
     """Everything that is fitted, and how each rule does on rows that it was not fitted on.
 
     right: the right choice of each question, from 0; looks: voters that look at solved examples
@@ -67,11 +67,11 @@ def _fit(
     order: tuple[str, ...],
     agreed: dict[str, float],
     margin: float | None,
-) -> Fitted:
+) -> EnsembleModel:
     alone = {name: _alone(some, column, gold, name in looks) for column, name in enumerate(some.voters)}
     known = some.similarity[np.isfinite(some.similarity)]
     counted = {s: some.subjects.count(s) for s in set(some.subjects) if s is not None}
-    fitted = Fitted(
+    fitted = EnsembleModel(
         voters=alone,
         agreed=agreed,
         order=order,
@@ -116,7 +116,7 @@ def _alone(some: Ballots, column: int, gold: Whole, looks: bool) -> VoterFit:
     )
 
 
-def _weigh(some: Ballots, gold: Whole, fitted: Fitted, few: set[str]) -> Fitted:
+def _weigh(some: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) -> EnsembleModel:
     """The weights of the pool: none is negative, and what a voter adds has to be worth its penalty.
 
     The penalty is the largest that is not clearly worse than the best, over folds; what has weight then is fitted
@@ -144,7 +144,7 @@ def _weigh(some: Ballots, gold: Whole, fitted: Fitted, few: set[str]) -> Fitted:
     return fitted.model_copy(update={"voters": voters, "strength": strength})
 
 
-def _stack(some: Ballots, gold: Whole, fitted: Fitted) -> dict[str, float] | None:
+def _stack(some: Ballots, gold: Whole, fitted: EnsembleModel) -> dict[str, float] | None:
     if not len(gold):
         return None
     table, sizes = _table(some, rules.features(some, fitted))
@@ -153,7 +153,7 @@ def _stack(some: Ballots, gold: Whole, fitted: Fitted) -> dict[str, float] | Non
     return dict(zip(rules.feature_names(some, fitted), map(float, weights), strict=True))
 
 
-def _margin(some: Ballots, gold: Whole, fitted: Fitted) -> float:
+def _margin(some: Ballots, gold: Whole, fitted: EnsembleModel) -> float:
     """The cascade's margin under which most is right; of equals the smallest, which asks the fewest."""
 
     def is_right(order: tuple[str, ...]) -> Bits:

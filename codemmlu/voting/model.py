@@ -22,7 +22,7 @@ class VoterFit(_Values):
     looks: bool = False
 
 
-class Fitted(_Values):
+class EnsembleModel(_Values):
     """All that rules may know besides the votes.
 
     strength: what the mean of all voters' log-probabilities is multiplied with, None: their weights were not fitted

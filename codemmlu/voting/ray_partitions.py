@@ -16,8 +16,8 @@ import ray.exceptions
 
 from codemmlu.cluster import locks, session, tasks
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.aggregation import Part
-from codemmlu.voting.reduction import Told, part_of
+from codemmlu.voting.aggregation import Partition
+from codemmlu.voting.reduction import PartialResult, part_of
 
 # Files that one task reads: what an engine leaves behind is many and small.
 _FILES = 64
@@ -48,10 +48,12 @@ class RayPartitions:
         grouped = cut.groupby("part", num_partitions=min(count, 64))
         self._parts = _ran(lambda: grouped.map_groups(_gather, batch_format="pyarrow").materialize())
 
-    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
         """See Partitions."""
         told = self._parts.map_batches(_told, fn_args=(task,), batch_size=1, batch_format="pyarrow")
-        found: list[Told] = _ran(lambda: [(_table(row["rows"]), json.loads(row["sums"])) for row in told.iter_rows()])
+        found: list[PartialResult] = _ran(
+            lambda: [(_table(row["rows"]), json.loads(row["sums"])) for row in told.iter_rows()]
+        )
         return found
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
@@ -102,14 +104,14 @@ def _gather(group: pa.Table) -> pa.Table:
     )
 
 
-def _told(parts: pa.Table, ask: Callable[[int, Part], Told]) -> pa.Table:
+def _told(parts: pa.Table, ask: Callable[[int, Partition], PartialResult]) -> pa.Table:
     rows = []
     for row in parts.to_pylist():
         tables = dict(zip(row["kinds"], map(_table, row["pieces"]), strict=True))
         if _QUESTIONS not in tables:  # answers to questions that are asked no more
             continue
         answers = {kind.removeprefix("answers/"): [table] for kind, table in tables.items() if kind != _QUESTIONS}
-        columns, sums = ask(row["part"], Part.of(tables[_QUESTIONS], answers))
+        columns, sums = ask(row["part"], Partition.of(tables[_QUESTIONS], answers))
         rows.append({"rows": _bytes(columns), "sums": json.dumps(sums)})
     return pa.Table.from_pylist(rows, schema=_TOLD)
 

@@ -24,17 +24,17 @@ from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Verdict, letters, to_table
 from codemmlu.voting import rules
-from codemmlu.voting.aggregation import Part, merged, needs_own_prior, own_prior_sums, tally, waits_for
+from codemmlu.voting.aggregation import Partition, aggregate, merge_partials, needs_own_prior, own_prior_sums, waits_for
 from codemmlu.voting.ballots import Ballots, ballots
-from codemmlu.voting.model import Fitted
+from codemmlu.voting.model import EnsembleModel
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
 # What a task hands to the driver: columns by question, and sums.
-Told = tuple[pa.Table, Any]
+PartialResult = tuple[pa.Table, Any]
 
 
 @dataclass(frozen=True)
-class Reduced:
+class ReduceResult:
     """What the reduce found. columns: by question, ordered by position; sums: see tally; priors: by voter."""
 
     columns: pa.Table
@@ -49,7 +49,7 @@ class Partitions(Protocol):
     def count(self) -> int:
         """The number of parts."""
 
-    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
         """Run a task on every part."""
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
@@ -64,9 +64,9 @@ class OnePartition:
     def __init__(self, run: RunDir, pools: Sequence[str]) -> None:
         questions = [run.read_table(name) for name in run.files("questions")]
         answers = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
-        self._part = Part.of(pa.concat_tables(questions), answers)
+        self._part = Partition.of(pa.concat_tables(questions), answers)
 
-    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
         """See Partitions."""
         return [task(0, self._part)]
 
@@ -75,7 +75,7 @@ class OnePartition:
         return [task(file) for file in files]
 
 
-def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> Reduced:
+def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> ReduceResult:
     """Write the votes of all voters to voters.parquet."""
     run.clear(VOTES)
     priors = {name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)}
@@ -86,10 +86,10 @@ def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> Reduced:
         priors |= {name: letter_prior.of_sums([sums[name] for sums in told]) for name in now}
     told = partitions.map(partial(_tally, run.address, partitions.count, ensemble, priors))
     columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
-    return Reduced(columns.sort_by("position"), merged([sums for _, sums in told]), priors)
+    return ReduceResult(columns.sort_by("position"), merge_partials([sums for _, sums in told]), priors)
 
 
-def verdicts(run: RunDir, chosen: str, fitted: Fitted, partitions: Partitions) -> pa.Table:
+def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partitions) -> pa.Table:
     """Write the verdicts of the chosen rule to verdicts.parquet.
 
     Returns:
@@ -128,19 +128,21 @@ def _rows(run: RunDir, name: str) -> Iterator[Verdict]:
             yield Verdict(**{**row, "probabilities": tuple(row["probabilities"])})
 
 
-def _own_priors(ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, part: Part) -> Told:
+def _own_priors(
+    ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, part: Partition
+) -> PartialResult:
     return pa.table({}), own_prior_sums(part, ensemble, names, priors)
 
 
 def _tally(
-    address: str, count: int, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, part: Part
-) -> Told:
-    told = tally(part, ensemble, priors)
+    address: str, count: int, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, part: Partition
+) -> PartialResult:
+    told = aggregate(part, ensemble, priors)
     RunDir(address).write_table(_file(VOTES, number, count), told.votes)
     return told.columns, told.sums
 
 
-def _decide(address: str, chosen: str, fitted: Fitted, file: str) -> pa.Table:
+def _decide(address: str, chosen: str, fitted: EnsembleModel, file: str) -> pa.Table:
     run = RunDir(address)
     some = ballots(run.read_table(file))
     columns: dict[str, Any] = {"position": some.positions}
@@ -156,12 +158,12 @@ def _decide(address: str, chosen: str, fitted: Fitted, file: str) -> pa.Table:
     return pa.table(columns)
 
 
-def available(fitted: Fitted, chosen: str) -> list[str]:
+def available(fitted: EnsembleModel, chosen: str) -> list[str]:
     """The rules that can be told: all, or those that need no fit. The chosen one always is, see rules.stacked."""
     return [r for r in rules.RULES if r == chosen or r not in FITTED_RULES or fitted.stacked is not None]
 
 
-def _verdicts(some: Ballots, verdict: rules.Decided, rule: str) -> pa.Table:
+def _verdicts(some: Ballots, verdict: rules.Decision, rule: str) -> pa.Table:
     names = letters(26)
     rows = []
     columns = (some.task_ids, some.positions, verdict.letters, verdict.probabilities, some.sizes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
-from codemmlu.voting.model import Fitted
+from codemmlu.voting.model import EnsembleModel
 
 # A voter that is certain and wrong must not silence all others.
 _FLOOR = 1e-6
@@ -19,7 +19,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decision:
     """One rule's verdicts: the choice of each question, from 0 (-1: nobody voted), and probabilities (questions,
     choices), zero where there is no choice."""
 
@@ -27,7 +27,7 @@ class Decided:
     probabilities: Array
 
 
-def calibrated(some: Ballots, fitted: Fitted) -> Array:
+def calibrated(some: Ballots, fitted: EnsembleModel) -> Array:
     """Log-probabilities with each voter's temperature taken out, (questions, voters, choices); -inf: no choice.
 
     A letter without probabilities becomes what a voter of its skill knows: 1/k + skill (1 - 1/k) for its letter, the
@@ -46,7 +46,7 @@ def calibrated(some: Ballots, fitted: Fitted) -> Array:
     return _log_softmax(np.where(some.choices[:, None, :], logs, -np.inf))
 
 
-def log_pool(some: Ballots, fitted: Fitted) -> Array:
+def log_pool(some: Ballots, fitted: EnsembleModel) -> Array:
     """The weighted mean of calibrated log-probabilities (Genest and Zidek 1986), as sharp as the fit split had it.
 
     Weights that were fitted were so on a sum to which a voter that does not vote adds nothing: where few of them vote,
@@ -66,12 +66,12 @@ def log_pool(some: Ballots, fitted: Fitted) -> Array:
     return np.where(some.choices, pooled, -np.inf)
 
 
-def majority(some: Ballots, fitted: Fitted) -> Array:
+def majority(some: Ballots, fitted: EnsembleModel) -> Array:
     """How many voters name each choice."""
     return _count(some, np.ones(some.voting.shape))
 
 
-def weighted(some: Ballots, fitted: Fitted) -> Array:
+def weighted(some: Ballots, fitted: EnsembleModel) -> Array:
     """As majority, each voter by the log-odds of its validated accuracy (Nitzan and Paroush 1982), for k choices:
     log((k - 1) a / (1 - a)). A voter no better than chance weighs nothing."""
     sizes = some.sizes[:, None].astype(np.float64)
@@ -80,7 +80,7 @@ def weighted(some: Ballots, fitted: Fitted) -> Array:
     return _count(some, np.log(np.maximum((sizes - 1) * right / (1 - right), 1.0)))
 
 
-def borda(some: Ballots, fitted: Fitted) -> Array:
+def borda(some: Ballots, fitted: EnsembleModel) -> Array:
     """Points by rank: each voter gives a choice one for every choice that it finds less likely, half for each equal."""
     said = _preferences(some)
     points = np.zeros(said.shape)
@@ -91,7 +91,7 @@ def borda(some: Ballots, fitted: Fitted) -> Array:
     return np.where(some.choices, (points * some.voting[:, :, None]).sum(axis=1), -np.inf)
 
 
-def instant_runoff(some: Ballots, fitted: Fitted) -> Array:
+def instant_runoff(some: Ballots, fitted: EnsembleModel) -> Array:
     """Round after round the choice that fewest voters have on top is struck out, of equals the one with the lower Borda
     count, then the later one. Score: the share of votes in a choice's last round, plus that round's number; who is left
     alone wins in one round more, however many other questions take."""
@@ -113,7 +113,7 @@ def instant_runoff(some: Ballots, fitted: Fitted) -> Array:
     return scores
 
 
-def dawid_skene(some: Ballots, fitted: Fitted) -> Array:
+def dawid_skene(some: Ballots, fitted: EnsembleModel) -> Array:
     """Letters weighed by how far each voter agrees with what all of them take for right, without any label (Dawid and
     Skene 1979, one skill per voter)."""
     sizes = some.sizes[:, None].astype(np.float64)
@@ -122,7 +122,7 @@ def dawid_skene(some: Ballots, fitted: Fitted) -> Array:
     return _count(some, np.log(np.maximum((sizes - 1) * right / (1 - right), 1.0)))
 
 
-def cascade(some: Ballots, fitted: Fitted) -> Array:
+def cascade(some: Ballots, fitted: EnsembleModel) -> Array:
     """The first voter in turn whose calibrated margin is clear; the pool of all where none is."""
     logs = calibrated(some, fitted)
     clear = margins(some, logs) >= fitted.margin
@@ -145,7 +145,7 @@ def margins(some: Ballots, logs: Array) -> Array:
     return np.where(some.voting, ordered[:, :, -1] - (ordered[:, :, -2] if logs.shape[2] > 1 else 0), np.nan)
 
 
-def stacked(some: Ballots, fitted: Fitted) -> Array:
+def stacked(some: Ballots, fitted: EnsembleModel) -> Array:
     """A conditional logit over what all voters say: see `features`."""
     if fitted.stacked is None:  # nothing was there to fit it on
         return log_pool(some, fitted)
@@ -154,7 +154,7 @@ def stacked(some: Ballots, fitted: Fitted) -> Array:
     return np.where(some.choices, scores, -np.inf)
 
 
-def feature_names(some: Ballots, fitted: Fitted) -> list[str]:
+def feature_names(some: Ballots, fitted: EnsembleModel) -> list[str]:
     """The names of the features of `stacked`."""
     plain = [f"{name}: log-probability" for name in some.voters]
     near = [f"{name}: log-probability x similarity" for name in some.voters if fitted.of(name).looks]
@@ -162,7 +162,7 @@ def feature_names(some: Ballots, fitted: Fitted) -> list[str]:
     return [*plain, *near, *subjects, "share of the votes", "Borda points"]
 
 
-def features(some: Ballots, fitted: Fitted) -> Array:
+def features(some: Ballots, fitted: EnsembleModel) -> Array:
     """What `stacked` weighs, (questions, choices, features): what each voter says, by itself, by how near the nearest
     solved example is and by subject; and how far the voters agree."""
     logs = np.where(some.choices[:, None, :] & some.voting[:, :, None], calibrated(some, fitted), 0.0)
@@ -178,7 +178,7 @@ def features(some: Ballots, fitted: Fitted) -> Array:
     return np.concatenate([*blocks, *(one[:, :, None] for one in agreed)], axis=2)
 
 
-Rule = Callable[[Ballots, Fitted], Array]
+Rule = Callable[[Ballots, EnsembleModel], Array]
 RULES: dict[str, Rule] = {
     "log_pool": log_pool,
     "majority": majority,
@@ -193,10 +193,10 @@ RULES: dict[str, Rule] = {
 _LOGARITHMS = ("log_pool", "weighted", "dawid_skene", "cascade", "stacked")
 
 
-def decide(rule: str, some: Ballots, fitted: Fitted) -> Decided:
+def decide(rule: str, some: Ballots, fitted: EnsembleModel) -> Decision:
     """The verdicts of one rule on all questions."""
     if not some.voters or not some.choices.size:
-        return Decided(np.full(len(some.task_ids), -1), np.zeros(some.choices.shape))
+        return Decision(np.full(len(some.task_ids), -1), np.zeros(some.choices.shape))
     scores = RULES[rule](some, fitted)
     pool = log_pool(some, fitted)
     best = _highest(scores, some.choices)
@@ -220,7 +220,7 @@ def decide(rule: str, some: Ballots, fitted: Fitted) -> Decided:
     silent = np.asarray(some.voting.sum(axis=1) == 0)
     chosen = np.where(alone, some.letters[rows, column], np.where(silent, -1, chosen))
     shares = np.where(alone[:, None], own, np.where(silent[:, None], 0.0, shares))
-    return Decided(chosen, np.where(some.choices, shares, 0.0))
+    return Decision(chosen, np.where(some.choices, shares, 0.0))
 
 
 def _count(some: Ballots, weights: Array) -> Array:

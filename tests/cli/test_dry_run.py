@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu.cli import steps
 from codemmlu.cli.main import main
-from codemmlu.engine.placement.memory import Known
+from codemmlu.engine.placement.memory import ModelFacts
 from codemmlu.errors import UserError
 from codemmlu.recipe import load
 
@@ -18,7 +18,7 @@ MIXTRAL = "recipes/mixtral-8x7b-2xt4.yaml"
 
 
 def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main("run", "", steps.whole_run, [*arguments, "--dry-run"])
+    code = main("run", "", steps.run, [*arguments, "--dry-run"])
     return code, *capsys.readouterr()
 
 
@@ -165,7 +165,7 @@ HUGE = {
 def test_what_nothing_holds_is_refused_in_one_line_too(
     gpus: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = Known(HUGE, 810_000_000_000)
+    known = ModelFacts(HUGE, 810_000_000_000)
     monkeypatch.setattr("codemmlu.engine.model_source.known", lambda *_: known)
     code, _, err = plan(capsys, MIXTRAL, "--gpus", gpus, "models.mixtral.source=some/giant")
     assert code == 2

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from codemmlu.cli.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
-from codemmlu.engine.model_source import inspect, pinned
+from codemmlu.engine.model_source import pinned, validate
 from codemmlu.engine.placement.gpus import Resources, simulated
-from codemmlu.engine.placement.memory import Known, active_parameters
+from codemmlu.engine.placement.memory import ModelFacts, active_parameters
 from codemmlu.errors import UserError
 from codemmlu.inference.voters import build_run_spec, weights_digest
 from codemmlu.mcq import render
@@ -76,7 +76,7 @@ def test_what_is_answered_already_takes_no_tokens(tmp_path: Path) -> None:
     voters = {"one": {"model": "m"}, "other": {"model": "m", "template": "reference"}}
     settings = recipe(tmp_path, voters=voters)
     before = planned(tmp_path, voters)
-    weights = weights_digest(inspect("scripted", None, ""), settings.models["m"])
+    weights = weights_digest(validate("scripted", None, ""), settings.models["m"])
     ask = build_run_spec(weights, None, None, 0, None, settings.asked["one"])
     run = RunDir(settings.out)
     run.write_table("answers/m/a.parquet", to_table([answer(row, ask) for row in ROWS[:20]], Answer))
@@ -92,7 +92,7 @@ def test_methods_that_write_are_said(method: str, writes: bool, tmp_path: Path) 
 
 def test_seconds_follow_from_what_a_token_computes(tmp_path: Path) -> None:
     """Two FLOP for each parameter, at four tenths of what the GPUs can do; on one more of them it is half."""
-    shape = Known(pinned()[QWEN]["config"], None).shape
+    shape = ModelFacts(pinned()[QWEN]["config"], None).shape
     assert shape
     flop = 2 * active_parameters(shape) * TOKENS
     voters = {"one": {"model": "m"}}

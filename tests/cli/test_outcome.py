@@ -46,7 +46,7 @@ class Stored:
     questions: list[Question]
     ensemble: Ensemble
 
-    def conclude(self, *answers: Iterable[Answer]) -> tuple[Outcome, str]:
+    def evaluate(self, *answers: Iterable[Answer]) -> tuple[Outcome, str]:
         """Return the outcome of these answers, and what was printed."""
         rows = [answer for some in answers for answer in some]
         self.run.write_table("answers/m/000000.parquet", to_table(rows, Answer))
@@ -55,7 +55,7 @@ class Stored:
         out = io.StringIO()
         with redirect_stdout(out):
             job = JobContext("vote", ("recipe.yaml",), self.recipe, Terminal())
-            result = outcome.conclude(job, self.run, self.ensemble, loaded, {"m": {"source": "scripted"}})
+            result = outcome.evaluate(job, self.run, self.ensemble, loaded, {"m": {"source": "scripted"}})
         return result, out.getvalue()
 
 
@@ -95,7 +95,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sto
 def test_missing_and_failed_answers_are_told_apart(stored: Callable[..., Stored]) -> None:
     run = stored(5)
     right, wrong, broken, *_ = run.questions  # the last two were never asked
-    result, out = run.conclude([says("A", right), says("B", wrong), fails(broken)])
+    result, out = run.evaluate([says("A", right), says("B", wrong), fails(broken)])
     voter = result.report["voters"]["v"]
     assert (voter["answered"], voter["failed"]) == (2, 3)
     assert (voter["asked"], voter["accuracy"]) == (2, 1 / 2)
@@ -109,7 +109,7 @@ def test_missing_and_failed_answers_are_told_apart(stored: Callable[..., Stored]
 
 def test_nothing_is_said_of_failures_where_all_is_well(stored: Callable[..., Stored]) -> None:
     run = stored(2)
-    result, out = run.conclude([says("A", one) for one in run.questions])
+    result, out = run.evaluate([says("A", one) for one in run.questions])
     assert (result.failed, result.report["failures"]) == (0, [])
     assert "failed" not in out.replace("abstained  failed", "")
     assert "missing" not in out
@@ -118,7 +118,7 @@ def test_nothing_is_said_of_failures_where_all_is_well(stored: Callable[..., Sto
 def test_the_vote_leaves_out_what_every_voter_failed_on(stored: Callable[..., Stored]) -> None:
     run = stored(4, {"v": ASK, "w": OTHER})
     a, b, c, d = run.questions
-    result, _ = run.conclude(
+    result, _ = run.evaluate(
         [says("A", a), says("B", b), fails(c), fails(d)], [says("A", a, OTHER), fails(b, OTHER), fails(c, OTHER)]
     )
     vote, voters = result.report["vote"], result.report["voters"]
@@ -133,7 +133,7 @@ def test_the_vote_leaves_out_what_every_voter_failed_on(stored: Callable[..., St
 
 def test_the_report_counts_questions_and_blanks(stored: Callable[..., Stored]) -> None:
     run = stored(3, submission={"blank": "E"})
-    result, out = run.conclude([says("A", run.questions[0]), says("C", run.questions[1])])
+    result, out = run.evaluate([says("A", run.questions[0]), says("C", run.questions[1])])
     report = result.report
     assert (report["questions"], report["labelled"], report["rejected"]) == (3, 3, 1)
     assert (report["chance"], report["letters_right"]) == (1 / 4, {"A": 3})
@@ -146,7 +146,7 @@ def test_the_report_counts_questions_and_blanks(stored: Callable[..., Stored]) -
 
 def test_an_answer_that_two_voters_share_is_paid_once_by_ask(stored: Callable[..., Stored]) -> None:
     run = stored(2, {"v": ASK, "w": ASK})
-    result, _ = run.conclude([says("A", one) for one in run.questions])
+    result, _ = run.evaluate([says("A", one) for one in run.questions])
     costs = {name: voter["prompt_tokens"] for name, voter in result.report["voters"].items()}
     assert costs == {"v": 20, "w": 20}  # as if each stood alone
     assert {name: ask["prompt_tokens"] for name, ask in result.report["asks"].items()} == {ASK.name: 20}
@@ -154,7 +154,7 @@ def test_an_answer_that_two_voters_share_is_paid_once_by_ask(stored: Callable[..
 
 def test_a_voter_is_told_with_its_ask_and_model(stored: Callable[..., Stored]) -> None:
     run = stored(1)
-    result, _ = run.conclude([says("A", run.questions[0])])
+    result, _ = run.evaluate([says("A", run.questions[0])])
     voter = result.report["voters"]["v"]
     nothing = dict.fromkeys(("adapter", "prior", "threshold", "early_exit"))
     assert {name: voter[name] for name in ("ask", "model", *nothing)} == {"ask": ASK.name, "model": "m", **nothing}
@@ -168,7 +168,7 @@ def test_answers_missing_from_the_fit_are_said(stored: Callable[..., Stored], tm
     run.ensemble = replace(run.ensemble, fit=solved)
     asked = [says("A", one, ask) for one in run.questions for ask in (ASK, OTHER)]
     known = [says("A", one) for one in solved] + [says("B", one, OTHER) for one in solved[:5]]
-    result, out = run.conclude(asked, known, [fails(solved[5], OTHER)])
+    result, out = run.evaluate(asked, known, [fails(solved[5], OTHER)])
     assert "vote.fit: 2 answers to 8 examples are missing" in out
     fitted = result.report["fitted"]
     assert fitted["questions"] == 8
@@ -181,7 +181,7 @@ def test_answers_missing_from_the_fit_are_said(stored: Callable[..., Stored], tm
 
 def test_both_reports_are_written(stored: Callable[..., Stored]) -> None:
     run = stored(1)
-    result, out = run.conclude([says("A", run.questions[0])])
+    result, out = run.evaluate([says("A", run.questions[0])])
     assert run.run.read("report.json").decode().startswith('{\n "questions": 1')
     assert result.report["out"] == run.run.shown
     assert b"#q0 which is it?" in run.run.read("report.html")

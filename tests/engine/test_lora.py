@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine.lora import CONFIG, WEIGHTS, Adapter, engine_arguments, inspect
+from codemmlu.engine.lora import CONFIG, WEIGHTS, Adapter, engine_arguments, validate
 from codemmlu.errors import UserError
 from codemmlu.inference.spec import build_spec
 from codemmlu.recipe import DirectVoter
@@ -30,22 +30,22 @@ def written(folder: Path, config: Any, weights: bytes = b"weights") -> str:
 )
 def test_what_is_no_adapter_is_the_persons_mistake(tmp_path: Path, config: Any, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
-        inspect(written(tmp_path, config), "voters.x.adapter")
+        validate(written(tmp_path, config), "voters.x.adapter")
     assert str(error.value).startswith("voters.x.adapter: ")
 
 
 def test_a_directory_without_an_adapter_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no adapter_config\.json; name the directory"):
-        inspect(str(tmp_path), "voters.x.adapter")
+        validate(str(tmp_path), "voters.x.adapter")
 
 
 def test_an_adapter_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     path = written(tmp_path, {"peft_type": "LORA", "r": 8})
-    first = inspect(path, "k")
+    first = validate(path, "k")
     assert (first.path, first.rank) == (str(tmp_path), 8)
-    assert inspect(path, "k") == first
+    assert validate(path, "k") == first
     written(tmp_path, {"peft_type": "LORA", "r": 8}, b"other weights")
-    assert inspect(path, "k").fingerprint != first.fingerprint
+    assert validate(path, "k").fingerprint != first.fingerprint
 
 
 def test_an_adapters_answers_are_its_own() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.bundled import SMOLLM2
-from codemmlu.engine.model_source import cache_folder, inspect, is_on_hub, materialise
+from codemmlu.engine.model_source import cache_folder, is_on_hub, resolve, validate
 from codemmlu.errors import UserError
 
 
@@ -24,7 +24,7 @@ def safetensors(data: bytes = b"\1\2\3\4") -> bytes:
 def fault(source: str | Path, cache: Path, revision: str | None = None) -> str:
     """What the person is told; always one line."""
     with pytest.raises(UserError) as error:
-        inspect(str(source), revision, str(cache))
+        validate(str(source), revision, str(cache))
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -42,15 +42,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_whole_directory_is_a_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = inspect(str(folder), None, str(tmp_path / "cache"))
+    found = validate(str(folder), None, str(tmp_path / "cache"))
     assert found.source == str(folder)
     assert found.revision is None
     assert found.config == {"architectures": ["Tiny"]}
     assert found.weight_bytes == len(safetensors())
     monkeypatch.chdir(tmp_path)
-    assert inspect("model", None, "cache") == inspect("./model", None, "cache") == found
+    assert validate("model", None, "cache") == validate("./model", None, "cache") == found
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert inspect("~/model", None, "cache") == found
+    assert validate("~/model", None, "cache") == found
 
 
 def cut(file: Path) -> None:
@@ -120,10 +120,10 @@ def test_what_is_nothing_known_is_told(source: str, tmp_path: Path, monkeypatch:
 def test_a_path_that_is_there_wins_over_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert is_on_hub("qwen/tiny")
-    assert materialise("qwen/tiny", "cache") == "qwen/tiny"
+    assert resolve("qwen/tiny", "cache") == "qwen/tiny"
     (tmp_path / "qwen/tiny").mkdir(parents=True)
     assert not is_on_hub("qwen/tiny")
-    assert materialise("qwen/tiny", "cache") == str(tmp_path / "qwen/tiny")
+    assert resolve("qwen/tiny", "cache") == str(tmp_path / "qwen/tiny")
     assert not is_on_hub("qwen/tiny.gguf")
     assert not is_on_hub("embedded")
 
@@ -150,9 +150,9 @@ def write(name: str, content: bytes) -> Callable[[Path], object]:
 def test_the_fingerprint_follows_everything_that_changes_answers(
     change: Callable[[Path], object], folder: Path, tmp_path: Path
 ) -> None:
-    before = inspect(str(folder), None, str(tmp_path)).fingerprint
+    before = validate(str(folder), None, str(tmp_path)).fingerprint
     change(folder)
-    assert inspect(str(folder), None, str(tmp_path)).fingerprint != before
+    assert validate(str(folder), None, str(tmp_path)).fingerprint != before
 
 
 @pytest.mark.parametrize("changed", range(5))
@@ -165,17 +165,17 @@ def test_the_fingerprint_follows_every_tensor_of_a_large_file(changed: int, fold
     def fingerprint(values: list[int]) -> str:
         data = b"".join(bytes([value]) * size for value in values)
         (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header + data)
-        return inspect(str(folder), None, str(tmp_path)).fingerprint
+        return validate(str(folder), None, str(tmp_path)).fingerprint
 
     assert fingerprint([int(n == changed) for n in range(5)]) != fingerprint([0] * 5)
 
 
 def test_the_fingerprint_is_of_content_not_of_place_or_time(folder: Path, tmp_path: Path) -> None:
-    before = inspect(str(folder), None, str(tmp_path)).fingerprint
+    before = validate(str(folder), None, str(tmp_path)).fingerprint
     (folder / "README.md").write_text("hello")
     (folder / WEIGHTS).touch()
     moved = folder.rename(tmp_path / "elsewhere")
-    assert inspect(str(moved), None, str(tmp_path)).fingerprint == before
+    assert validate(str(moved), None, str(tmp_path)).fingerprint == before
 
 
 def test_a_gguf_file_that_is_not_there_or_not_one(tmp_path: Path) -> None:
@@ -204,19 +204,19 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, folder: Path, monkeypatch
     copying.write_text(f"#!/bin/sh\ncp {folder}/* $4/ && echo x >> {tmp_path}/made\n")
     copying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(copying))
-    found = [inspect(str(tmp_path / "tiny.gguf"), None, str(tmp_path / "cache")) for _ in range(2)]
+    found = [validate(str(tmp_path / "tiny.gguf"), None, str(tmp_path / "cache")) for _ in range(2)]
     assert found[0] == found[1]
     assert found[0].source == str(tmp_path / "tiny.gguf")
     assert (tmp_path / "made").read_text() == "x\n"
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF\3\0\0\1")
-    inspect(str(tmp_path / "tiny.gguf"), None, str(tmp_path / "cache"))
+    validate(str(tmp_path / "tiny.gguf"), None, str(tmp_path / "cache"))
     assert (tmp_path / "made").read_text() == "x\nx\n"
 
 
 def test_the_embedded_model_is_converted_once() -> None:
-    first = Path(materialise("embedded", cache_folder()))
+    first = Path(resolve("embedded", cache_folder()))
     made = (first / WEIGHTS).stat().st_mtime_ns
-    assert Path(materialise("embedded", cache_folder())) == first
+    assert Path(resolve("embedded", cache_folder())) == first
     assert (first / WEIGHTS).stat().st_mtime_ns == made
 
 

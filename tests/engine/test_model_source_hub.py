@@ -8,7 +8,7 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 
-from codemmlu.engine.model_source import chat_template, inspect
+from codemmlu.engine.model_source import chat_template, validate
 from codemmlu.errors import UserError
 from tests.support.model_hub import ModelHub, serving
 
@@ -60,14 +60,14 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def fault(source: str, revision: str | None = None) -> str:
     """What the person is told; always one line."""
     with pytest.raises(UserError) as error:
-        inspect(source, revision, "unused")
+        validate(source, revision, "unused")
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_model_is_pinned_to_the_commit_of_this_moment() -> None:
-    found = inspect("a/b", None, "unused")
+    found = validate("a/b", None, "unused")
     assert (found.source, found.revision, found.fingerprint) == ("a/b", SHA, f"a/b@{SHA}")
     assert found.weight_bytes == 100
     assert found.config == {"model_type": "tiny"}
@@ -75,7 +75,7 @@ def test_a_model_is_pinned_to_the_commit_of_this_moment() -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_another_revision_is_another_model() -> None:
-    found = inspect("a/b", "next", "unused")
+    found = validate("a/b", "next", "unused")
     assert (found.revision, found.fingerprint, found.weight_bytes) == (NEWER, f"a/b@{NEWER}", 50)
 
 
@@ -123,7 +123,7 @@ def test_without_the_hub_a_model_that_was_fetched_before_is_used(cache: Path) ->
     (repository / "snapshots" / SHA / "config.json").write_text('{"model_type": "tiny"}')
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(SHA)
-    found = inspect("a/b", None, "unused")
+    found = validate("a/b", None, "unused")
     assert (found.revision, found.fingerprint, found.weight_bytes) == (SHA, f"a/b@{SHA}", None)
     assert found.config == {"model_type": "tiny"}
     assert "cannot be reached" in fault("a/b", "next")

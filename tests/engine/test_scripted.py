@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codemmlu.engine.backends import BACKENDS, open_engine
-from codemmlu.engine.model_source import inspect, is_on_hub, known, materialise, parameters
+from codemmlu.engine.model_source import is_on_hub, known, parameters, resolve, validate
 from codemmlu.engine.protocol import EngineSettings, Sampling
 from codemmlu.engine.scripted import Script, ScriptedEngine, fingerprint, open_scripted, read_script
 from codemmlu.errors import EngineDied, UserError
@@ -80,7 +80,7 @@ def test_a_script_is_a_model_without_weights(tmp_path: Path) -> None:
     path = tmp_path / "0.5B.yaml"
     path.write_text("answers: {print: three}\n")
     source = f"scripted:{path}"
-    model = inspect(source, None, "/nowhere")
+    model = validate(source, None, "/nowhere")
     assert (model.weight_bytes, model.fingerprint) == (None, fingerprint(Script(answers={"print": "three"})))
     assert (parameters(model), known(source, None, "/nowhere"), is_on_hub(source)) == (None, None, False)
     settings = EngineSettings(source, "/nowhere", {"script": model.config}, backend="scripted")
@@ -88,9 +88,9 @@ def test_a_script_is_a_model_without_weights(tmp_path: Path) -> None:
     assert isinstance(engine, ScriptedEngine)
     assert letter(engine) == "C"
     with pytest.raises(UserError, match="has no weights: it can be asked, but not trained or merged"):
-        materialise(source, "/nowhere")
+        resolve(source, "/nowhere")
     with pytest.raises(UserError, match="revision 'main' is for Hub models"):
-        inspect("scripted", "main", "/nowhere")
+        validate("scripted", "main", "/nowhere")
     assert BACKENDS.keys() == {"vllm", "scripted"}
 
 

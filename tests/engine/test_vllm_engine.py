@@ -18,7 +18,7 @@ from codemmlu.engine import lora, watchdog
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.gpus import Resources
-from codemmlu.engine.placement.memory import GIB, Layout, cache_bytes, shape_of
+from codemmlu.engine.placement.memory import GIB, ParallelLayout, cache_bytes, shape_of
 from codemmlu.engine.placement.placement import place
 from codemmlu.engine.protocol import DoesNotFit, EngineSettings, Generation, Sampling
 from codemmlu.engine.vllm_engine import VllmEngine, open_vllm
@@ -123,7 +123,7 @@ def test_the_planned_cache_is_what_vllm_allocates(engine: VllmEngine, folder: Pa
     assert shape
     cache: Any = engine._llm.vllm_config.cache_config
     width = engine._llm.model_config.dtype.itemsize
-    planned = GIB // (cache_bytes(shape, Layout(), width) * cache.block_size)
+    planned = GIB // (cache_bytes(shape, ParallelLayout(), width) * cache.block_size)
     assert cache.num_gpu_blocks == planned
 
 
@@ -199,7 +199,7 @@ def test_adapters_are_served_beside_the_model(
     folders = [tmp_path / "one" / "adapter", tmp_path / "two" / "adapter"]
     for seed, one in enumerate(folders):
         write_adapter(folder, one, seed)
-        assert lora.inspect(str(one), "voters.x.adapter").rank == 4
+        assert lora.validate(str(one), "voters.x.adapter").rank == 4
     models = {"": reference, **{str(one): merged(folder, one) for one in folders}}
     asked = [(ask(f"What does `print({i})` print?" + " Think." * i, 4), name) for i in range(3) for name in models]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codemmlu.cli.console import Live
+from codemmlu.cli.console import LiveProgress
 from tests.support.processes import finish
 from tests.support.runs import ScriptedRun
 
@@ -41,15 +41,15 @@ def spans(run: ScriptedRun) -> list[tuple[float, float]]:
 
 def test_two_models_answer_at_once(run: ScriptedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither goes on after its first answers before the other has its first."""
-    both, seen, advance = threading.Barrier(2, timeout=300), set[Live](), Live.advance
+    both, seen, advance = threading.Barrier(2, timeout=300), set[LiveProgress](), LiveProgress.advance
 
-    def meet(progress: Live, done: int, failed: int) -> None:
+    def meet(progress: LiveProgress, done: int, failed: int) -> None:
         advance(progress, done, failed)
         if progress not in seen:
             seen.add(progress)
             both.wait()
 
-    monkeypatch.setattr(Live, "advance", meet)
+    monkeypatch.setattr(LiveProgress, "advance", meet)
     done = run.run(*two(run))
     assert done.code == 0, done.err
     assert "m, n: side by side, there is room for all of them" in done.out

@@ -8,8 +8,8 @@ import pytest
 from codemmlu.report import summary
 from codemmlu.report.score_table import letter_counts
 from codemmlu.report.statistics import wilson
-from codemmlu.voting.aggregation import added, cost_sums
-from codemmlu.voting.model import Fitted, VoterFit
+from codemmlu.voting.aggregation import cost_sums, sum_costs
+from codemmlu.voting.model import EnsembleModel, VoterFit
 from tests.support.rows import answer, failed, question, reading
 from tests.support.score_tables import Said, sheet
 
@@ -58,7 +58,7 @@ def test_cost_and_mass_are_of_all_answers() -> None:
 def test_costs_add_up_and_time_that_overlaps_counts_once() -> None:
     first = cost_sums([answer(question("t1"), started=0.0, seconds=2.0)])
     second = cost_sums([answer(question("t2"), started=1.0, seconds=2.0), answer(question("t3"), started=9.0)])
-    both = summary.cost(added([first, second]))
+    both = summary.cost(sum_costs([first, second]))
     assert (both["prompt_tokens"], both["readings"], both["seconds"]) == (30, 3, 4.0)
 
 
@@ -129,12 +129,12 @@ def test_order_sensitivity_is_told_where_it_was_measured() -> None:
 
 def test_every_rule_is_told_with_what_the_fit_split_says_of_it() -> None:
     one = sheet(["A", "B"], {}, rules={"majority": ["A", "A"], "log_pool": ["A", "B"]})
-    found = summary.rules(one, Fitted(cross_validated={"majority": 0.4}))
+    found = summary.rules(one, EnsembleModel(cross_validated={"majority": 0.4}))
     assert [(found[rule]["accuracy"], found[rule]["cross_validated"]) for rule in found] == [(0.5, 0.4), (1.0, None)]
 
 
 def test_weights_are_told_of_every_voter() -> None:
-    fitted = Fitted(voters={"one": VoterFit(weight=0.2)}, agreed={"two": 0.7})
+    fitted = EnsembleModel(voters={"one": VoterFit(weight=0.2)}, agreed={"two": 0.7})
     found = summary.weights(fitted, ["one", "two"])
     assert (found["one"]["weight"], found["one"]["agreed"]) == (0.2, None)
     assert (found["two"]["weight"], found["two"]["skill"], found["two"]["agreed"]) == (1.0, 0.7, 0.7)

@@ -11,7 +11,7 @@ import pytest
 
 from codemmlu.engine import chat_template
 from codemmlu.engine.lora import CONFIG, LEARNT
-from codemmlu.engine.model_source import cache_folder, materialise
+from codemmlu.engine.model_source import cache_folder, resolve
 from codemmlu.mcq import render
 from codemmlu.schema import Question, Reading, answer_from, question_from
 from tests.support.finetunes import Finetune
@@ -178,7 +178,7 @@ def computed(adapter: Path, served: list[tuple[Question, Reading]], four_bits: b
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    source = materialise("embedded", cache_folder())
+    source = resolve("embedded", cache_folder())
     how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
     base = AutoModelForCausalLM.from_pretrained(
         source, dtype=torch.float32, quantization_config=how if four_bits else None

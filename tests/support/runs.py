@@ -28,7 +28,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "answer": steps.answer,
     "finetune": steps.finetune,
     "index": steps.index,
-    "run": steps.whole_run,
+    "run": steps.run,
     "vote": steps.vote,
 }
 

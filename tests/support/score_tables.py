@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from codemmlu.report.score_table import Column, Sheet
+from codemmlu.report.score_table import Column, ScoreTable
 from codemmlu.voting.ballots import STATUSES
 
 # A letter; None: no answer; "failed" or "skipped"; or a letter with its probability.
@@ -22,7 +22,7 @@ def column(said: Sequence[Said]) -> Column:
     return Column(np.array(status, np.int8), np.array(letters, np.int8), sure, sure)
 
 
-def sheet(right: Sequence[str | None], voters: Mapping[str, Sequence[Said]], **fields: Any) -> Sheet:
+def sheet(right: Sequence[str | None], voters: Mapping[str, Sequence[Said]], **fields: Any) -> ScoreTable:
     """Questions of four choices with these right letters, and what voters said. rules: as voters."""
     count = len(right)
     told: dict[str, Any] = {
@@ -38,4 +38,4 @@ def sheet(right: Sequence[str | None], voters: Mapping[str, Sequence[Said]], **f
     }
     gold = np.array([-1 if letter is None else "ABCDEFGH".index(letter) for letter in right], np.int8)
     told["rules"] = {name: column(said) for name, said in told["rules"].items()}
-    return Sheet(right=gold, voters={name: column(said) for name, said in voters.items()}, **told)
+    return ScoreTable(right=gold, voters={name: column(said) for name, said in voters.items()}, **told)

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.model_source import cache_folder, materialise
+from codemmlu.engine.model_source import cache_folder, resolve
 
 
 def tokenizer() -> Any:
     """Load the embedded model's tokenizer."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(materialise("embedded", cache_folder()))
+    return AutoTokenizer.from_pretrained(resolve("embedded", cache_folder()))
 
 
 def tiny_model(folder: Path, spread: float = 0.02) -> Path:

@@ -13,7 +13,7 @@ from codemmlu.cluster import session
 from codemmlu.dataset.dedup import content_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
-from codemmlu.engine.model_source import Model, cache_folder, inspect
+from codemmlu.engine.model_source import Model, cache_folder, validate
 from codemmlu.errors import UserError
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
@@ -114,7 +114,7 @@ def test_weights_are_merged_once_and_again_after_training(tuning: Finetune, trai
 
 
 def test_what_the_starting_weights_learnt_counts_as_learnt(tuning: Finetune, trainer: Trainer, tmp_path: Path) -> None:
-    model = inspect("embedded", None, cache_folder())
+    model = validate("embedded", None, cache_folder())
     known: Any = {"base": "embedded", "base_fingerprint": model.fingerprint}
     start = published(tmp_path / "first", ["a", "b"], **known)
     learn(tuning, f"finetune.start={start}")

@@ -7,7 +7,7 @@ from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, to_table
-from codemmlu.voting.aggregation import Part, own_prior_sums, tally
+from codemmlu.voting.aggregation import Partition, aggregate, own_prior_sums
 from tests.support.rows import answer, failed, question, reading
 
 SURE, FLAT = reading((-9.0, -0.01, -9.0, -9.0)), reading((-1.4, -1.3, -1.4, -1.4))
@@ -28,8 +28,8 @@ def voter(name: str, voter: DirectVoter, ask: InferenceSpec, calibration: Calibr
 SEATS = {"first": voter("first", FIRST, ONE), "later": voter("later", LATER, OTHER, Calibration(OTHER))}
 
 
-def part(*answers: Answer) -> Part:
-    return Part(QUESTIONS, {"m": [to_table(answers, Answer)]})
+def part(*answers: Answer) -> Partition:
+    return Partition(QUESTIONS, {"m": [to_table(answers, Answer)]})
 
 
 def asked(of: Question, ask: InferenceSpec, likes: float) -> Answer:
@@ -49,7 +49,7 @@ def test_failures_with_the_right_choice_moved_count_separately() -> None:
     ensemble = Ensemble({"first": SEATS["first"]}, {}, (), 4, ("first",))
     moved = [one for to in "ABCD" if (one := with_answer_at(QUESTIONS[0], to))]
     answers = [*(failed(q, ONE) for q in moved if q != QUESTIONS[0]), *(answer(q, ONE) for q in QUESTIONS)]
-    told = tally(part(*answers), ensemble, {"first": None}).sums
+    told = aggregate(part(*answers), ensemble, {"first": None}).sums
     # Where the right choice stands already nothing is moved, and the answer is the question's own: it failed once.
     assert (told["swaps_failed"], told["failed"], len(told["failures"])) == (3, 0, 3)
     assert {failure["error"] for failure in told["failures"]} == {"why"}

@@ -11,7 +11,7 @@ from codemmlu.schema import letters
 from codemmlu.voting import dawid_skene
 from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.fitting import fit
-from codemmlu.voting.model import Fitted
+from codemmlu.voting.model import EnsembleModel
 from codemmlu.voting.rules import RULES, decide
 from tests.support.rows import table, vote
 
@@ -47,12 +47,12 @@ def ensemble(count: int, sharpness: float = 1.0, seed: int = 0, **skills: float)
     return some, right.tolist()
 
 
-def fitted(some: Ballots, right: list[int]) -> Fitted:
+def fitted(some: Ballots, right: list[int]) -> EnsembleModel:
     return fit(some, right, frozenset(), some.voters, {}, None)
 
 
 @cache
-def fitted_on(count: int, sharpness: float = 1.0, **skills: float) -> Fitted:
+def fitted_on(count: int, sharpness: float = 1.0, **skills: float) -> EnsembleModel:
     """Fit a panel. Two tests that need the same one fit it once: a fit takes seconds."""
     return fitted(*ensemble(count, sharpness, **dict[str, Any](skills)))
 
@@ -86,7 +86,7 @@ def test_fitted_rules_do_better_on_questions_they_have_not_seen() -> None:
     known = fitted_on(400, **skills)
     fresh, answers = ensemble(1000, seed=1, **skills)
     share = {rule: float((decide(rule, fresh, known).letters == answers).mean()) for rule in RULES}
-    plain = float((decide("majority", fresh, Fitted()).letters == answers).mean())
+    plain = float((decide("majority", fresh, EnsembleModel()).letters == answers).mean())
     best = float((fresh.letters[:, fresh.voters.index("good")] == answers).mean())
     for rule in ("log_pool", "weighted", "stacked"):
         assert share[rule] > plain + 0.1

@@ -10,9 +10,9 @@ from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
 from codemmlu.voting import ray_partitions
-from codemmlu.voting.aggregation import Part
+from codemmlu.voting.aggregation import Partition
 from codemmlu.voting.ray_partitions import RayPartitions
-from codemmlu.voting.reduction import Told, part_of
+from codemmlu.voting.reduction import PartialResult, part_of
 from tests.support.rows import ASK, answer, question
 
 PARTS = 3
@@ -51,7 +51,7 @@ def test_every_question_is_in_its_part_with_all_answers(joined: RayPartitions) -
             assert sums["m"] == sums["n"] == sorted(map(str, names))
 
 
-def _names(number: int, part: Part) -> Told:
+def _names(number: int, part: Partition) -> PartialResult:
     """Return the task_ids of a part, and beside them those of the answers that it has to its questions."""
     wanted = {ASK.key(one) for one in part.questions}
     found = {pool: sorted(row.task_id for row in part.find(pool, wanted).values()) for pool in ("m", "n")}

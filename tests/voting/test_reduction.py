@@ -19,9 +19,9 @@ from codemmlu.recipe import DirectVoter, WhenSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, to_table
 from codemmlu.voting import reduction
-from codemmlu.voting.aggregation import Part
-from codemmlu.voting.model import Fitted
-from codemmlu.voting.reduction import OnePartition, Partitions, Told, part_of, parts
+from codemmlu.voting.aggregation import Partition
+from codemmlu.voting.model import EnsembleModel
+from codemmlu.voting.reduction import OnePartition, PartialResult, Partitions, part_of, parts
 from tests.support.rows import ASK, answer, failed, question, reading
 
 OTHER = replace(ASK, template="reference")
@@ -42,9 +42,9 @@ class SeveralHere:
             mine = _of_part(questions, number, count)
             answers = {pool: [_of_part(table, number, count) for table in tables] for pool, tables in stored.items()}
             if mine.num_rows:
-                self.parts.append((number, Part.of(mine, answers)))
+                self.parts.append((number, Partition.of(mine, answers)))
 
-    def map(self, task: Callable[[int, Part], Told]) -> list[Told]:
+    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
         """See Partitions."""
         told = (task(number, part) for number, part in self.parts)
         return [(columns, json.loads(json.dumps(sums))) for columns, sums in told]
@@ -126,7 +126,7 @@ def test_there_are_as_many_parts_as_hold_all_questions(questions: int, most: int
 
 
 def test_many_parts_say_what_one_says(run: RunDir) -> None:
-    fitted = Fitted()
+    fitted = EnsembleModel()
     one = reduction.votes(run, ensemble(), partitions(run))
     whole, verdicts = run.read_table("voters.parquet"), reduction.verdicts(run, "log_pool", fitted, partitions(run))
     in_order = list(reduction.in_order(run))
@@ -161,7 +161,7 @@ def _sorted(votes: pa.Table) -> pa.Table:
 def test_one_part_after_many_leaves_nothing_of_them(run: RunDir) -> None:
     for most in (9, COUNT):
         reduction.votes(run, ensemble(), partitions(run, most))
-        reduction.verdicts(run, "majority", Fitted(), partitions(run, most))
+        reduction.verdicts(run, "majority", EnsembleModel(), partitions(run, most))
         several = most < COUNT
         assert (run.has_folder(reduction.VOTES), run.has_folder(reduction.VERDICTS)) == (several, several)
     assert reduction.stored(run, reduction.VOTES) == [reduction.VOTES]
@@ -178,7 +178,7 @@ def test_columns_stand_in_the_order_of_questions(run: RunDir) -> None:
 
 
 def reducing_verdicts(run: RunDir) -> list[Any]:
-    reduction.verdicts(run, "log_pool", Fitted(), partitions(run, 9))
+    reduction.verdicts(run, "log_pool", EnsembleModel(), partitions(run, 9))
     return list(reduction.in_order(run))
 
 
@@ -204,8 +204,8 @@ def _of(votes: pa.Table, voter: str) -> list[dict[str, Any]]:
 
 
 def test_rules_that_need_a_fit_are_told_where_there_is_one() -> None:
-    plain = reduction.available(Fitted(), "majority")
+    plain = reduction.available(EnsembleModel(), "majority")
     assert "stacked" not in plain
     assert "majority" in plain
-    assert "stacked" in reduction.available(Fitted(), "stacked")
-    assert "stacked" in reduction.available(Fitted(stacked={"bias": 0.0}), "majority")
+    assert "stacked" in reduction.available(EnsembleModel(), "stacked")
+    assert "stacked" in reduction.available(EnsembleModel(stacked={"bias": 0.0}), "majority")

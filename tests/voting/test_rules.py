@@ -12,7 +12,7 @@ from scipy import special
 from codemmlu.mcq import pick
 from codemmlu.schema import Vote, letters
 from codemmlu.voting.ballots import ballots
-from codemmlu.voting.model import Fitted, VoterFit
+from codemmlu.voting.model import EnsembleModel, VoterFit
 from codemmlu.voting.rules import RULES, decide, feature_names
 from tests.support.rows import table, vote
 
@@ -29,16 +29,16 @@ def silent(voter: str, status: str) -> Vote:
     return vote(None, (), voter, status)
 
 
-Told = tuple[str | None, tuple[float, ...]]
+PartialResult = tuple[str | None, tuple[float, ...]]
 
 
-def verdicts(votes: list[Vote], fitted: Fitted | None = None) -> dict[str, Told]:
+def verdicts(votes: list[Vote], fitted: EnsembleModel | None = None) -> dict[str, PartialResult]:
     """Return every rule's letter and probabilities for the one question that the votes are on."""
     some = ballots(table(*votes))
-    known = fitted or Fitted(order=tuple(reversed(some.voters)))
+    known = fitted or EnsembleModel(order=tuple(reversed(some.voters)))
     if known.stacked is None:
         known = known.model_copy(update={"stacked": dict.fromkeys(feature_names(some, known), 1.0)})
-    found: dict[str, Told] = {}
+    found: dict[str, PartialResult] = {}
     for rule in RULES:
         decided = decide(rule, some, known)
         letter = int(decided.letters[0])
@@ -47,12 +47,12 @@ def verdicts(votes: list[Vote], fitted: Fitted | None = None) -> dict[str, Told]
     return found
 
 
-def verdict(rule: str, votes: list[Vote], fitted: Fitted | None = None) -> Told:
+def verdict(rule: str, votes: list[Vote], fitted: EnsembleModel | None = None) -> PartialResult:
     """Return one rule's letter and probabilities."""
     return verdicts(votes, fitted)[rule]
 
 
-def assert_near(found: dict[str, Told], expected: dict[str, Told], atol: float) -> None:
+def assert_near(found: dict[str, PartialResult], expected: dict[str, PartialResult], atol: float) -> None:
     """Check that all rules have the same letters, and probabilities that differ by rounding alone."""
     for rule, (letter, probabilities) in expected.items():
         assert found[rule][0] == letter, rule
@@ -73,7 +73,9 @@ VOTES, THREE, SEVERAL = voters(1, 5), voters(3, 3), voters(2, 5)
 
 @given(votes=VOTES, data=st.data())
 def test_the_order_of_the_votes_does_not_matter(votes: list[Vote], data: st.DataObject) -> None:
-    known = Fitted(order=("v1", "v0"), voters={"v0": VoterFit(weight=0.3), "v1": VoterFit(weight=0.7, temperature=2.0)})
+    known = EnsembleModel(
+        order=("v1", "v0"), voters={"v0": VoterFit(weight=0.3), "v1": VoterFit(weight=0.7, temperature=2.0)}
+    )
     known = known.model_copy(update={"order": known.order if len(votes) > 1 else ()})
     shuffled = data.draw(st.permutations(votes))
     assert verdicts(shuffled, known) == verdicts(votes, known)
@@ -83,7 +85,7 @@ def test_the_order_of_the_votes_does_not_matter(votes: list[Vote], data: st.Data
 def test_the_order_of_rows_of_several_questions_does_not_matter(many: list[list[Vote]], data: st.DataObject) -> None:
     rows = [replace(v, task_id=f"t{n}", position=n) for n, votes in enumerate(many) for v in votes]
     one, other = (ballots(table(*these)) for these in (rows, data.draw(st.permutations(rows))))
-    known = Fitted(order=one.voters)
+    known = EnsembleModel(order=one.voters)
     known = known.model_copy(update={"stacked": dict.fromkeys(feature_names(one, known), 1.0)})
     for rule in RULES:
         here, there = decide(rule, one, known), decide(rule, other, known)
@@ -95,7 +97,9 @@ def test_the_order_of_rows_of_several_questions_does_not_matter(many: list[list[
 def test_wider_questions_beside_it_change_nothing(votes: list[Vote], wide: int) -> None:
     beside = [replace(vote("A", [1 / wide] * wide, f"v{i}"), task_id="wide", position=99) for i in range(3)]
     some = ballots(table(*votes, *beside))
-    known = Fitted(order=("v2",)).model_copy(update={"stacked": dict.fromkeys(feature_names(some, Fitted()), 1.0)})
+    known = EnsembleModel(order=("v2",)).model_copy(
+        update={"stacked": dict.fromkeys(feature_names(some, EnsembleModel()), 1.0)}
+    )
     alone = verdicts(votes, known)
     for rule in RULES:
         found = decide(rule, some, known)
@@ -155,9 +159,9 @@ def test_log_pool_by_hand() -> None:
 
 def test_weight_and_temperature_change_a_voters_part_in_a_pool() -> None:
     votes = [vote("A", (0.8, 0.2), "v1"), vote("B", (0.1, 0.9), "v2")]
-    one_alone = Fitted(voters={"v1": VoterFit(weight=1.0), "v2": VoterFit(weight=0.0)})
+    one_alone = EnsembleModel(voters={"v1": VoterFit(weight=1.0), "v2": VoterFit(weight=0.0)})
     assert verdict("log_pool", votes, one_alone)[1] == pytest.approx((0.8, 0.2))
-    warm = Fitted(voters={"v1": VoterFit(temperature=2.0), "v2": VoterFit(weight=0.0)})
+    warm = EnsembleModel(voters={"v1": VoterFit(temperature=2.0), "v2": VoterFit(weight=0.0)})
     assert verdict("log_pool", votes, warm)[1] == pytest.approx((2 / 3, 1 / 3))  # sqrt(0.8) : sqrt(0.2)
 
 
@@ -204,7 +208,7 @@ def test_weighted_by_hand() -> None:
     known = {"v0": VoterFit(skill=0.85), "v1": VoterFit(skill=0.1), "v2": VoterFit(skill=0.1)}
     votes = [vote("A", (), "v0", choices=3), *(vote("B", (), name, choices=3) for name in ("v1", "v2"))]
     assert verdict("majority", votes)[0] == "B"
-    letter, odds = verdict("weighted", votes, Fitted(voters=known))
+    letter, odds = verdict("weighted", votes, EnsembleModel(voters=known))
     right = [1 / 3 + skill * 2 / 3 for skill in (0.85, 0.1)]
     good, poor = (math.log(2 * a / (1 - a)) for a in right)
     assert letter == "A"
@@ -213,7 +217,7 @@ def test_weighted_by_hand() -> None:
 
 def test_a_cascade_takes_the_first_voter_that_is_clear() -> None:
     votes = [vote("A", (0.55, 0.45), "cheap"), vote("B", (0.2, 0.8), "dear"), vote("A", (0.99, 0.01), "last")]
-    known = Fitted(order=("cheap", "dear", "last"), margin=0.3)
+    known = EnsembleModel(order=("cheap", "dear", "last"), margin=0.3)
     assert verdict("cascade", votes, known)[0] == "B"
     assert verdict("cascade", votes, known.model_copy(update={"margin": 0.05}))[0] == "A"
     nobody = known.model_copy(update={"margin": 1.0})
@@ -221,7 +225,7 @@ def test_a_cascade_takes_the_first_voter_that_is_clear() -> None:
 
 
 def test_a_letter_alone_gets_probabilities_by_the_voters_skill() -> None:
-    known = Fitted(voters={"theirs": VoterFit(skill=0.6), "mine": VoterFit(weight=0.0)})
+    known = EnsembleModel(voters={"theirs": VoterFit(skill=0.6), "mine": VoterFit(weight=0.0)})
     votes = [vote("B", (), "theirs"), vote("A", (0.4, 0.2, 0.2, 0.2), "mine")]
     assert verdict("log_pool", votes, known)[1] == pytest.approx((0.1, 0.7, 0.1, 0.1))  # 1/4 + 0.6 * 3/4
 
@@ -247,4 +251,4 @@ def test_of_equally_many_first_places_the_borda_count_decides() -> None:
 def test_a_cascade_asks_in_its_own_order() -> None:
     votes = [vote("A", (0.9, 0.1), "dear"), vote("B", (0.1, 0.9), "small")]
     for order, letter in ((("small", "dear"), "B"), (("dear", "small"), "A")):
-        assert verdict("cascade", votes, Fitted(order=order, margin=0.3))[0] == letter
+        assert verdict("cascade", votes, EnsembleModel(order=order, margin=0.3))[0] == letter

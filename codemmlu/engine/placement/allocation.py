@@ -15,7 +15,7 @@ class _Free:
     gpus: int
 
 
-def side_by_side(wanted: Mapping[str, Placement], resources: Resources) -> dict[str, Placement] | None:
+def allocate(wanted: Mapping[str, Placement], resources: Resources) -> dict[str, Placement] | None:
     """How many engines each pool gets when all of them run at once; None: one after another.
 
     Each is given the least it asks for, the widest engines first; what is left goes to the model with the most weight
@@ -51,10 +51,10 @@ def side_by_side(wanted: Mapping[str, Placement], resources: Resources) -> dict[
 
 def _take(free: list[_Free], one: Placement) -> bool:
     """Gives one engine its GPUs, on the node that has the fewest left over."""
-    fits = [node for node in free if node.gpus >= one.gpus_each and one.kind in (None, node.kind)]
-    if not fits:
+    feasible_layouts = [node for node in free if node.gpus >= one.gpus_each and one.kind in (None, node.kind)]
+    if not feasible_layouts:
         return False
-    min(fits, key=lambda node: node.gpus).gpus -= one.gpus_each
+    min(feasible_layouts, key=lambda node: node.gpus).gpus -= one.gpus_each
     return True
 
 

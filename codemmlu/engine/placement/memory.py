@@ -78,7 +78,7 @@ _ONLINE = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParallelLayout:
     """One engine: tensor_parallel GPUs share each layer, pipeline_parallel groups of them share the layers."""
 
     tensor: int = 1
@@ -131,7 +131,7 @@ class Shortfall:
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelFacts:
     """What is known of a model before it is loaded. weight_bytes: of its files, None where nobody has said."""
 
     config: dict[str, Any]
@@ -230,7 +230,7 @@ def active_parameters(shape: Shape) -> float:
 
 
 def weights_on_each(
-    shape: Shape, quantization: Quantization | None, file_bytes: int | None, layout: Layout, width: int = 2
+    shape: Shape, quantization: Quantization | None, file_bytes: int | None, layout: ParallelLayout, width: int = 2
 ) -> float:
     """Bytes of weights on the fullest GPU of an engine.
 
@@ -247,13 +247,13 @@ def weights_on_each(
     return (stage + (tables if layout.pipeline == 1 else table)) / layout.tensor
 
 
-def cache_bytes(shape: Shape, layout: Layout, width: int = 2) -> int:
+def cache_bytes(shape: Shape, layout: ParallelLayout, width: int = 2) -> int:
     """Bytes of KV cache of one token on one GPU: a key and a value in each of its layers and heads."""
     layers = -(-shape.layers // layout.pipeline)
     return 2 * layers * max(1, shape.kv_heads // layout.tensor) * shape.head_size * width
 
 
-def activation_bytes(shape: Shape, layout: Layout, batched: int, at_once: int, width: int = 2) -> float:
+def activation_bytes(shape: Shape, layout: ParallelLayout, batched: int, at_once: int, width: int = 2) -> float:
     """Bytes at the height of a forward pass over `batched` tokens, and of sampling for `at_once` prompts."""
     attention = shape.head_size * (shape.heads + 2 * shape.kv_heads) / layout.tensor
     between = shape.experts_per_token * (3 * shape.intermediate / layout.tensor + (shape.experts > 1) * shape.hidden)
@@ -272,7 +272,7 @@ def fit(
     shape: Shape,
     quantization: Quantization | None,
     file_bytes: int | None,
-    layout: Layout,
+    layout: ParallelLayout,
     total_gib: float,
     utilization: float,
     length: int | None = None,
@@ -315,7 +315,7 @@ def fit(
 _LEAST_BESIDE = 1.0  # GiB: activations and a KV cache of some thousand tokens
 
 
-def weights_alone(file_bytes: int, layout: Layout, usable: float) -> Shortfall | None:
+def weights_alone(file_bytes: int, layout: ParallelLayout, usable: float) -> Shortfall | None:
     """Of a decoder that is not of a known kind: whether its files find room on each GPU, with a little beside them."""
     weights = file_bytes / GIB / layout.gpus
     needed = weights + _CONTEXT_GIB + _LEAST_BESIDE

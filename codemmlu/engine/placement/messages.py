@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from codemmlu.engine.placement.gpus import GPUS, Gpu, Node, Resources
-from codemmlu.engine.placement.memory import Known, Layout, Memory, Shape, Shortfall
-from codemmlu.engine.placement.parallelism import fits, memory_of
+from codemmlu.engine.placement.memory import Memory, ModelFacts, ParallelLayout, Shape, Shortfall
+from codemmlu.engine.placement.parallelism import feasible_layouts, memory_of
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
@@ -16,7 +16,7 @@ _NEEDS = {
 BFLOAT16 = 80
 
 
-def too_old(key: str, settings: ModelSettings, known: Known, kind: str, gpu: Gpu) -> UserError | None:
+def too_old(key: str, settings: ModelSettings, known: ModelFacts, kind: str, gpu: Gpu) -> UserError | None:
     """What a kind of GPU cannot compute."""
     kept = known.quantization(settings.quantization)
     needs = _NEEDS.get(settings.quantization or "", _NEEDS.get(kept.method if kept else "", 0))
@@ -28,7 +28,7 @@ def too_old(key: str, settings: ModelSettings, known: Known, kind: str, gpu: Gpu
     return None
 
 
-def too_few(key: str, settings: ModelSettings, nodes: Sequence[Node], layout: Layout) -> UserError:
+def too_few(key: str, settings: ModelSettings, nodes: Sequence[Node], layout: ParallelLayout) -> UserError:
     wanted = f"{(settings.engines or (1, 1))[0]} x {layout.gpus}"
     there = " + ".join(str(node.gpus) for node in nodes)
     where = "an engine's on one node" if layout.pipeline == 1 else f"each stage's {layout.tensor} on one node"
@@ -41,9 +41,9 @@ def too_little(
     key: str,
     settings: ModelSettings,
     resources: Resources,
-    known: Known | None,
+    known: ModelFacts | None,
     kind: str | None,
-    layout: Layout,
+    layout: ParallelLayout,
     short: Shortfall,
 ) -> str:
     """What does not fit, and the nearest thing that would."""
@@ -64,7 +64,7 @@ def too_little(
         offered, its = Resources((offer,)), GPUS.get(offer.gpu or "")
         if known and its and too_old(key, settings, known, offer.gpu or "", its):
             continue
-        if offered != resources and fits(free, (offer,), its, known)[0]:
+        if offered != resources and feasible_layouts(free, (offer,), its, known)[0]:
             return f"{need}; {offered} would hold it"
     return f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter"
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from codemmlu.engine.placement.gpus import Gpu, Node
-from codemmlu.engine.placement.memory import Known, Layout, Memory, Shape, Shortfall, fit, weights_alone
+from codemmlu.engine.placement.memory import Memory, ModelFacts, ParallelLayout, Shape, Shortfall, fit, weights_alone
 from codemmlu.recipe import ModelSettings
 
 
-def fits(
-    settings: ModelSettings, nodes: Sequence[Node], gpu: Gpu | None, known: Known | None
-) -> tuple[list[tuple[int, Layout, Memory | None]], tuple[Layout, Shortfall] | None]:
+def feasible_layouts(
+    settings: ModelSettings, nodes: Sequence[Node], gpu: Gpu | None, known: ModelFacts | None
+) -> tuple[list[tuple[int, ParallelLayout, Memory | None]], tuple[ParallelLayout, Shortfall] | None]:
     """The layouts that hold the model, with how many engines there are room for; and the last one that does not."""
-    found: list[tuple[int, Layout, Memory | None]] = []
-    short: tuple[Layout, Shortfall] | None = None
+    found: list[tuple[int, ParallelLayout, Memory | None]] = []
+    short: tuple[ParallelLayout, Shortfall] | None = None
     for layout in layouts(settings, nodes, known):
         memory = memory_of(settings, known, layout, gpu)
         if isinstance(memory, Shortfall):
@@ -23,27 +23,29 @@ def fits(
     return found, short
 
 
-def engines(nodes: Sequence[Node], layout: Layout) -> int:
+def engines(nodes: Sequence[Node], layout: ParallelLayout) -> int:
     """How many engines of a layout the nodes hold: each on one node, or each of its stages on one."""
     whole = sum(node.gpus // layout.gpus for node in nodes)
     return whole or sum(node.gpus // layout.tensor for node in nodes) // layout.pipeline
 
 
-def layouts(settings: ModelSettings, nodes: Sequence[Node], known: Known | None) -> list[Layout]:
+def layouts(settings: ModelSettings, nodes: Sequence[Node], known: ModelFacts | None) -> list[ParallelLayout]:
     """What may be tried, the smallest first: one node's GPUs before several nodes'."""
     widest = max(node.gpus for node in nodes)
     stages = [settings.pipeline_parallel] if settings.pipeline_parallel else [1]
     if settings.tensor_parallel:
-        return [Layout(settings.tensor_parallel, stage) for stage in stages]
+        return [ParallelLayout(settings.tensor_parallel, stage) for stage in stages]
     shape = known.shape if known else None
     heads = known.heads if known else None
     tensors = [t for t in (1, 2, 4, 8, 16) if t <= widest and (_divides(t, shape) if shape else not (heads or t) % t)]
     if shape is None:
-        return [Layout(tensor, stage) for stage in stages for tensor in tensors]
-    one_node = [Layout(tensor, stage) for stage in stages for tensor in tensors]
+        return [ParallelLayout(tensor, stage) for stage in stages for tensor in tensors]
+    one_node = [ParallelLayout(tensor, stage) for stage in stages for tensor in tensors]
     if settings.pipeline_parallel or len(nodes) == 1:
         return one_node
-    return one_node + [Layout(tensors[-1], stage) for stage in range(2, len(nodes) + 1) if stage <= shape.layers]
+    return one_node + [
+        ParallelLayout(tensors[-1], stage) for stage in range(2, len(nodes) + 1) if stage <= shape.layers
+    ]
 
 
 def _divides(tensor: int, shape: Shape) -> bool:
@@ -53,7 +55,7 @@ def _divides(tensor: int, shape: Shape) -> bool:
 
 
 def memory_of(
-    settings: ModelSettings, known: Known | None, layout: Layout, gpu: Gpu | None
+    settings: ModelSettings, known: ModelFacts | None, layout: ParallelLayout, gpu: Gpu | None
 ) -> Memory | Shortfall | None:
     """The memory of each GPU; None where it cannot be known."""
     if known is None or gpu is None:

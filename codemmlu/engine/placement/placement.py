@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine.placement.gpus import GPUS, LABELS, Resources
-from codemmlu.engine.placement.memory import GIB, TYPICAL_TOKENS, Known, Layout, Memory, batched_tokens
+from codemmlu.engine.placement.memory import GIB, TYPICAL_TOKENS, Memory, ModelFacts, ParallelLayout, batched_tokens
 from codemmlu.engine.placement.messages import BFLOAT16, check_experts, too_few, too_little, too_old
-from codemmlu.engine.placement.parallelism import fits
+from codemmlu.engine.placement.parallelism import feasible_layouts
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
@@ -89,7 +89,7 @@ def check_engine_arguments(name: str, settings: ModelSettings) -> None:
         raise UserError(f"models.{name}.engine.{unknown[0]}: vLLM has no such engine argument")
 
 
-def place(name: str, settings: ModelSettings, resources: Resources, known: Known | None = None) -> Placement:
+def place(name: str, settings: ModelSettings, resources: Resources, known: ModelFacts | None = None) -> Placement:
     """Where a model's engines run. known: the model, where its size is.
 
     Raises UserError when the cluster has too few GPUs, or too little memory on them, for one engine.
@@ -153,14 +153,14 @@ def _on_cpu(key: str, settings: ModelSettings) -> Placement:
 
 
 def _on_kind(
-    key: str, settings: ModelSettings, resources: Resources, kind: str | None, known: Known | None
+    key: str, settings: ModelSettings, resources: Resources, kind: str | None, known: ModelFacts | None
 ) -> Placement | UserError:
     """The engines on the GPUs of one kind, in the smallest layout that holds the model; or what is missing."""
     nodes = resources.of(kind)
     gpu = GPUS.get(kind or "")
     if gpu and known and (why := too_old(key, settings, known, kind or "", gpu)):
         return why
-    found, short = fits(settings, nodes, gpu, known)
+    found, short = feasible_layouts(settings, nodes, gpu, known)
     if found:
         # The smallest one with room for a batch, or the roomiest: more engines are worth less than fuller ones.
         roomy = [one for one in found if one[2] is None or one[2].cache_tokens >= ROOMY]
@@ -168,7 +168,7 @@ def _on_kind(
         return _placed(key, settings, resources, best[1], best[0], kind, best[2])
     if short:
         return UserError(too_little(key, settings, resources, known, kind, *short))
-    wanted = Layout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
+    wanted = ParallelLayout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
     return too_few(key, settings, nodes, wanted)
 
 
@@ -176,7 +176,7 @@ def _placed(
     key: str,
     settings: ModelSettings,
     resources: Resources,
-    layout: Layout,
+    layout: ParallelLayout,
     count: int,
     kind: str | None,
     memory: Memory | None,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from codemmlu.engine.placement.allocation import side_by_side
+from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import simulated
 from codemmlu.engine.placement.memory import Memory
 from codemmlu.engine.placement.placement import Placement
@@ -18,7 +18,7 @@ def pool(gpus: int, most: int = 8, weights: float = 1.0, **fields: object) -> Pl
 
 
 def shares(gpus: str, **pools: Placement) -> dict[str, tuple[int, int]] | None:
-    found = side_by_side(pools, simulated(gpus))
+    found = allocate(pools, simulated(gpus))
     return None if found is None else {name: (one.replicas, one.at_most) for name, one in found.items()}
 
 
@@ -64,6 +64,6 @@ def test_a_pool_without_an_engine_is_in_nobodys_way() -> None:
 
 def test_pools_of_a_cluster_that_grows_begin_small() -> None:
     grows = replace(simulated("4x1xL4"), elastic=True)
-    found = side_by_side({"a": pool(1), "b": pool(1)}, grows)
+    found = allocate({"a": pool(1), "b": pool(1)}, grows)
     assert found
     assert {name: (one.replicas, one.at_most) for name, one in found.items()} == {"a": (1, 2), "b": (1, 2)}

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from codemmlu.engine.model_source import cache_folder, inspect, pinned
+from codemmlu.engine.model_source import cache_folder, pinned, validate
 from codemmlu.engine.placement.gpus import GPUS
 from codemmlu.engine.placement.memory import (
     GIB,
-    Known,
-    Layout,
     Memory,
+    ModelFacts,
+    ParallelLayout,
     Shape,
     Shortfall,
     activation_bytes,
@@ -28,8 +28,8 @@ FACTS = pinned()
 MIXTRAL = "casperhansen/mixtral-instruct-awq"
 
 
-def known(source: str) -> Known:
-    return Known(FACTS[source]["config"], FACTS[source]["bytes"])
+def known(source: str) -> ModelFacts:
+    return ModelFacts(FACTS[source]["config"], FACTS[source]["bytes"])
 
 
 def shape(source: str) -> Shape:
@@ -54,7 +54,7 @@ def test_every_known_model_has_a_full_commit_or_none(source: str) -> None:
 
 
 def test_the_layout_of_the_embedded_model_sums_to_its_files() -> None:
-    model = inspect("embedded", None, cache_folder())
+    model = validate("embedded", None, cache_folder())
     found = shape_of(model.config)
     assert found
     assert model.weight_bytes
@@ -65,20 +65,20 @@ def test_the_layout_of_the_embedded_model_sums_to_its_files() -> None:
 @pytest.mark.parametrize(
     ("source", "layout", "each"),
     [
-        ("Qwen/Qwen2.5-7B-Instruct", Layout(), 57_344),  # 28 layers x 4 heads x 128 x (key, value) x 2 bytes
-        ("Qwen/Qwen2.5-7B-Instruct", Layout(2), 28_672),
-        ("Qwen/Qwen2.5-7B-Instruct", Layout(8), 14_336),  # 4 heads on 8 GPUs: each holds one
-        ("Qwen/Qwen2.5-7B-Instruct", Layout(1, 2), 28_672),
-        (MIXTRAL, Layout(2), 65_536),
-        ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", Layout(), 163_840),  # head_dim 128, not 5120 / 32
+        ("Qwen/Qwen2.5-7B-Instruct", ParallelLayout(), 57_344),  # 28 layers x 4 heads x 128 x (key, value) x 2 bytes
+        ("Qwen/Qwen2.5-7B-Instruct", ParallelLayout(2), 28_672),
+        ("Qwen/Qwen2.5-7B-Instruct", ParallelLayout(8), 14_336),  # 4 heads on 8 GPUs: each holds one
+        ("Qwen/Qwen2.5-7B-Instruct", ParallelLayout(1, 2), 28_672),
+        (MIXTRAL, ParallelLayout(2), 65_536),
+        ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", ParallelLayout(), 163_840),  # head_dim 128, not 5120 / 32
     ],
 )
-def test_the_cache_of_one_token(source: str, layout: Layout, each: int) -> None:
+def test_the_cache_of_one_token(source: str, layout: ParallelLayout, each: int) -> None:
     assert cache_bytes(shape(source), layout) == each
 
 
 def test_an_eight_bit_cache_is_half_as_large() -> None:
-    assert cache_bytes(shape(MIXTRAL), Layout(2), 1) == 32_768
+    assert cache_bytes(shape(MIXTRAL), ParallelLayout(2), 1) == 32_768
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_bytes_of_one_number_by_how_it_is_kept(config: dict[str, Any], asked: st
 
 def test_fp8_made_while_loading_is_half_of_the_files() -> None:
     one = known("Qwen/Qwen2.5-Coder-32B-Instruct")
-    plain = weights_on_each(shape("Qwen/Qwen2.5-Coder-32B-Instruct"), None, one.weight_bytes, Layout())
+    plain = weights_on_each(shape("Qwen/Qwen2.5-Coder-32B-Instruct"), None, one.weight_bytes, ParallelLayout())
     eight = weights_on_each(
-        shape("Qwen/Qwen2.5-Coder-32B-Instruct"), one.quantization("fp8"), one.weight_bytes, Layout()
+        shape("Qwen/Qwen2.5-Coder-32B-Instruct"), one.quantization("fp8"), one.weight_bytes, ParallelLayout()
     )
     assert plain == one.weight_bytes
     assert eight == pytest.approx(plain / 2, rel=0.06)
@@ -118,45 +118,47 @@ def test_experts_in_eight_bits_leave_attention_as_it_is() -> None:
 
 def test_stages_share_the_layers_and_the_ends_hold_a_table_each() -> None:
     source = "Qwen/Qwen2.5-14B-Instruct"
-    whole, half = (weights_on_each(shape(source), None, FACTS[source]["bytes"], Layout(1, n)) for n in (1, 2))
+    whole, half = (weights_on_each(shape(source), None, FACTS[source]["bytes"], ParallelLayout(1, n)) for n in (1, 2))
     assert whole == FACTS[source]["bytes"]
     assert half == pytest.approx(whole / 2, rel=0.01)
 
 
 def test_a_float32_file_takes_half_in_sixteen_bits() -> None:
     small = replace(shape("Qwen/Qwen2.5-0.5B-Instruct"), width=4)
-    assert weights_on_each(small, None, 2 * 988_065_536, Layout()) == pytest.approx(988_065_536)
+    assert weights_on_each(small, None, 2 * 988_065_536, ParallelLayout()) == pytest.approx(988_065_536)
 
 
 def test_of_a_mixture_a_token_meets_two_experts() -> None:
     assert active_parameters(shape(MIXTRAL)) == pytest.approx(12.7e9, rel=0.01)  # 12.9e9 with both tables
     one = replace(shape(MIXTRAL), experts_per_token=1)
     assert active_parameters(one) < 0.6 * active_parameters(shape(MIXTRAL))
-    assert activation_bytes(one, Layout(), 2048, 8) < activation_bytes(shape(MIXTRAL), Layout(), 2048, 8)
+    assert activation_bytes(one, ParallelLayout(), 2048, 8) < activation_bytes(
+        shape(MIXTRAL), ParallelLayout(), 2048, 8
+    )
 
 
-def fitted(source: str, layout: Layout, gpu: str, **said: Any) -> Memory | Shortfall:
+def fitted(source: str, layout: ParallelLayout, gpu: str, **said: Any) -> Memory | Shortfall:
     one = known(source)
     return fit(shape(source), one.quantization(None), one.weight_bytes, layout, GPUS[gpu].memory_gib, 0.9, **said)
 
 
 def test_mixtral_of_four_bits_fits_two_t4_and_not_one() -> None:
-    two = fitted(MIXTRAL, Layout(2), "T4", graphs=False)
+    two = fitted(MIXTRAL, ParallelLayout(2), "T4", graphs=False)
     assert isinstance(two, Memory)
     assert two.weights == pytest.approx(11.48, abs=0.01)
     assert two.sum == pytest.approx(two.usable)
     assert two.usable == pytest.approx(14.56 * 0.9)
     assert 4096 < two.length == two.cache_tokens // 16 * 16
-    one = fitted(MIXTRAL, Layout(), "T4")
+    one = fitted(MIXTRAL, ParallelLayout(), "T4")
     assert isinstance(one, Shortfall)
     assert one.needed > 23 > one.usable
 
 
 def test_what_the_recipe_says_is_kept_or_does_not_fit() -> None:
-    said = fitted("Qwen/Qwen2.5-7B-Instruct", Layout(), "L4", length=8192, at_once=3)
+    said = fitted("Qwen/Qwen2.5-7B-Instruct", ParallelLayout(), "L4", length=8192, at_once=3)
     assert isinstance(said, Memory)
     assert (said.length, said.at_once) == (8192, 3)
-    long = fitted(MIXTRAL, Layout(2), "T4", length=32_768)
+    long = fitted(MIXTRAL, ParallelLayout(2), "T4", length=32_768)
     assert isinstance(long, Shortfall)
     assert long.length == 32_768
 
@@ -164,7 +166,7 @@ def test_what_the_recipe_says_is_kept_or_does_not_fit() -> None:
 def test_a_window_bounds_what_one_prompt_holds() -> None:
     source = "mistralai/Mistral-7B-Instruct-v0.3"
     seen = replace(shape(source), window=4096, length=131_072)
-    found = fit(seen, None, FACTS[source]["bytes"], Layout(), GPUS["L4"].memory_gib, 0.9)
+    found = fit(seen, None, FACTS[source]["bytes"], ParallelLayout(), GPUS["L4"].memory_gib, 0.9)
     assert isinstance(found, Memory)
     assert found.length == 131_072 > found.cache_tokens
 
@@ -175,7 +177,7 @@ def test_of_another_kind_of_model_nothing_is_guessed(config: dict[str, Any]) -> 
 
 
 def test_the_cache_in_gib_is_what_the_tokens_take() -> None:
-    found = fitted("Qwen/Qwen2.5-7B-Instruct", Layout(2), "T4")
+    found = fitted("Qwen/Qwen2.5-7B-Instruct", ParallelLayout(2), "T4")
     assert isinstance(found, Memory)
     assert found.cache_tokens * 28_672 / GIB == pytest.approx(found.cache, abs=0.01)
 
@@ -209,7 +211,7 @@ def test_a_window_counts_where_every_layer_sees_it(said: dict[str, Any], window:
 
 def test_in_float32_everything_takes_twice_as_much() -> None:
     source = "Qwen/Qwen2.5-7B-Instruct"
-    half, whole = (fitted(source, Layout(), "A100", width=width, cache_width=width) for width in (2, 4))
+    half, whole = (fitted(source, ParallelLayout(), "A100", width=width, cache_width=width) for width in (2, 4))
     assert isinstance(half, Memory)
     assert isinstance(whole, Memory)
     assert whole.weights == pytest.approx(2 * half.weights)

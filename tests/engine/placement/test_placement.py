@@ -7,7 +7,7 @@ import pytest
 from codemmlu.engine.model_source import pinned
 from codemmlu.engine.placement import placement
 from codemmlu.engine.placement.gpus import Node, Resources
-from codemmlu.engine.placement.memory import GIB, Known
+from codemmlu.engine.placement.memory import GIB, ModelFacts
 from codemmlu.engine.placement.placement import (
     answer_settings,
     block_size,
@@ -191,12 +191,12 @@ def test_key_and_value_heads_have_to_divide_too() -> None:
         **{"model_type": "phi3", "hidden_size": 5120, "intermediate_size": 17920, "num_hidden_layers": 40},
         **{"num_attention_heads": 40, "num_key_value_heads": 10, "vocab_size": 32064, "max_position_embeddings": 4096},
     }
-    placed = place("m", model(), Resources((Node(4, "L4"),)), Known(config, 28_000_000_000))
+    placed = place("m", model(), Resources((Node(4, "L4"),)), ModelFacts(config, 28_000_000_000))
     assert placed.arguments["tensor_parallel_size"] == 2  # not 4: ten heads do not share out among four
 
 
 def test_what_the_refusal_advises_is_what_helps() -> None:
-    known = Known(pinned()["Qwen/Qwen2.5-7B-Instruct"]["config"], 15_231_233_024)
+    known = ModelFacts(pinned()["Qwen/Qwen2.5-7B-Instruct"]["config"], 15_231_233_024)
     with pytest.raises(UserError, match=r"models\.m\.max_num_seqs=\d+ would fit"):
         place("m", model(max_num_seqs=9999), Resources((Node(1, "L4"),)), known)
 
@@ -210,7 +210,7 @@ def test_workers_that_embed_on_gpus_begin_with_one() -> None:
         place_without_engine(Resources(cpus=8), "cuda")
 
 
-MIXTURE = Known({"model_type": "qwen3_moe", "num_attention_heads": 32, "num_experts": 128}, int(61e9))
+MIXTURE = ModelFacts({"model_type": "qwen3_moe", "num_attention_heads": 32, "num_experts": 128}, int(61e9))
 
 
 @pytest.mark.parametrize(
