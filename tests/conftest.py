@@ -22,10 +22,13 @@ KINDS = ("soak", "engine", "ray")
 FOLDER = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
 os.environ["RAY_TMPDIR"] = FOLDER
 os.environ.pop("RAY_ADDRESS", None)
-# Ray decides when it is imported where it listens, and tests may import it before a job has set that.
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 # Workers that have nothing to do are kept for the next test's tasks: starting one takes two seconds of a core.
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")
+
+from codemmlu.cluster.environment import configure  # noqa: E402
+
+# Here, as tests import ray before a job has called it.
+configure()
 
 from tests.support.ray import ray_in_this_process  # noqa: E402  (it copies the environment)
 

@@ -30,8 +30,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 
 
 def masked(text: str) -> set[str]:
-    """Lines without what differs between machines: numbers, paths, the width of columns."""
-    return {" ".join(re.sub(r"/\S+|[\d.,]+", "#", line).split()) for line in text.splitlines()}
+    """Lines without what differs between machines: numbers, spans of time, paths, the width of columns."""
+    return {" ".join(re.sub(r"/\S+|(\d+ min )?[\d.,]+", "#", line).split()) for line in text.splitlines()}
 
 
 def submitted(out: Path) -> dict[str, str]:

@@ -12,7 +12,6 @@ import pytest
 from tests.support.questions import questions_csv
 from tests.support.ray import ACTIVATED, RAY, head_node
 from tests.support.runs import ROOT
-from tests.support.tiny_model import tiny_model
 
 pytestmark = pytest.mark.soak
 COUNT, SOLVED = 12, 30
@@ -38,11 +37,10 @@ def submit(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_submitted_job_answers_the_users_own_questions(dashboard: str, tmp_path: Path) -> None:
-    """A real engine and an index that the job makes itself. An `out` that Ray would delete is refused."""
+    """With an index that the job makes itself. An `out` that Ray would delete is refused."""
     source = questions_csv(tmp_path / "my.csv", COUNT)
     solved = questions_csv(tmp_path / "solved.csv", SOLVED, text="#s{i} what is right?")
-    model = tiny_model(tmp_path / "tiny")
-    run = ["python", "jobs/run.py", "recipes/demo.yaml", f"questions.source={source}", f"models.smol.source={model}"]
+    run = ["python", "jobs/run.py", "recipes/demo.yaml", f"questions.source={source}", "models.smol.source=scripted"]
     run += [f"examples={{source: {solved}, embedder: {{source: hashing}}}}", "voters.near={method: retrieve}"]
     refused = submit(dashboard, *run)
     assert refused.returncode != 0

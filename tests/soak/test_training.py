@@ -106,31 +106,11 @@ def test_training_goes_on_from_other_weights(undisturbed: Finetune, tmp_path: Pa
     assert learnt[0] <= learnt[1]
 
 
-def test_a_training_ends_when_nothing_gets_better(undisturbed: Finetune, tmp_path: Path) -> None:
-    """Nothing is learnt at such a rate: the first evaluation stays the best one, and two more are waited for."""
-    done = undisturbed.run(
-        "finetune.learning_rate=1e-12", "finetune.epochs=8", "finetune.patience=2", f"out={tmp_path / 'run'}"
-    )
-    assert done.code == 0, done.err
-    manifest = json.loads((tmp_path / "run" / "adapters" / "tuned" / "manifest.json").read_text())
-    assert manifest["fingerprint"] != undisturbed.manifest()["fingerprint"]
-    assert len(manifest["tune"]) == 1 + 3, "before anything is learnt, the best one, and two that are no better"
-    assert manifest["best_step"] == manifest["tune"][1]["step"]
-    assert manifest["steps"] == manifest["tune"][-1]["step"] < manifest["train_examples"] * 8 // 8
-
-
-@pytest.mark.parametrize(
-    ("override", "says"),
-    [
-        ("finetune.max_length=16", "finetune.max_length: every example of the train part is longer than 16 tokens"),
-        ("finetune.learning_rate=1e30", "finetune.learning_rate: with 1e+30 the loss on the tune part is nan"),
-    ],
-)
-def test_a_mistake_that_only_a_worker_sees(undisturbed: Finetune, override: str, says: str, tmp_path: Path) -> None:
-    """A worker writes it down for the driver, which says it in one line."""
-    done = undisturbed.run(override, f"out={tmp_path / 'run'}")
+def test_a_mistake_that_only_a_worker_sees(undisturbed: Finetune, tmp_path: Path) -> None:
+    """A worker writes the mistake down for the driver, which prints it in one line."""
+    done = undisturbed.run("finetune.max_length=16", f"out={tmp_path / 'run'}")
     assert done.code == 2, done.out + done.err
-    assert says in done.err
+    assert "finetune.max_length: every example of the train part is longer than 16 tokens" in done.err
     assert done.err.count("\n") == 1
 
 

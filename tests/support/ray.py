@@ -12,8 +12,6 @@ from pathlib import Path
 
 import psutil
 
-from codemmlu.cluster.environment import configure
-
 RAY = str(Path(sys.executable).with_name("ray"))
 # What the Ray of this process sets for itself. Other clusters have other tokens, and may have several nodes.
 OWN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
@@ -39,7 +37,6 @@ def ray_in_this_process(cpus: int = 2, gpus: int = 2) -> Iterator[dict[str, str]
 
     Its GPUs are numbers only: recipes with `gpus=` place engines on them, and the CPU build of vLLM ignores them.
     """
-    configure()
     import ray
 
     from codemmlu.cluster import session

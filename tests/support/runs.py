@@ -138,7 +138,7 @@ class ScriptedRun:
         """Read the lines of submission.csv."""
         return (self.out / "submission.csv").read_text().splitlines()
 
-    def wait_for_some(self, process: "psutil.Popen", at_least: int = 1, seconds: float = 300) -> int:
+    def wait_for_some(self, process: "psutil.Popen", at_least: int = 1, seconds: float = 600) -> int:
         """Wait until so many answers are durable while at least one is missing; a round counts only then."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
