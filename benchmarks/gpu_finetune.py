@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from codemmlu.dataset import QuestionSet
 from codemmlu.recipe import load
 from codemmlu.training.training_set import build_training_set
 
@@ -28,7 +29,7 @@ def fixed(steps: int, overrides: list[str]) -> list[str]:
     recipe = load(RECIPE, overrides)
     assert recipe.finetune
     sequences = steps * recipe.finetune.batch_size * recipe.finetune.accumulation
-    epochs = math.ceil(sequences / build_training_set(recipe, recipe.finetune, None).train)
+    epochs = math.ceil(sequences / build_training_set(recipe.finetune, recipe.seed, QuestionSet(recipe), None).train)
     return [f"finetune.epochs={epochs}", f"finetune.limit={math.ceil(sequences / epochs)}"]
 
 

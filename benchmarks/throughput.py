@@ -25,8 +25,8 @@ from typing import Any
 
 import psutil
 
-from codemmlu import dataset as question_room
 from codemmlu.cli.dry_run import here
+from codemmlu.dataset import QuestionStream
 from codemmlu.engine import chat_template, model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import place
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 
 def prompts(arguments: argparse.Namespace) -> list[Prompt]:
     """The prompts of the first N questions, longest question first, as the job asks them."""
-    loaded = question_room.load(QuestionSettings(source=arguments.questions, limit=arguments.limit))
+    loaded = QuestionStream(QuestionSettings(source=arguments.questions, limit=arguments.limit))
     rows = [row for row in loaded.rows() if isinstance(row, Question)]
     rows.sort(key=lambda q: (-len(q.question) - sum(map(len, q.choices)), q.position))
     return [render(row, TEMPLATE) for row in rows]

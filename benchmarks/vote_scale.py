@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +102,9 @@ def _answer(job: JobContext) -> None:
     """What every voter says of every question, as the engines' actors would have left it."""
     run = RunDir(job.recipe.out)
     run.create()
-    steps.begin(job.recipe, run, steps.read_questions(job.recipe, run, job)[1])
-    voters = resolve_voters(job.recipe, steps.find_models(job.recipe), None, run, partial(stored_questions, run), ())
+    inputs = steps.read_inputs(job, run)
+    steps.begin(job.recipe, run, inputs)
+    voters = resolve_voters(job.recipe, inputs.models, None, run, inputs.questions)
     random = np.random.default_rng(1)
     for number, block in enumerate(_blocks(stored_questions(run))):
         for place, voter in enumerate(voters.values()):
@@ -132,10 +132,10 @@ def _answers(voter: ResolvedVoter, block: Sequence[Question], skill: float, rand
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     rows = [
         {
-            "key": voter.ask.key(question),
+            "key": voter.spec.key(question),
             "task_id": question.task_id,
             "split": "test",
-            "ask": voter.ask.name,
+            "ask": voter.spec.name,
             "status": "answered",
             "letter": "ABCD"[letter],
             "readings": [

@@ -1,4 +1,4 @@
-"""The errors that callers tell apart, how text from elsewhere is shown, and what a step may say while it runs.
+"""The errors that callers distinguish, the cleaning of text from elsewhere, and the interface to report progress.
 
 Any other exception is a bug and keeps its traceback.
 """
@@ -10,11 +10,11 @@ from typing import Protocol
 
 
 class UserError(Exception):
-    """A user's mistake, in one line that names the value, the place and what would be right. Exit 2."""
+    """A user's mistake, in one line that names the value, where it stands and the remedy. Exit code 2."""
 
 
 class EngineDied(Exception):
-    """A worker's engine is gone: the actor must be replaced, and its questions asked again. Exit 1."""
+    """The death of a worker's engine: the actor must be replaced and its questions retried. Exit code 1."""
 
 
 class ProgressLine(Protocol):
@@ -28,13 +28,13 @@ class ProgressLine(Protocol):
 
 
 class Progress(Protocol):
-    """Where a step reports to the user: lines, and how far a piece of work is."""
+    """The interface by which a step reports to the user: lines, and the progress of pieces of work."""
 
     def say(self, line: str) -> None:
         """Print one line, without credentials and control characters."""
 
     def progress(self, what: str, total: int, unit: str = "questions") -> AbstractContextManager[ProgressLine]:
-        """Start a piece of work, by a name and a total."""
+        """Start a piece of work with a name and a total."""
 
     def together(self) -> AbstractContextManager[None]:
         """Let several pieces of work run in threads; no progress bar is left when they end."""
@@ -53,7 +53,7 @@ def _escaped(character: str) -> str:
 def redact_credentials(text: str) -> str:
     """Remove the keys and options that s3:// addresses in a text may carry."""
     plain = re.sub(r"://[^/@\s]*@", "://", text)
-    return re.sub(r"(\w://[^\s?'\"]*)\?[\w.]+=[^\s'\"]*", r"\1", plain)  # the ? of a glob stays
+    return re.sub(r"(\w://[^\s?'\"]*)\?[\w.]+=[^\s'\"]*", r"\1", plain)  # The ? of a glob stays.
 
 
 def first_line(error: BaseException) -> str:

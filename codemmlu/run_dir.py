@@ -1,14 +1,14 @@
-"""A run directory: where a run keeps things, on a local path or any address pyarrow can write (s3://, gs://).
+"""The run directory: all files of a run, on a local path or any address that pyarrow can write (s3://, gs://).
 
     recipe.yaml         the resolved recipe
     questions/          the cleaned questions, longest first within a file
     rejected.parquet    rows that could not be asked, with reason, file and line
-    pending/<pool>/     what the present issue still has to ask, one file a block
-    answers/<pool>/     one row per question and ask, one file a block
-    index/              the index of solved examples, where a voter looks at some
+    pending/<pool>/     questions that the current attempt still has to ask, one file per block
+    answers/<pool>/     one row per question and inference spec, one file per block
+    index/              the index of solved examples, where a voter looks at examples
     voters.parquet verdicts.parquet submission.csv report.json
 
-A file appears whole or not at all: local files are renamed into place, object stores get a file in one piece.
+A file appears whole or not at all: a local file is renamed into place, and an object store gets a file in one piece.
 """
 
 import errno
@@ -27,30 +27,52 @@ from pyarrow import fs
 from codemmlu.errors import UserError
 from codemmlu.schema import SCHEMA_VERSION
 
-ISSUE = ".issue"  # names the job that writes here now
+ISSUE = ".issue"  # The file that names the job that writes here now.
 
 
 def _hidden(match: re.Match[str]) -> str:
+    """Return the replacement of credentials or options in an address: only the slashes of the scheme stay."""
     return "//" if match[0].startswith("//") else ""
 
 
-def check_persistent_path(place: str, key: str = "out") -> None:
-    """A relative path of a submitted job would lie in Ray's copy of the working directory, which Ray deletes."""
+def check_persistent_path(address: str, key: str = "out") -> None:
+    """Refuse a relative path in a submitted job: it lies in Ray's copy of the working directory.
+
+    Args:
+        address: Path or address.
+        key: The recipe key to name in the error.
+
+    Raises:
+        UserError: The path is relative and Ray would delete the directory with the job.
+    """
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if submitted and "://" not in place and not os.path.isabs(os.path.expanduser(place)):
+    if submitted and "://" not in address and not os.path.isabs(os.path.expanduser(address)):
         raise UserError(
-            f"{key}: {place} is relative, and a submitted job's working directory is deleted by Ray; "
+            f"{key}: {address} is relative, and a submitted job's working directory is deleted by Ray; "
             "give an absolute path or an s3:// or gs:// address"
         )
 
 
 class RunDir:
-    """Reads and writes below one directory. It crosses to workers as its `address`, a plain string.
+    """The directory of a run; a worker gets its `address`, a plain string, and opens the directory itself.
 
-    shown: the address for people, without the keys and options that an s3:// address may carry
+    Attributes:
+        is_local: Whether the directory is a local path.
+        address: The absolute path, or the address.
+        filesystem: The file system of the address.
+        base: The path of the directory in `filesystem`.
+        shown: The address for users, without the keys and options that an s3:// address may carry.
     """
 
     def __init__(self, out: str) -> None:
+        """Open a local path or an address; the directory need not exist.
+
+        Args:
+            out: The path or address.
+
+        Raises:
+            UserError: pyarrow cannot use the address.
+        """
         try:
             if out.startswith("file://"):
                 out = fs.FileSystem.from_uri(out)[1]
@@ -62,14 +84,14 @@ class RunDir:
             raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
 
     def below(self, name: str) -> "RunDir":
-        """A folder of the run as a directory of its own."""
+        """Return a folder of the run as a run directory of its own."""
         if self.is_local:
             return RunDir(f"{self.address}/{name}")
-        place, options, rest = self.address.partition("?")
-        return RunDir(f"{place.rstrip('/')}/{name}{options}{rest}")
+        path, question_mark, options = self.address.partition("?")
+        return RunDir(f"{path.rstrip('/')}/{name}{question_mark}{options}")
 
     def create(self) -> None:
-        """Makes the directory, and proves that it can be written."""
+        """Make the directory, and refuse an address that cannot be written."""
         try:
             self.filesystem.create_dir(self.base, recursive=True)
             self.write(".probe", b"")
@@ -78,24 +100,24 @@ class RunDir:
             raise UserError(f"out: {self.shown} cannot be written: {str(error).splitlines()[0]}") from None
 
     def path(self, *parts: str) -> str:
-        """The full path of something in the run; a part that climbs out of it is a programming error."""
+        """Return the full path of a file or folder of the run; a part that leaves the run is a ValueError."""
         if any(not part or part.startswith("/") or ".." in part.split("/") for part in parts):
             raise ValueError(f"{parts} leaves the run directory")
         return "/".join([self.base, *parts])
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a whole file, or nothing. Raises UserError where it cannot be."""
+        """Write a whole file, or nothing; a file that cannot be written is a UserError."""
         with self._whole(name) as sink:
             sink.write(content)
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Writes a whole Parquet file, or nothing. Raises UserError where it cannot be."""
+        """Write a whole Parquet file, or nothing; a file that cannot be written is a UserError."""
         with self._whole(name) as sink:
             pq.write_table(table, sink, compression="zstd")
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[pa.NativeFile]:
-        """Raises UserError where it cannot be written: the disk is full, or somebody took the permission away."""
+        """Open a file to write as a whole; an error such as a full disk or a permission is a UserError."""
         try:
             with self._replacing(self.path(name)) as sink:
                 yield sink
@@ -105,8 +127,9 @@ class RunDir:
 
     @contextmanager
     def _replacing(self, target: str) -> Iterator[pa.NativeFile]:
+        """Open a file that replaces `target` on success, and leaves `target` as it is on an error."""
         if not self.is_local:
-            whole = pa.BufferOutputStream()  # a stream that is closed after an error would show half a file
+            whole = pa.BufferOutputStream()  # Closing the object's stream after an error would show half a file.
             yield whole
             with self.filesystem.open_output_stream(target) as sink:
                 sink.write(whole.getvalue())
@@ -125,26 +148,26 @@ class RunDir:
             raise
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Return the content of a file."""
         with self.filesystem.open_input_stream(self.path(name)) as source:
             return bytes(source.read())
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Return whether the run has a file of this name."""
         return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def has_folder(self, name: str) -> bool:
-        """Whether there is a folder of this name."""
+        """Return whether the run has a folder of this name."""
         return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.Directory)
 
     def files(self, folder: str) -> list[str]:
-        """The Parquet files in a folder of the run, as names for `read_table`, sorted."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
-        names = [info.base_name for info in found if info.type == fs.FileType.File]
+        """Return the sorted names, for `read_table`, of the Parquet files in a folder of the run."""
+        entries = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        names = [info.base_name for info in entries if info.type == fs.FileType.File]
         return sorted(f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith("."))
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file of the run. Raises UserError when another version of this project wrote it."""
+        """Return a Parquet file of the run, and refuse a file that another version of this project wrote."""
         table = pq.read_table(self.path(name), columns=columns, filesystem=self.filesystem, partitioning=None)
         version = (table.schema.metadata or {}).get(b"codemmlu.schema", b"none").decode()
         if version != str(SCHEMA_VERSION):
@@ -152,21 +175,21 @@ class RunDir:
         return table
 
     def size(self, name: str) -> int:
-        """A file's bytes."""
+        """Return the size of a file in bytes."""
         return int(self.filesystem.get_file_info(self.path(name)).size)
 
     def remove(self, name: str) -> None:
-        """Removes a file of the run, if it is there."""
+        """Remove a file of the run, if it exists."""
         if self.exists(name):
             self.filesystem.delete_file(self.path(name))
 
     def read_batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        """As `read_table`, some rows at a time."""
+        """Yield the rows of a Parquet file, some rows at a time; the file's version is not checked."""
         with self.filesystem.open_input_file(self.path(name)) as file:
             yield from pq.ParquetFile(file).iter_batches(batch_size=4096)
 
     def clear(self, name: str) -> None:
-        """Removes a file of the run, or a folder and what is in it, if it is there."""
+        """Remove a file of the run, or a folder with all its files, if it exists."""
         kind = self.filesystem.get_file_info(self.path(name)).type
         if kind == fs.FileType.File:
             self.filesystem.delete_file(self.path(name))
@@ -174,7 +197,7 @@ class RunDir:
             self.filesystem.delete_dir(self.path(name))
 
     def replace(self, folder: str, new: str) -> None:
-        """The files of the folder `new` stand in `folder` from now on, alone. Raises UserError where they cannot."""
+        """Replace the files of `folder` by the files of the folder `new`; a failure is a UserError."""
         self.clear(folder)
         try:
             self.filesystem.create_dir(self.path(folder))
@@ -186,9 +209,13 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a job writes here; the kernel lets go of it however the job ends. For local directories.
+        """Hold the lock of a local directory while a job writes; the kernel releases it however the job ends.
 
-        Raises UserError when another live job holds it.
+        Yields:
+            Nothing.
+
+        Raises:
+            UserError: Another live job holds the lock, or the directory cannot be locked.
         """
         handle = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         try:

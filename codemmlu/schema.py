@@ -1,6 +1,6 @@
-"""The rows that travel through a run: Question, Answer with its parts, Vote, Verdict, with their arrow schemas.
+"""The rows of a run and their Arrow schemas: Question, Rejected, Answer with its parts, Vote and Verdict.
 
-Every step reads and writes these and nothing else. A row's schema carries `SCHEMA_VERSION` in its metadata, so that a
+Every step reads and writes these rows and nothing else. The metadata of a schema carries `SCHEMA_VERSION`, so that a
 run directory written by another version is refused instead of misread.
 """
 
@@ -14,15 +14,15 @@ SCHEMA_VERSION = 3
 MAX_CHOICES = 26
 
 Status = Literal["answered", "abstained", "failed"]
-# A voter that is asked some questions only has nothing to say about the others: neither right nor wrong.
+# `skipped`: a voter that is asked only some questions is neither right nor wrong about the others.
 VoteStatus = Literal["answered", "abstained", "failed", "skipped"]
-# What a row was asked for: the questions of the run; examples that something is fitted on; questions without content;
-# questions with their right choice moved.
+# The purpose of a row: the questions of the run; examples for fitting; questions without content; questions with the
+# right choice moved.
 Split = Literal["test", "fit", "null", "swap"]
 
 
 def letters(n: int) -> str:
-    """The first `n` letters of the alphabet, by which `n` choices are named."""
+    """Return the first `n` letters of the alphabet, the names of `n` choices."""
     if not 0 <= n <= MAX_CHOICES:
         raise ValueError(f"{n} choices cannot be lettered: at most {MAX_CHOICES}")
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:n]
@@ -30,7 +30,12 @@ def letters(n: int) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """One multiple-choice question as it is asked. `answer` is the right letter, or None when unlabelled."""
+    """One multiple-choice question as it is asked.
+
+    Attributes:
+        answer: The right letter, or None where the question is unlabelled.
+        position: Index among all rows of the source, with the rejected rows: the order of submission.csv.
+    """
 
     task_id: str
     subject: str | None
@@ -39,12 +44,12 @@ class Question:
     answer: str | None
     file: str
     line: int
-    position: int = 0  # among all rows of the source, rejected ones included: the order of submission.csv
+    position: int = 0
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that cannot be asked, and why. `task_id` is None where it has none of its own (missing or repeated)."""
+    """A row that cannot be asked, and the reason; `task_id` is None where it is missing or repeated."""
 
     task_id: str | None
     reason: str
@@ -55,11 +60,12 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Reading:
-    """One look of the model at the letters, in one order of the choices.
+    """The model's probabilities of the letters, for one order of the choices.
 
-    order: order[i] = index of the choice shown at letter i
-    logprobs: natural log-probability of each letter, by letter, over the full vocabulary, unmasked
-    mass: what the letters hold together, in [0, 1]
+    Attributes:
+        order: order[i] is the index of the choice shown at letter i.
+        logprobs: Natural log-probability of each letter over the full vocabulary, unmasked.
+        mass: Total probability of the letters, in [0, 1].
     """
 
     order: tuple[int, ...]
@@ -71,7 +77,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a conversation: what was asked for, what came back and how the letter was found in it."""
+    """One turn of a conversation: the kind of request, the reply, and how its letter was found."""
 
     kind: str
     letter: str | None
@@ -82,7 +88,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A solved example that an ask looked at, and how near it is to the question: cosine, in [-1, 1]."""
+    """A retrieved solved example, and its cosine similarity to the question, in [-1, 1]."""
 
     task_id: str
     similarity: float
@@ -90,12 +96,16 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one ask gave for one question: every raw reading, so that voters can be computed without asking again.
+    """The result of one inference spec for one question, with raw readings: voters need no new inference.
 
-    letter: the ask's own answer, uncalibrated but where the ask had to calibrate while asking
-    retrieved: the examples it was given, nearest first; nearest: the similarity of the nearest example there is, shown
-    or not; verbatim: whether an example has the same text. Both null for asks that look at no example.
-    started, seconds: Unix time of the ask, and wall time from there to its last token
+    Attributes:
+        ask: Name of the inference spec.
+        letter: The answer of the spec alone, calibrated only where inference itself needs calibration.
+        retrieved: The examples shown with the question, nearest first.
+        nearest: Similarity of the nearest example, shown or not; None for a spec without examples.
+        verbatim: Whether an example has the same text; None for a spec without examples.
+        started: Unix time at the start of inference.
+        seconds: Wall time from `started` to the last token.
     """
 
     key: str
@@ -119,10 +129,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Vote:
-    """What a voter makes of its ask's readings, with what rules may know of the question: everything but its answer.
+    """A voter's result for one question, with all that rules may know of the question except the answer.
 
-    probabilities: over the choices, empty unless it answered; and of voters that say letters alone
-    choices: how many there are; nearest: the similarity of the nearest solved example, where the voter looked at some
+    Attributes:
+        choices: Number of choices.
+        nearest: Similarity of the nearest solved example, for a voter that looks at examples.
+        probabilities: Over the choices; empty without an answer, and for voters that give letters alone.
     """
 
     voter: str
@@ -138,7 +150,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The vote's answer to one question, in the order of its choices. No letter: nobody answered."""
+    """The verdict on one question, in the order of the question's choices; no letter: no voter answered."""
 
     task_id: str
     position: int
@@ -170,7 +182,7 @@ _TURN = pa.struct(
     ]
 )
 
-# A column of 2 GiB overflows pa.string(): questions and choices are the only texts without a bound of their own.
+# A column of 2 GiB overflows pa.string(), and only the texts of questions and choices have no bound of their own.
 _TEXT = pa.large_string()
 
 QUESTION = _schema(
@@ -249,22 +261,23 @@ SCHEMAS: dict[type[Row], pa.Schema] = {
 
 
 def to_table(rows: Iterable[Row], kind: type[Row]) -> pa.Table:
-    """Rows of one kind as an arrow table with that kind's schema."""
-    told = asdict if kind is Answer else vars  # only an answer has rows in it, and runs have millions of the others
-    return pa.Table.from_pylist([told(row) for row in rows], schema=SCHEMAS[kind])
+    """Return rows of one kind as an Arrow table with the schema of that kind."""
+    # Only an answer has rows inside, and a run has millions of the other rows: `vars` spares them a deep copy.
+    to_fields = asdict if kind is Answer else vars
+    return pa.Table.from_pylist([to_fields(row) for row in rows], schema=SCHEMAS[kind])
 
 
 _QUESTION_FIELDS = tuple(field.name for field in fields(Question))
 
 
 def question_from(row: Mapping[str, Any]) -> Question:
-    """A Question out of a row of a table with (at least) the QUESTION columns."""
+    """Return the Question in a row of a table with (at least) the QUESTION columns."""
     known = {name: row[name] for name in _QUESTION_FIELDS}
     return Question(**{**known, "choices": tuple(known["choices"])})
 
 
 def answer_from(row: Mapping[str, Any]) -> Answer:
-    """An Answer out of a row of a table with the ANSWER columns."""
+    """Return the Answer in a row of a table with the ANSWER columns."""
     readings = tuple(
         Reading(**{**r, "order": tuple(r["order"]), "logprobs": tuple(r["logprobs"])}) for r in row["readings"]
     )

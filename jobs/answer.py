@@ -1,12 +1,14 @@
-"""Answers questions: python jobs/answer.py RECIPE [key.path=value ...]
-
-Asks every voter's model what has no durable answer yet, then writes submission.csv and report.json from what is there.
-"""
+"""The job that answers a recipe's questions with every voter's model, and reports."""
 
 import sys
 
 from codemmlu.cli import steps
 from codemmlu.cli.main import main
 
+ABOUT = """Answers questions: python jobs/answer.py RECIPE [key.path=value ...]
+
+Asks every voter's model what has no durable answer yet, then writes submission.csv and report.json from what is there.
+"""
+
 if __name__ == "__main__":
-    sys.exit(main("answer", __doc__, steps.answer))
+    sys.exit(main("answer", ABOUT, steps.answer))

@@ -1,13 +1,15 @@
-"""Finetuning: python jobs/finetune.py RECIPE [key.path=value ...]
-
-Trains LoRA weights for a model on solved examples, as the recipe's `finetune` says, on Ray Train's workers. Stop it
-anywhere; the same command goes on from its last checkpoint. Voters answer with them by `adapter: NAME`.
-"""
+"""The job that trains LoRA weights on solved examples."""
 
 import sys
 
 from codemmlu.cli import steps
 from codemmlu.cli.main import main
 
+ABOUT = """Finetuning: python jobs/finetune.py RECIPE [key.path=value ...]
+
+Trains LoRA weights for a model on solved examples, as the recipe's `finetune` says, on Ray Train's workers. Stop it
+anywhere; the same command goes on from its last checkpoint. Voters answer with them by `adapter: NAME`.
+"""
+
 if __name__ == "__main__":
-    sys.exit(main("finetune", __doc__, steps.finetune))
+    sys.exit(main("finetune", ABOUT, steps.finetune))

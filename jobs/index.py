@@ -1,13 +1,15 @@
-"""Makes the index of solved examples: python jobs/index.py RECIPE [key.path=value ...]
-
-Embeds the labelled rows of examples.source and keeps them in the run directory, or where examples.index says. An index
-whose inputs did not change is reused. jobs/run.py and jobs/answer.py do this themselves when a voter needs it.
-"""
+"""The job that builds the index of solved examples."""
 
 import sys
 
 from codemmlu.cli import steps
 from codemmlu.cli.main import main
 
+ABOUT = """Makes the index of solved examples: python jobs/index.py RECIPE [key.path=value ...]
+
+Embeds the labelled rows of examples.source and keeps them in the run directory, or where examples.index says. An index
+whose inputs did not change is reused. jobs/run.py and jobs/answer.py do this themselves when a voter needs it.
+"""
+
 if __name__ == "__main__":
-    sys.exit(main("index", __doc__, steps.index))
+    sys.exit(main("index", ABOUT, steps.index))

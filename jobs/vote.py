@@ -1,13 +1,15 @@
-"""The vote alone: python jobs/vote.py RECIPE [key.path=value ...]
-
-Votes again on what a run directory holds, by whatever rule, weights and calibration the recipe now names, and writes
-the report. Asks nobody and needs no GPU; questions that were never asked count as failed.
-"""
+"""The job that votes and reports on stored answers alone."""
 
 import sys
 
 from codemmlu.cli import steps
 from codemmlu.cli.main import main
 
+ABOUT = """The vote alone: python jobs/vote.py RECIPE [key.path=value ...]
+
+Votes again on what a run directory holds, by whatever rule, weights and calibration the recipe now names, and writes
+the report. Asks nobody and needs no GPU; questions that were never asked count as failed.
+"""
+
 if __name__ == "__main__":
-    sys.exit(main("vote", __doc__, steps.vote))
+    sys.exit(main("vote", ABOUT, steps.vote))

@@ -1,1 +1,1 @@
-"""The commands, what they print, and the dry run."""
+"""The commands, the text that they print, and the dry run."""

@@ -1,4 +1,7 @@
-"""The terminal: lines, progress and tables that fit it. Everything from questions and models is untrusted here."""
+"""The terminal: lines, progress bars, and tables that fit the terminal's width.
+
+Every text from questions and models is untrusted here.
+"""
 
 import sys
 import threading
@@ -16,21 +19,25 @@ from codemmlu.errors import redact_credentials, safe
 
 
 class Terminal:
-    """Where a job speaks to the person: stdout, or stderr when stdout is to carry one JSON object (`--json`)."""
+    """The output of a job: stdout, or stderr where stdout carries one JSON object (`--json`)."""
 
     def __init__(self, to_stderr: bool = False) -> None:
-        seen = (sys.stderr if to_stderr else sys.stdout).isatty()
-        # A file has no edge: there tables are as wide as they need to be.
-        self._console = Console(stderr=to_stderr, highlight=False, width=None if seen else 160)
+        """Open stdout or stderr for lines, tables and progress."""
+        is_terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
+        # A file has no edge, so tables in a file are as wide as they need to be.
+        self._console = Console(stderr=to_stderr, highlight=False, width=None if is_terminal else 160)
         self._bars = _Bars(self._console)
 
     def say(self, line: str) -> None:
-        """One line; of addresses in it without the keys that they may carry."""
+        """Print one line, without the keys that addresses in the line may carry."""
         self._console.print(Text(safe(redact_credentials(line), 2000)), soft_wrap=True)
         self._console.file.flush()
 
     def show(self, table: Table) -> None:
-        """A table. Names and numbers are never cut: where it is too wide columns are left out, and that is said."""
+        """Print a table.
+
+        Names and numbers are never cut: where the table is too wide, columns are left out and a line names them.
+        """
         narrowed, left_out = _narrowed(table, self._console.width)
         self._console.print(narrowed)
         if left_out:
@@ -38,26 +45,27 @@ class Terminal:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Things go on in threads, and may be left in the middle: no bar stays behind."""
+        """Show the progress of several threads; no bar stays behind, even where threads are left midway."""
         try:
             yield
         finally:
             self._bars.end()
 
     def progress(self, what: str, total: int, unit: str = "questions") -> "LiveProgress":
-        """Progress over `total` things: a bar in a terminal, a line now and then elsewhere."""
+        """Return the progress of `total` results: a bar in a terminal, a line now and then elsewhere."""
         return LiveProgress(self._console, self._bars, what, total, unit)
 
 
 class _Bars:
-    """The bars of all that goes on at once: a terminal has one place for them."""
+    """The progress bars of all work that runs at once: a terminal can show one group of bars."""
 
     def __init__(self, console: Console) -> None:
+        """Show no bar yet."""
         self._console, self._lock, self._count = console, threading.Lock(), 0
         self._bars: Progress | None = None
 
     def enter(self) -> Progress:
-        """The bars, shown from the first that comes on."""
+        """Return the group of bars, which is shown from the first piece of work on."""
         with self._lock:
             if self._bars is None:
                 columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
@@ -67,14 +75,14 @@ class _Bars:
             return self._bars
 
     def leave(self) -> None:
-        """The last that goes ends them."""
+        """Take the bars off the terminal after the last piece of work."""
         with self._lock:
             self._count -= 1
         if not self._count:
             self.end()
 
     def end(self) -> None:
-        """Takes the bars off the terminal."""
+        """Take the bars off the terminal."""
         with self._lock:
             if self._bars:
                 self._bars.stop()
@@ -82,42 +90,56 @@ class _Bars:
 
 
 class LiveProgress:
-    """Rate and time left, counted from the first thing that came back: loading an engine is not slow answering."""
+    """The rate and the time left of one piece of work.
+
+    Both count from the first result on, because the time that an engine takes to load is not slow answering.
+    """
 
     EVERY = 10.0  # seconds between two plain lines
 
     def __init__(self, console: Console, bars: _Bars, what: str, total: int, unit: str) -> None:
+        """Begin to count.
+
+        Args:
+            console: The console for plain lines.
+            bars: The bars of the terminal.
+            what: The name of the work.
+            total: The number of results to come.
+            unit: The word for results in rates.
+        """
         self._console, self._bars, self._what, self._total, self._unit = console, bars, what, total, unit
         self._began, self._done, self._failed = time.monotonic(), 0, 0
         self._first: tuple[float, int] | None = None
-        self._said = self._began
+        self._printed_at = self._began
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
     def __enter__(self) -> "LiveProgress":
+        """Show a bar, in a terminal."""
         if self._console.is_terminal:
             self._bar = self._bars.enter()
             self._task = self._bar.add_task(self._what, total=self._total, state="starting")
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leave the bar."""
         if self._bar:
             self._bars.leave()
 
     def advance(self, done: int, failed: int) -> None:
-        """`done` more have come back durable, `failed` of them as failed rows."""
+        """Count `done` more durable results, `failed` of which are failed rows."""
         now = time.monotonic()
         self._done, self._failed = self._done + done, self._failed + failed
         if self._first is None:
             self._first = (now, self._done)
             self._print(f"the first {self._done:,} of {self._total:,} are in after {_span(now - self._began)}")
-        elif now - self._said >= self.EVERY or self._done == self._total:
+        elif now - self._printed_at >= self.EVERY or self._done == self._total:
             self._print(self._state(now))
         if self._bar:
             self._bar.update(self._task, completed=self._done, state=self._state(now))
 
     def extend(self, more: int) -> None:
-        """`more` things turned out to be there besides."""
+        """Add `more` results, which became known later, to the total."""
         self._total += more
         if self._bar:
             self._bar.update(self._task, total=self._total)
@@ -133,7 +155,7 @@ class LiveProgress:
         return f"{self._done:,} of {self._total:,}, {rate:.1f} {self._unit}/s{left}{failed}"
 
     def _print(self, state: str) -> None:
-        self._said = time.monotonic()
+        self._printed_at = time.monotonic()
         if not self._bar:
             self._console.print(Text(f"{self._what}: {state}"))
             self._console.file.flush()
@@ -148,12 +170,23 @@ def _span(seconds: float) -> str:
     )
 
 
-LETTERS_SAID, _LETTERS = "letters said", 11  # characters of a line of them at least
-_SAY_LEAST = ("q/s", "tokens", LETTERS_SAID, "rank", "same letter", "wrong to right", "right to wrong", "questions")
+LETTERS_SAID = "letters said"
+_LETTERS = 11  # characters that a line of letters needs at least
+# Titles of the columns that go first where a table is too wide, the least informative first.
+_LEAST_INFORMATIVE = (
+    "q/s",
+    "tokens",
+    LETTERS_SAID,
+    "rank",
+    "same letter",
+    "wrong to right",
+    "right to wrong",
+    "questions",
+)
 
 
 def plain_table(*titles: str, first: str = "voter") -> Table:
-    """An empty table: names at the left, numbers at the right."""
+    """Return an empty table with names at the left and numbers at the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first)
     for title in titles:
@@ -162,25 +195,30 @@ def plain_table(*titles: str, first: str = "voter") -> Table:
 
 
 def _narrowed(table: Table, width: int) -> tuple[Table, list[str]]:
-    """A table that fits into a width, where rich would cut names and numbers: titles and letters may take several
-    lines, and then columns go, those first that say least. And the titles of those."""
-    left, left_out = list(table.columns), []
-    while (room := width - sum(2 + _least(column) for column in left) + 2) < 0 and len(left) > 2:
-        titles = [str(column.header) for column in left]
-        goes = next((titles.index(title) for title in _SAY_LEAST if title in titles), len(titles) - 1)
-        left_out.append(str(left.pop(goes).header))
-    made = plain_table(*(str(column.header) for column in left[1:]), first=str(left[0].header))
-    for row, cells in zip(table.rows, zip(*(column.cells for column in left), strict=True), strict=True):
-        made.add_row(*cells, style=row.style)
-    for column in made.columns:
+    """Fit a table into a width without cutting names and numbers, as rich would.
+
+    Titles and letters may take several lines; where that is not enough, the least informative columns go first.
+
+    Returns:
+        The table, and the titles of the columns that are left out.
+    """
+    kept, left_out = list(table.columns), []
+    while (room := width - sum(2 + _least(column) for column in kept) + 2) < 0 and len(kept) > 2:
+        titles = [str(column.header) for column in kept]
+        index = next((titles.index(title) for title in _LEAST_INFORMATIVE if title in titles), len(titles) - 1)
+        left_out.append(str(kept.pop(index).header))
+    narrowed = plain_table(*(str(column.header) for column in kept[1:]), first=str(kept[0].header))
+    for row, cells in zip(table.rows, zip(*(column.cells for column in kept), strict=True), strict=True):
+        narrowed.add_row(*cells, style=row.style)
+    for column in narrowed.columns:
         wanted = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
         column.width = min(wanted, _least(column) + max(0, room))
         room -= column.width - _least(column)
-    return made, left_out
+    return narrowed, left_out
 
 
 def _least(column: Column) -> int:
-    """The characters that a column needs."""
+    """Return the least width of a column, in characters."""
     title = str(column.header)
     cells = [_LETTERS] if title == LETTERS_SAID else [cell_len(str(cell)) for cell in column.cells]
     return max([*map(len, title.split()), *cells])

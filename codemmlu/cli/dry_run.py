@@ -1,7 +1,7 @@
-"""The plan of a run (`--dry-run`): what would be asked, by which engines, in how much memory and about how long.
+"""The plan of a run (`--dry-run`): prompts, engines, memory and about the time of each model.
 
-Starts nothing. The models of the recipes are known here; of others the Hub is asked, and what it does not say is named
-as unknown instead of guessed.
+A dry run starts nothing. This project knows the models of its recipes; for other models the plan asks the Hub, and
+names as unknown, instead of guessing, whatever the Hub does not say.
 """
 
 import os
@@ -9,11 +9,10 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from codemmlu import dataset
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.cli.job import JobContext, Outcome
-from codemmlu.cli.steps import NO_HOLDOUT, describe, finetune_settings, foreign_code, refuse_without_examples
-from codemmlu.dataset.examples import holdout_ids
+from codemmlu.cli.steps import describe, finetune_settings, foreign_code, refuse_without_examples
+from codemmlu.dataset import InMemory, QuestionSet, read_submission
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
 from codemmlu.engine.placement.allocation import allocate
@@ -36,7 +35,7 @@ from codemmlu.schema import Question
 
 
 def plan(job: JobContext) -> Outcome:
-    """Prints the plan. Raises UserError for everything that would stop the run before its first question."""
+    """Print the plan; every mistake that would stop the run before its first question is a UserError."""
     recipe, say = job.recipe, job.terminal.say
     if job.name == "finetune":
         finetune_settings(recipe)
@@ -45,15 +44,12 @@ def plan(job: JobContext) -> Outcome:
     if job.name == "vote":
         say("vote needs no inference and no engine: it reads what the run directory holds")
     check_persistent_path(recipe.out)
-    held = holdout_ids(recipe)
-    if recipe.questions.holdout and held is None:
-        say(NO_HOLDOUT)
-    loaded = dataset.load(recipe.questions, held)
-    rows = [row for row in loaded.rows() if isinstance(row, Question)]
+    questions = QuestionSet(recipe, rows := InMemory())
+    stream = questions.stream
     hardware = job.hardware or (grown(recipe.gpus, here().cpus) if recipe.gpus else here())
-    for line in (*describe(loaded), *foreign_code(recipe)):
+    for line in (*describe(recipe, questions), *foreign_code(recipe)):
         say(line)
-    examples = examples_of(recipe, held or frozenset())
+    examples = examples_of(recipe, questions)
     trained = recipe.finetune.name if recipe.finetune else None
     for name, voter in recipe.asked.items():
         if adapter_name(voter) != trained:
@@ -63,46 +59,48 @@ def plan(job: JobContext) -> Outcome:
         for name in recipe.models
         if any(voter.pool == name for voter in recipe.asked.values())
     ]
-    shares = allocate({one.name: one.placement for one in plans if not _waits(recipe, one.name)}, hardware) or {}
-    plans = [placed(one, shares.get(one.name, one.placement), hardware) for one in plans]
+    shares = (
+        allocate({model.name: model.placement for model in plans if not _waits(recipe, model.name)}, hardware) or {}
+    )
+    plans = [placed(model, shares.get(model.name, model.placement), hardware) for model in plans]
     say(f"Hardware: {hardware}{' (simulated)' if job.hardware else ''}. Run directory: {RunDir(recipe.out).shown}")
     if examples:
         say(examples.line)
     if recipe.finetune:
-        say(_finetune_line(recipe, recipe.finetune, hardware))
-    for one in plans:
-        say(_line(one))
+        say(_finetune_line(recipe, recipe.finetune, questions, hardware))
+    for model in plans:
+        say(_line(model))
     if len(plans) > 1:
         say(f"{', '.join(shares)}: side by side" if shares else "The models are asked one after another")
-    for name, one_voter in recipe.voters.items():
-        if isinstance(one_voter, SubmissionVoter):
-            answers = dataset.read_submission(one_voter.source, f"voters.{name}.source")
-            say(f"{name}: {len(answers.letters):,} answers of {one_voter.source}; nobody is asked")
-    for line in _besides(recipe, rows, dataset.fit_examples(recipe, held or frozenset())):
+    for name, any_voter in recipe.voters.items():
+        if isinstance(any_voter, SubmissionVoter):
+            answers = read_submission(any_voter.source, f"voters.{name}.source")
+            say(f"{name}: {len(answers.letters):,} answers of {any_voter.source}; nobody is asked")
+    for line in _besides(recipe, rows, questions.fit_examples):
         say(line)
-    if alone := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
+    if without_engine := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
         workers = place_without_engine(hardware, recipe.examples.embedder.device)
-        say(f"retrieve: {alone * len(rows):,} asks of the index; {workers}")
+        say(f"retrieve: {without_engine * len(rows):,} asks of the index; {workers}")
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.command()}")
     report: dict[str, Any] = {
-        "questions": loaded.questions,
-        "labelled": loaded.labelled,
-        "rejected": loaded.rejected,
+        "questions": stream.questions,
+        "labelled": stream.labelled,
+        "rejected": stream.rejected,
         "hardware": str(hardware),
         "examples": examples.count if examples else None,
-        "models": {one.name: _as_json(one) for one in plans},
+        "models": {model.name: _as_json(model) for model in plans},
     }
     return Outcome(report, 0)
 
 
 def _waits(recipe: Recipe, model: str) -> bool:
-    """Whether a model is asked after another one, whose doubt it answers."""
-    its = [when for voter in recipe.asked.values() if voter.pool == model and (when := when_of(voter))]
-    return any(recipe.asked[name].pool != model for when in its for name in when.of)
+    """Return whether a model waits for another model, whose uncertain questions it is asked."""
+    conditions = [when for voter in recipe.asked.values() if voter.pool == model and (when := when_of(voter))]
+    return any(recipe.asked[name].pool != model for when in conditions for name in when.of)
 
 
 def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) -> list[str]:
-    """What is asked besides the questions, and what may not be asked, in lines."""
+    """Return lines on examples and swaps that are asked too, and on questions that may not be asked."""
     lines = []
     voters = recipe.asked.items()
     if fit and len(recipe.voters) > 1:
@@ -118,57 +116,57 @@ def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) ->
 
 
 def here() -> Resources:
-    """This machine, without starting anything on it; NVIDIA GPUs by what their driver says of them."""
+    """Return the resources of this machine: NVIDIA GPUs as their driver reports them; nothing is started."""
     kinds = Counter([] if built_for_cpu() else kinds_here())
     return Resources(tuple(Node(gpus, kind) for kind, gpus in kinds.items()), len(os.sched_getaffinity(0)))
 
 
-def _finetune_line(recipe: Recipe, settings: FinetuneSettings, hardware: Resources) -> str:
-    one = training_of(recipe, settings, hardware)
+def _finetune_line(recipe: Recipe, settings: FinetuneSettings, questions: QuestionSet, hardware: Resources) -> str:
+    training = training_of(recipe, settings, questions, hardware)
     manifest = read_adapter(RunDir(recipe.out), settings.name)
     state = "; one stands there, and is checked when the run starts" if manifest else ""
-    time = "" if one.seconds is None else f"; about {max(1, round(one.seconds / 60)):,} min"
-    on = f"{settings.workers} {'GPU' if hardware.gpus else 'CPU'} worker{'s' * (settings.workers > 1)}"
+    time = "" if training.seconds is None else f"; about {max(1, round(training.seconds / 60)):,} min"
+    workers = f"{settings.workers} {'GPU' if hardware.gpus else 'CPU'} worker{'s' * (settings.workers > 1)}"
     return (
-        f"finetune {settings.name}: {one.sequences:,} sequences of {one.examples:,} examples, about {one.tokens:,} "
-        f"tokens in {one.steps:,} steps; {on}{time}{state}"
+        f"finetune {settings.name}: {training.sequences:,} sequences of {training.examples:,} examples, "
+        f"about {training.tokens:,} tokens in {training.steps:,} steps; {workers}{time}{state}"
     )
 
 
-def _line(one: ModelPlan) -> str:
-    kept = f", {one.kept:,} of them answered already" if one.kept else ""
-    if one.placement.memory:
-        memory = f"memory: {one.placement.memory}"
-    elif is_scripted(one.source):
+def _line(plan: ModelPlan) -> str:
+    kept = f", {plan.kept:,} of them answered already" if plan.kept else ""
+    if plan.placement.memory:
+        memory = f"memory: {plan.placement.memory}"
+    elif is_scripted(plan.source):
         memory = "no model is loaded"
-    elif one.weights_gib is None:
+    elif plan.weights_gib is None:
         memory = "memory: not known: neither is the model here, nor does the Hub say its size"
-    elif one.kv_gib is None:
+    elif plan.kv_gib is None:
         memory = (
-            f"memory: weights {one.weights_gib:.2f} GiB; the kind of GPU is not known, so not what fits beside them"
+            f"memory: weights {plan.weights_gib:.2f} GiB; the kind of GPU is not known, so not what fits beside them"
         )
     else:
-        total = one.weights_gib + one.kv_gib
-        memory = f"memory: weights {one.weights_gib:.2f} + KV cache {one.kv_gib:.2f} = {total:.2f} GiB an engine"
-    written = ", for the prompts alone: it writes besides" if one.writes else ""
-    time = "" if one.seconds is None else f"; about {max(1, round(one.seconds)):,} s after start-up{written}"
-    asks = f"{one.name} ({one.source}): {one.asks:,} asks{kept}, about {one.tokens:,} prompt tokens"
-    return f"{asks}; {one.placement}; {memory}{time}"
+        total = plan.weights_gib + plan.kv_gib
+        memory = f"memory: weights {plan.weights_gib:.2f} + KV cache {plan.kv_gib:.2f} = {total:.2f} GiB an engine"
+    written = ", for the prompts alone: it writes besides" if plan.writes else ""
+    time = "" if plan.seconds is None else f"; about {max(1, round(plan.seconds)):,} s after start-up{written}"
+    asks = f"{plan.name} ({plan.source}): {plan.asks:,} asks{kept}, about {plan.tokens:,} prompt tokens"
+    return f"{asks}; {plan.placement}; {memory}{time}"
 
 
-def _as_json(one: ModelPlan) -> dict[str, Any]:
+def _as_json(plan: ModelPlan) -> dict[str, Any]:
     return {
-        "source": one.source,
-        "asks": one.asks,
-        "kept": one.kept,
-        "prompt_tokens": one.tokens,
-        "replicas": one.placement.replicas,
-        "most": one.placement.at_most,
-        "gpus_each": one.placement.gpus_each,
-        "tensor_parallel": one.placement.arguments.get("tensor_parallel_size", 1),
-        "pipeline_parallel": one.placement.arguments.get("pipeline_parallel_size", 1),
-        "memory": asdict(one.placement.memory) | {"sum": one.placement.memory.sum} if one.placement.memory else None,
-        "weights_gib": one.weights_gib,
-        "kv_gib": one.kv_gib,
-        "seconds": one.seconds,
+        "source": plan.source,
+        "asks": plan.asks,
+        "kept": plan.kept,
+        "prompt_tokens": plan.tokens,
+        "replicas": plan.placement.replicas,
+        "most": plan.placement.at_most,
+        "gpus_each": plan.placement.gpus_each,
+        "tensor_parallel": plan.placement.arguments.get("tensor_parallel_size", 1),
+        "pipeline_parallel": plan.placement.arguments.get("pipeline_parallel_size", 1),
+        "memory": asdict(plan.placement.memory) | {"sum": plan.placement.memory.sum} if plan.placement.memory else None,
+        "weights_gib": plan.weights_gib,
+        "kv_gib": plan.kv_gib,
+        "seconds": plan.seconds,
     }

@@ -1,16 +1,17 @@
-"""What a run would take: asks, prompt tokens, memory and seconds of each model, and of training. Starts nothing.
+"""Estimates of a run: answers, prompt tokens, memory and seconds of each model, and of training.
 
-Rough on purpose: who shows these says "about".
+Estimating starts nothing. The numbers are rough on purpose, and shown with the word "about".
 """
 
 import math
 from dataclasses import dataclass, replace
 
-from codemmlu import dataset
+from codemmlu.dataset import QuestionSet
 from codemmlu.engine import model_source
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.gpus import GPUS, Resources
-from codemmlu.engine.placement.memory import GIB, ModelFacts, active_parameters
+from codemmlu.engine.placement.memory import GIB, active_parameters
+from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.engine.placement.placement import Placement, place, refuse_idle_gpus
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
@@ -32,16 +33,29 @@ from codemmlu.retrieval.index_store import check_embedder, kind_for, read_manife
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 
-# Characters per token of code and English in today's tokenizers, and the share of a chip's peak that a batched prefill
-# reaches.
+# Characters per token of code and English in today's tokenizers.
 _CHARACTERS_PER_TOKEN = 3.2
-_EFFICIENCY = 0.4
+_EFFICIENCY = 0.4  # the share of a chip's peak speed that a batched prefill reaches
 _CPU_CORE_FLOPS = 0.85e12
 
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What one model would do. None: not known without asking the Hub."""
+    """The work of one model; None where a value is not known without asking the Hub.
+
+    Attributes:
+        name: The name of the model in the recipe.
+        source: The source of the model in the recipe.
+        asks: The number of answers to infer, those that are stored included.
+        kept: The number of these answers that are stored already.
+        tokens: The prompt tokens of the answers that are not stored.
+        placement: The engines of the model.
+        weights_gib: The size of the model's files.
+        kv_gib: The size of the KV cache of an engine on the CPU.
+        seconds: The time of the prompts after start-up.
+        writes: Whether a voter also generates text, which `seconds` leaves out.
+        known: The known facts about the model.
+    """
 
     name: str
     source: str
@@ -49,7 +63,7 @@ class ModelPlan:
     kept: int | None
     tokens: int
     placement: Placement
-    weights_gib: float | None  # of the files
+    weights_gib: float | None
     kv_gib: float | None
     seconds: float | None
     writes: bool
@@ -58,17 +72,24 @@ class ModelPlan:
 
 @dataclass(frozen=True)
 class ExamplesPlan:
-    """The index a run would use."""
+    """The index of examples that a run would use.
+
+    Attributes:
+        count: The number of examples.
+        characters: The mean length of an example; 0 where only the index is there.
+        line: The description for the user.
+    """
 
     count: int
-    characters: float  # of one example, on average
+    characters: float
     line: str
 
 
-def examples_of(recipe: Recipe, held: frozenset[str]) -> ExamplesPlan | None:
-    """None where nothing looks at examples; held: their contents, which are not shown.
+def examples_of(recipe: Recipe, questions: QuestionSet) -> ExamplesPlan | None:
+    """Return the index that a run would use; None where no voter looks at examples.
 
-    Raises UserError where there is neither an index nor what to make it of, or where it is of another embedder.
+    Raises:
+        UserError: There is neither an index nor a source to make an index of, or another embedder made the index.
     """
     settings = recipe.examples
     if not any(uses_examples(voter) for voter in recipe.voters.values()):
@@ -82,7 +103,7 @@ def examples_of(recipe: Recipe, held: frozenset[str]) -> ExamplesPlan | None:
         if manifest is None:
             raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
         return ExamplesPlan(manifest.count, 0, f"examples: {manifest.count:,} in the index at {where.shown}")
-    rows, _ = dataset.read_examples(settings, held)
+    rows = questions.examples
     characters = sum(len(row.question) + sum(map(len, row.choices)) for row in rows) / len(rows)
     kind = kind_for(settings.kind, len(rows))
     state = "stands there, and is checked when the run starts" if manifest else "is made"
@@ -95,7 +116,15 @@ def examples_of(recipe: Recipe, held: frozenset[str]) -> ExamplesPlan | None:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What training an adapter would take."""
+    """The work of training an adapter.
+
+    Attributes:
+        examples: The number of examples in the train part.
+        sequences: The number of sequences in all epochs.
+        tokens: The number of tokens in all sequences.
+        steps: The number of optimizer steps.
+        seconds: The time of training; None where the model or the GPU is not known.
+    """
 
     examples: int
     sequences: int
@@ -104,13 +133,19 @@ class TrainingPlan:
     seconds: float | None
 
 
-def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources) -> TrainingPlan:
-    """What finetune would do with the recipe's examples. Raises UserError for what they are not fit for."""
-    from codemmlu.training.training_set import build_training_set  # slow to import, and few recipes train
+def training_of(
+    recipe: Recipe, settings: FinetuneSettings, questions: QuestionSet, hardware: Resources
+) -> TrainingPlan:
+    """Estimate a training on the recipe's examples; an empty part of the examples is a UserError."""
+    from codemmlu.training.training_set import build_training_set  # This import is slow, and few recipes train.
 
-    # Examples in the prompt and pairs are found when the run starts; here they only count.
+    # The run itself finds the examples in the prompt and the preference pairs; here only their number counts.
     plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})
-    rows = [row for row in build_training_set(recipe, plain, None).table.to_pylist() if row["part"] == "train"]
+    rows = [
+        row
+        for row in build_training_set(plain, recipe.seed, questions, None).table.to_pylist()
+        if row["part"] == "train"
+    ]
     characters = sum(len(row["question"]) + sum(map(len, row["choices"])) for row in rows)
     sequences = (len(rows) + settings.synthesise) * settings.epochs
     shown = 1 + settings.examples * (1 - settings.withhold)
@@ -118,7 +153,7 @@ def training_of(recipe: Recipe, settings: FinetuneSettings, hardware: Resources)
     steps = math.ceil(sequences / (settings.batch_size * settings.accumulation * settings.workers))
     model = recipe.models[settings.model]
     known = model_source.known(model.source, model.revision, cache_folder())
-    # Forwards and backwards through frozen weights cost the same, and so does computing forwards once more.
+    # A forward and a backward pass through frozen weights cost the same, and checkpointing adds a forward pass.
     passes = 3 if settings.gradient_checkpointing else 2
     workers = Placement(settings.workers, 1 if hardware.gpus else 0, 0, {"tensor_parallel_size": 1})
     seconds = _seconds(tokens, known, workers, hardware)
@@ -132,7 +167,18 @@ def model_of(
     hardware: Resources,
     examples: ExamplesPlan | None,
 ) -> ModelPlan:
-    """What one model of the recipe would do with these questions. Raises UserError where it cannot be placed."""
+    """Estimate the work of one model; a model that cannot be placed is a UserError.
+
+    Args:
+        recipe: The recipe of the run.
+        name: The name of the model in the recipe.
+        rows: The questions that are asked.
+        hardware: The hardware of the run, which may be simulated.
+        examples: The index that the run would use, if any.
+
+    Returns:
+        The plan of the model on the whole hardware.
+    """
     settings = recipe.models[name]
     if not is_scripted(settings.source):
         refuse_idle_gpus(hardware)
@@ -140,19 +186,19 @@ def model_of(
     placement = place(name, settings, hardware, known)
     voters = [v for v in recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
     prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
-    # Further readings share the question's tokens in the prefix cache; what they add is the choices' part.
+    # Further readings share the question's tokens in the prefix cache and add only the tokens of the choices.
     characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)
     shown = sum(count for _, count, *_ in prompts) * len(rows)
     tokens = round((characters + shown * (examples.characters if examples else 0)) / _CHARACTERS_PER_TOKEN)
     kept = None
     if not model_source.is_on_hub(settings.source):
         model = model_source.validate(settings.source, settings.revision, cache_folder())
-        # What an ask with examples has answered is known once their index is checked.
+        # Which answers with examples are stored is known only once the index of the examples is checked.
         plain = [voter for voter in voters if not voter.examples and not voter.adapter]
         weights = weights_digest(model, settings)
-        asks = {build_run_spec(weights, None, None, recipe.seed, settings.max_model_len, voter) for voter in plain}
+        specs = {build_run_spec(weights, None, None, recipe.seed, settings.max_model_len, voter) for voter in plain}
         answered, _ = known_keys(RunDir(recipe.out), name)
-        kept = sum(ask.key(row) in answered for ask in asks for row in rows)
+        kept = sum(spec.key(row) in answered for spec in specs for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))
     size = known.weight_bytes if known else None
     has_cache_on_cpu = not placement.gpus_each and not is_scripted(settings.source)
@@ -172,20 +218,20 @@ def model_of(
     )
 
 
-def placed(one: ModelPlan, placement: Placement, hardware: Resources) -> ModelPlan:
-    """The same with the engines that it shares the hardware with."""
-    seconds = _seconds(one.tokens, one.known, placement, hardware)
-    return replace(one, placement=placement, seconds=seconds)
+def placed(plan: ModelPlan, placement: Placement, hardware: Resources) -> ModelPlan:
+    """Return the plan with another placement, such as a share of the hardware beside other models."""
+    seconds = _seconds(plan.tokens, plan.known, placement, hardware)
+    return replace(plan, placement=placement, seconds=seconds)
 
 
 def _seconds(tokens: int, known: ModelFacts | None, placement: Placement, hardware: Resources) -> float | None:
-    """Two FLOP per token and parameter that it meets (Kaplan et al. 2020)."""
+    """Return seconds at two FLOP per token and active parameter (Kaplan et al. 2020); None if unknown."""
     if known is None or (known.shape is None and known.weight_bytes is None):
         return None
-    met = active_parameters(known.shape) if known.shape else (known.weight_bytes or 0) / 2
+    active = active_parameters(known.shape) if known.shape else (known.weight_bytes or 0) / 2
     if placement.gpus_each:
         gpu = GPUS.get(placement.kind or hardware.kinds[0] or "")
         speed = None if gpu is None else gpu.flops * _EFFICIENCY * placement.gpus_each * placement.at_most
     else:
         speed = _CPU_CORE_FLOPS * _EFFICIENCY * hardware.cpus
-    return None if speed is None else 2 * met * tokens / speed
+    return None if speed is None else 2 * active * tokens / speed

@@ -1,4 +1,4 @@
-"""What a job is given and what it gives back."""
+"""The context that a job receives, and the outcome that a job returns."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,11 +13,14 @@ from codemmlu.recipe import Recipe
 
 @dataclass(frozen=True)
 class JobContext:
-    """What a job is given: the validated recipe, the terminal, and how the job was called.
+    """The context of a job.
 
-    name: of the job, as in jobs/NAME.py
-    arguments: the recipe and the overrides, as the user typed them
-    hardware: what --gpus says; None where the job is to use what is there
+    Attributes:
+        name: The name of the job, as in jobs/NAME.py.
+        arguments: The recipe's path and the overrides, as the user typed them.
+        recipe: The validated recipe.
+        terminal: The output.
+        hardware: The hardware of `--gpus`; None for the hardware that is there.
     """
 
     name: str
@@ -33,12 +36,17 @@ class JobContext:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job gives back: the object that --json prints, and the number of failed answers."""
+    """The outcome of a job.
+
+    Attributes:
+        report: The object that `--json` prints.
+        failed: The number of failed answers.
+    """
 
     report: dict[str, Any]
     failed: int
 
 
 def command_line(job: str, arguments: Sequence[str]) -> str:
-    """Return the command of a job, for a user to type: without credentials, which logs must not show."""
+    """Return the command that a user types for a job, without credentials, which logs must not show."""
     return shlex.join(["python", f"jobs/{job}.py", *map(redact_credentials, arguments)])

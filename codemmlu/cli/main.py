@@ -1,7 +1,11 @@
-"""The command line every job shares: RECIPE, overrides, --dry-run, --json, --gpus; and what the exit codes mean.
+"""The command line of every job: RECIPE, overrides, --dry-run, --json, --gpus; and the exit codes.
 
-0 done (rejected rows do not change it); 1 some rows failed, or the run did not finish; 2 the person's mistake, in one
-line; 130 stopped. Re-issuing the same command continues in every case.
+0    done; rejected rows do not change this code
+1    some rows failed, or the run did not finish
+2    a mistake of the user, in one line
+130  stopped
+
+The same command continues the run in every case.
 """
 
 import argparse
@@ -21,15 +25,15 @@ from codemmlu.recipe import load
 
 
 class _Parser(argparse.ArgumentParser):
-    """As argparse, but a mistake is one line."""
+    """An argparse parser that reports a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong and how to see what is right."""
+        """Print the mistake and the command for help, and exit with code 2."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def main(name: str, about: str, step: Callable[[JobContext], Outcome], arguments: list[str] | None = None) -> int:
-    """Run a job of a recipe, or print its plan, and return the exit code."""
+    """Run a job of a recipe, or print the job's plan, and return the exit code."""
     parser = _parser(name, about)
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/demo.yaml")
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
@@ -45,7 +49,7 @@ def main(name: str, about: str, step: Callable[[JobContext], Outcome], arguments
         job = JobContext(name, typed, load(given.recipe, given.overrides), terminal, hardware)
         if not given.dry_run:
             return step(job)
-        from codemmlu.cli.dry_run import plan  # takes half a second to import
+        from codemmlu.cli.dry_run import plan  # This import takes half a second.
 
         return plan(job)
 
@@ -69,13 +73,14 @@ def _parser(name: str, about: str) -> _Parser:
 
 
 def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> int:
+    """Run a job, report errors in one line each, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to stop
-    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell starts background jobs that ignore it
+            stream.reconfigure(errors="backslashreplace")  # A terminal that is not UTF-8 is no reason to stop.
+    for number in (signal.SIGTERM, signal.SIGINT):  # A shell starts background jobs that ignore SIGINT.
         signal.signal(number, _interrupt)
     try:
-        # Libraries print too: with --json whatever they say goes where our own words go.
+        # Libraries print too: with --json their output goes to stderr, like our own lines.
         with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
             outcome = run(Terminal(to_stderr=as_json))
     except UserError as error:

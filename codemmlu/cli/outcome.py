@@ -1,4 +1,7 @@
-"""The outcome: stored answers to votes, what the vote learns, verdicts, submission.csv, report.json and the tables."""
+"""The outcome of a run, from stored answers.
+
+answers -> votes -> fitted vote -> verdicts -> submission.csv, report.json, report.html, tables in the terminal
+"""
 
 import json
 from collections.abc import Mapping
@@ -24,15 +27,26 @@ from codemmlu.voting.fit_split import learn
 
 
 def evaluate(
-    job: JobContext, run: RunDir, ensemble: Ensemble, loaded: QuestionStream, models: Mapping[str, Any]
+    job: JobContext, run: RunDir, ensemble: Ensemble, stream: QuestionStream, models: Mapping[str, Any]
 ) -> Outcome:
-    """Votes on what is stored and writes what people came for. models: what report.json says of each model."""
-    partitions = _partitions(run, ensemble, reduction.parts(loaded.questions, job.recipe.vote.part))
+    """Vote on the stored answers, write the submission and the reports, and show the tables.
+
+    Args:
+        job: The context of the job.
+        run: The run directory, which holds the answers.
+        ensemble: The voters.
+        stream: The counts of the questions.
+        models: The facts of each model for report.json.
+
+    Returns:
+        The report and the number of failed answers.
+    """
+    partitions = _partitions(run, ensemble, reduction.parts(stream.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, ensemble, partitions)
     learnt = learn(job.recipe, run, ensemble, reduced, job.terminal)
     rule = job.recipe.vote.rule
     scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
-    report, failed = build_report(Evaluation(job.recipe, run, ensemble, loaded, reduced, learnt, scores))
+    report, failed = build_report(Evaluation(job.recipe, run, ensemble, stream, reduced, learnt, scores))
     lines, blanks = _submission(job, run)
     report |= {"submission": {"rows": lines, "blank": blanks}, "models": dict(models)}
     run.write("report.json", json.dumps(report, indent=1).encode())
@@ -42,25 +56,26 @@ def evaluate(
 
 
 def _partitions(run: RunDir, ensemble: Ensemble, count: int) -> reduction.Partitions:
-    """Hold all questions in this process where they make one part, and in Ray's object store otherwise."""
+    """Return all questions in this process where they make one part, and in Ray's object store otherwise."""
     pools = sorted({voter.pool for voter in ensemble.voters.values()})
     if count == 1:
         return reduction.OnePartition(run, pools)
-    from codemmlu.voting.ray_partitions import RayPartitions  # loads Ray, which a vote in one part does without
+    # This import loads Ray, which a vote in one part does without.
+    from codemmlu.voting.ray_partitions import RayPartitions
 
     return RayPartitions(run, pools, count)
 
 
 def _page(run: RunDir, ensemble: Ensemble, report: dict[str, Any]) -> str:
     votes = reduction.stored(run, reduction.VOTES)
-    listed = details(run, ensemble, list(report["voters"]), reduction.in_order(run), votes)
+    rows = details(run, ensemble, list(report["voters"]), reduction.in_order(run), votes)
     first = next(stored_questions(run))
-    drawn = stored_figures(run, report)
-    return page(report, drawn, listed, prompts(ensemble, first), run.read("recipe.yaml").decode())
+    figures = stored_figures(run, report)
+    return page(report, figures, rows, prompts(ensemble, first), run.read("recipe.yaml").decode())
 
 
 def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
-    """Answers that nobody has given yet: they count as failed, and a vote without asking says so."""
+    """Return how many answers were never inferred; a vote without inference counts them as failed."""
     failed = sum(int((column.status == FAILED).sum()) for column in scores.voters.values())
     return max(0, failed - int(reduced.sums["failed"]))
 
@@ -75,7 +90,7 @@ def _submission(job: JobContext, run: RunDir) -> tuple[int, int]:
 
 def _show(job: JobContext, run: RunDir, report: dict[str, Any], failed: int, missing: int) -> None:
     say, show = job.terminal.say, job.terminal.show
-    again = job.command("run" if job.name == "vote" else None)  # a vote asks nothing that is missing
+    again = job.command("run" if job.name == "vote" else None)  # A vote does not infer missing answers.
     tables = [voters_table(report)]
     if len(report["voters"]) > 1:
         tables += [cost_table(report), weights_table(report), rules_table(report)]

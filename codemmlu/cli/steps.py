@@ -1,92 +1,98 @@
-"""The steps of a run, one function per job: each takes the job and gives back its outcome.
+"""The steps of a run: one function per job, from the job's context to the job's outcome.
 
 examples -> [Ray Data: embed | shards] -> index/
-examples -> lessons -> [Ray Train: workers] -> adapters/
-questions -> questions/ -> pending/ -> [Ray Data: read blocks | look up | answer | keep] -> answers/ -> votes -> outcome
+examples -> training set -> [Ray Train: workers] -> adapters/
+questions -> questions/ -> pending/ -> [Ray Data: read | retrieve | answer | keep] -> answers/ -> votes -> outcome
 """
 
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from codemmlu import dataset
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
-from codemmlu.dataset import QuestionStream, Submission
-from codemmlu.dataset.examples import holdout_ids
-from codemmlu.dataset.stored import stored_questions
+from codemmlu.dataset import QuestionSet, Submission, read_submission
+from codemmlu.dataset.stored import StoredQuestions, stored_questions
 from codemmlu.engine import model_source
+from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
-from codemmlu.retrieval.index import ensure_index, publish
+from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
 from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
-from codemmlu.schema import Question, Rejected, to_table
-
-# Rows of one questions/ file. Within it the longest come first, so that trouble with memory shows at the start and the
-# time left errs high, while reading holds no more than this.
-_CHUNK = 10_000
-_UNCHECKED = "questions.new"  # they take the place of an earlier issue's once nothing speaks against the recipe
+from codemmlu.schema import Rejected, to_table
 
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
 
 def run(job: JobContext) -> Outcome:
-    """Everything a recipe asks for: `answer` makes the index that it needs; what is done is skipped by each step."""
-    if job.recipe.finetune:
-        finetune(job)
-    return answer(job)
+    """Do everything that a recipe asks for; each step skips what is done."""
+    with _run_directory(job) as run:
+        inputs = read_inputs(job, run)
+        if job.recipe.finetune:
+            _finetuned(job, run, inputs.questions)
+        return _answered(job, run, inputs, ask_models=True)
 
 
 def finetune(job: JobContext) -> Outcome:
-    """Trains what the recipe's `finetune` says, or says that it stands already."""
-    from codemmlu.training.adapter_training import ensure_adapter  # slow to import
-
-    recipe, settings = job.recipe, finetune_settings(job.recipe)
-    users = [name for name, voter in recipe.asked.items() if adapter_name(voter) == settings.name]
-    for name in recipe.asked.keys() - set(users):  # what cannot be answered is better known before hours of training
-        adapter_of(recipe, name, recipe.asked[name], {})
-    with _run(job) as run:
-        manifest = ensure_adapter(recipe, job.terminal, run, settings)
+    """Train the adapter of the recipe's `finetune`, unless the adapter is trained already."""
+    settings = finetune_settings(job.recipe)
+    with _run_directory(job) as run:
+        manifest = _finetuned(job, run, QuestionSet(job.recipe))
+    used = any(adapter_name(voter) == settings.name for voter in job.recipe.asked.values())
     job.terminal.say(
         f"To answer with it: {job.command('run')}"
-        if users
+        if used
         else f"No voter answers with it yet: voters.NAME.adapter={settings.name}"
     )
     return Outcome(manifest.model_dump(mode="json"), 0)
 
 
+def _finetuned(job: JobContext, run: RunDir, questions: QuestionSet) -> AdapterManifest:
+    """Train the adapter, unless it is trained already, and return the adapter's manifest."""
+    from codemmlu.training.adapter_training import ensure_adapter  # This import is slow.
+
+    recipe, settings = job.recipe, finetune_settings(job.recipe)
+    for name, voter in recipe.asked.items():  # A missing adapter is better known before hours of training.
+        if adapter_name(voter) != settings.name:
+            adapter_of(recipe, name, voter, {})
+    return ensure_adapter(recipe, job.terminal, run, questions)
+
+
 def index(job: JobContext) -> Outcome:
-    """Makes the index of solved examples, or says that it stands already."""
+    """Make the index of solved examples, unless the index is there already."""
     refuse_without_examples(job.recipe)
-    with _run(job):
-        index = ensure_index(job.recipe, job.terminal, labelled=True)
+    with _run_directory(job):
+        index = ensure_index(job.recipe, job.terminal, QuestionSet(job.recipe), labelled=True)
     report = index.manifest.model_dump(exclude={"shards", "weights"}) | {"index": index.index.shown}
     job.terminal.say(f"To answer with it: {job.command('run')}")
     return Outcome(report, 0)
 
 
 def answer(job: JobContext) -> Outcome:
-    """Asks every voter's questions of its model, then votes and reports. What is there already is not asked again."""
-    return _answered(job, ask_models=True)
+    """Infer the answers that are not stored yet, then vote and report."""
+    with _run_directory(job) as run:
+        return _answered(job, run, read_inputs(job, run), ask_models=True)
 
 
 def vote(job: JobContext) -> Outcome:
-    """Votes on what has been answered, and reports. Asks nobody."""
-    return _answered(job, ask_models=False)
+    """Vote on the stored answers and report, without inference."""
+    with _run_directory(job) as run:
+        return _answered(job, run, read_inputs(job, run), ask_models=False)
 
 
-def compare(terminal: Terminal, places: list[str]) -> Outcome:
-    """Compare runs on the same questions; of one run, show its voters."""
-    from codemmlu.report import comparison  # loads the statistics, which no other job needs before its end
+def compare(terminal: Terminal, runs: list[str]) -> Outcome:
+    """Compare runs on the same questions; for a single run, show the voters of the run."""
+    from codemmlu.report import comparison  # This import loads the statistics, which other jobs need only at their end.
 
-    report = comparison.compare(places)
+    report = comparison.compare(runs)
     if "voters" in report:
         terminal.show(voters_table(report))
         return Outcome(report, 0)
@@ -111,53 +117,88 @@ def finetune_settings(recipe: Recipe) -> FinetuneSettings:
 
 
 def refuse_without_examples(recipe: Recipe) -> None:
-    """Refuse to make an index where the recipe names no examples."""
+    """Refuse to make an index where the recipe names no examples.source."""
     if recipe.examples.source is None:
         raise UserError("examples.source: the recipe names no examples to make an index of")
 
 
-def _answered(job: JobContext, *, ask_models: bool) -> Outcome:
-    """The whole run after its index."""
-    from codemmlu.cli.outcome import evaluate
-    from codemmlu.inference.driver import RunContext, ask  # a dry run needs none of these, and they take long to import
-    from codemmlu.training.adapter_training import check_no_train_overlap
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a run.
 
+    Attributes:
+        models: The models that are asked, by name.
+        submissions: Other systems' answers, by voter.
+        questions: The questions and the examples.
+        stored: The questions in the run directory.
+    """
+
+    models: dict[str, model_source.Model]
+    submissions: dict[str, Submission]
+    questions: QuestionSet
+    stored: StoredQuestions
+
+
+def read_inputs(job: JobContext, run: RunDir) -> Inputs:
+    """Check that models and submissions are there, and read the questions into the staging folder."""
+    run.write(ISSUE, uuid.uuid4().hex.encode())  # From here on no block of an earlier attempt is kept.
+    models, submissions = find_models(job.recipe), find_submissions(job.recipe)
+    stored = StoredQuestions(run)
+    questions = QuestionSet(job.recipe, stored)
+    for line in (*describe(job.recipe, questions), *foreign_code(job.recipe)):
+        job.terminal.say(line)
+    return Inputs(models, submissions, questions, stored)
+
+
+def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool) -> Outcome:
+    """Do everything that a run does after training: infer answers, vote and report."""
+    from codemmlu.cli.outcome import evaluate
+    from codemmlu.inference.driver import RunContext, ask  # These imports are slow, and a dry run does without them.
+
+    index = _index(job, inputs.questions)
+    ensemble = _ensemble(job.recipe, run, inputs, index)
+    begin(job.recipe, run, inputs)
+    write_pilot(run, ensemble.voters)
+    tell_submissions(job, run, inputs.submissions)
+    if ask_models:
+        shared = cache(partial(publish, index)) if index else None
+        context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
+        sessions = plan_sessions(list(ensemble.voters.values()), ensemble.swapped, ensemble.fit_questions)
+        for group in concurrent_groups(sessions, ensemble.voters):
+            ask(context, group)
+    facts = {name: _facts(model) for name, model in inputs.models.items()}
+    return evaluate(job, run, ensemble, inputs.questions.stream, facts)
+
+
+def _index(job: JobContext, questions: QuestionSet) -> ExampleIndex | None:
+    """Return the index of solved examples; None where no voter looks at examples."""
     recipe = job.recipe
-    with _run(job) as run:
-        run.write(ISSUE, uuid.uuid4().hex.encode())  # what an earlier issue still has under way stays out from here on
-        models, submissions = find_models(recipe), find_submissions(recipe)
-        loaded, rejected = read_questions(recipe, run, job)
-        needed = any(uses_examples(voter) for voter in recipe.voters.values())
-        for line in foreign_code(recipe):
-            job.terminal.say(line)
-        index = (
-            ensure_index(recipe, job.terminal, loaded.labelled > 0 or recipe.vote.fit is not None) if needed else None
-        )
-        if index and index.manifest.weights is None:
-            refuse_retrieve(recipe)
-        fit = dataset.fit_examples(recipe, holdout_ids(recipe) or frozenset())
-        retrieval_key = index.retrieval_key if index else None
-        voters = resolve_voters(recipe, models, retrieval_key, run, partial(stored_questions, run, _UNCHECKED), fit)
-        check_no_train_overlap(recipe, voters, fit)
-        most_choices = max([loaded.most_choices, *(len(question.choices) for question in fit)])
-        letters = {name: told.letters for name, told in submissions.items()}
-        ensemble = Ensemble(voters, letters, fit, most_choices, recipe.report.order_sensitivity)
-        begin(recipe, run, rejected)
-        write_pilot(run, voters)
-        tell_submissions(job, run, submissions)
-        if ask_models:
-            shared = cache(partial(publish, index)) if index else None
-            context = RunContext(recipe, job.terminal, run, ensemble, models, shared)
-            for group in concurrent_groups(
-                plan_sessions(list(voters.values()), ensemble.swapped, ensemble.fit_questions), voters
-            ):
-                ask(context, group)
-        return evaluate(job, run, ensemble, loaded, {name: _told(model) for name, model in models.items()})
+    if not any(uses_examples(voter) for voter in recipe.voters.values()):
+        return None
+    labelled = questions.stream.labelled > 0 or recipe.vote.fit is not None
+    index = ensure_index(recipe, job.terminal, questions, labelled)
+    if index.manifest.weights is None:
+        refuse_retrieve(recipe)
+    return index
+
+
+def _ensemble(recipe: Recipe, run: RunDir, inputs: Inputs, index: ExampleIndex | None) -> Ensemble:
+    """Resolve the voters, and refuse to evaluate weights on their own training questions."""
+    from codemmlu.training.adapter_training import check_no_train_overlap  # This import is slow.
+
+    questions = inputs.questions
+    fit = questions.fit_examples
+    retrieval_key = index.retrieval_key if index else None
+    voters = resolve_voters(recipe, inputs.models, retrieval_key, run, questions)
+    check_no_train_overlap(recipe, voters, questions)
+    most_choices = max([questions.stream.most_choices, *(len(question.choices) for question in fit)])
+    letters = {name: submission.letters for name, submission in inputs.submissions.items()}
+    return Ensemble(voters, letters, fit, most_choices, recipe.report.order_sensitivity)
 
 
 @contextmanager
-def _run(job: JobContext) -> Iterator[RunDir]:
-    """The run directory, this job's alone."""
+def _run_directory(job: JobContext) -> Iterator[RunDir]:
+    """Hold the run directory for this job alone."""
     configure()
     check_persistent_path(job.recipe.out)
     run = RunDir(job.recipe.out)
@@ -167,49 +208,26 @@ def _run(job: JobContext) -> Iterator[RunDir]:
         yield run
 
 
-def read_questions(recipe: Recipe, run: RunDir, job: JobContext) -> tuple[QuestionStream, list[Rejected]]:
-    """Reads and cleans the questions, says what was found, and lays them beside those of an earlier issue."""
-    held = holdout_ids(recipe)
-    if recipe.questions.holdout and held is None:
-        job.terminal.say(NO_HOLDOUT)
-    loaded = dataset.load(recipe.questions, held)
-    rejected: list[Rejected] = []
-    chunk: list[Question] = []
-    files = 0
-    run.clear(_UNCHECKED)
-    for row in loaded.rows():
-        if isinstance(row, Rejected):
-            rejected.append(row)
-            continue
-        chunk.append(row)
-        if len(chunk) == _CHUNK:
-            _store_chunk(run, files, chunk)
-            chunk, files = [], files + 1
-    if chunk:
-        _store_chunk(run, files, chunk)
-    for line in describe(loaded):
-        job.terminal.say(line)
-    return loaded, rejected
-
-
-def begin(recipe: Recipe, run: RunDir, rejected: list[Rejected]) -> None:
-    """The run directory becomes this issue's: from here on the person has made no mistake that would stop it."""
-    for name in ("report.json", "report.html"):  # they tell of an earlier issue
+def begin(recipe: Recipe, run: RunDir, inputs: Inputs) -> None:
+    """Put this attempt's questions into the run directory, once the recipe is validated."""
+    for name in ("report.json", "report.html"):  # These reports are of an earlier attempt.
         run.clear(name)
-    run.replace("questions", _UNCHECKED)
-    run.write_table("rejected.parquet", to_table(rejected, Rejected))
+    inputs.stored.publish()
+    run.write_table("rejected.parquet", to_table(inputs.questions.rejected, Rejected))
     run.write("recipe.yaml", redact_credentials(recipe.as_yaml()).encode())
 
 
-def describe(loaded: QuestionStream) -> list[str]:
-    """What was read, in lines for the terminal."""
-    rejected = f", {loaded.rejected:,} rejected (see rejected.parquet)" if loaded.rejected else ""
-    head = f"{loaded.questions:,} questions from {loaded.settings.source}, {loaded.labelled:,} with an answer{rejected}"
-    return [head, *(f"  {note}" for note in loaded.notes())]
+def describe(recipe: Recipe, questions: QuestionSet) -> list[str]:
+    """Return lines on the questions that were read."""
+    stream = questions.stream
+    ignored = [NO_HOLDOUT] if recipe.questions.holdout and questions.holdout is None else []
+    rejected = f", {stream.rejected:,} rejected (see rejected.parquet)" if stream.rejected else ""
+    head = f"{stream.questions:,} questions from {stream.settings.source}, {stream.labelled:,} with an answer{rejected}"
+    return [*ignored, head, *(f"  {note}" for note in stream.notes())]
 
 
 def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
-    """The models that are asked, each proved to be there. Raises UserError."""
+    """Return the models that are asked, by name; a model that is not there is a UserError."""
     models = {}
     for name, settings in recipe.models.items():
         if any(voter.pool == name for voter in recipe.asked.values()):
@@ -219,7 +237,7 @@ def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
 
 
 def foreign_code(recipe: Recipe) -> list[str]:
-    """What must not go unseen: models that bring Python code, and are allowed to run it."""
+    """Return warnings of models that bring Python code and are allowed to run the code."""
     return [
         f"WARNING: models.{name}.trust_remote_code: Python code that comes with {settings.source} runs on every node"
         for name, settings in recipe.models.items()
@@ -228,34 +246,34 @@ def foreign_code(recipe: Recipe) -> list[str]:
 
 
 def find_submissions(recipe: Recipe) -> dict[str, Submission]:
-    """Other systems' answers, of every voter that is one. Raises UserError."""
+    """Read other systems' answers, by voter; a file that cannot be read is a UserError."""
     return {
-        name: dataset.read_submission(voter.source, f"voters.{name}.source")
+        name: read_submission(voter.source, f"voters.{name}.source")
         for name, voter in recipe.voters.items()
         if isinstance(voter, SubmissionVoter)
     }
 
 
-def tell_submissions(job: JobContext, run: RunDir, found: Mapping[str, Submission]) -> None:
-    """Says how many answers other systems gave to these questions, and what was odd about them."""
-    for name, told in found.items():
+def tell_submissions(job: JobContext, run: RunDir, submissions: Mapping[str, Submission]) -> None:
+    """Print how many answers other systems gave to these questions, and the notes on odd answers."""
+    for name, submission in submissions.items():
         voter = job.recipe.voters[name]
         assert isinstance(voter, SubmissionVoter)
-        meant = sum(question.task_id in told.letters for question in stored_questions(run))
+        used = sum(question.task_id in submission.letters for question in stored_questions(run))
         job.terminal.say(
-            f"{name}: {len(told.letters):,} answers from {voter.source}, {meant:,} of them to these questions"
+            f"{name}: {len(submission.letters):,} answers from {voter.source}, {used:,} of them to these questions"
         )
-        for note, count in told.notes.most_common():
+        for note, count in submission.notes.most_common():
             job.terminal.say(f"  {count:,} x {note}")
 
 
-def _told(model: model_source.Model) -> dict[str, Any]:
+def _facts(model: model_source.Model) -> dict[str, Any]:
     return {"source": model.source, "parameters": model_source.parameters(model)}
 
 
 @contextmanager
 def _alone(run: RunDir) -> Iterator[None]:
-    """One live run on one `out`: a file lock on a path, a name in the cluster for an address."""
+    """Allow one live run on one `out`: a path has a file lock, an address has a name in the cluster."""
     if run.is_local:
         with run.lock():
             yield
@@ -267,15 +285,14 @@ def _alone(run: RunDir) -> Iterator[None]:
 
 
 def refuse_retrieve(recipe: Recipe) -> None:
-    """Raises UserError where a voter has nothing to learn from."""
+    """Refuse voters that answer from examples where no example is left for fitting the transfer.
+
+    Raises:
+        UserError: The recipe has such a voter.
+    """
     for name, voter in recipe.voters.items():
         if isinstance(voter, RetrieveVoter):
             raise UserError(
                 f"voters.{name}: every example is a question that is asked, so there is nothing to learn from; "
                 "give other examples, or questions.holdout"
             )
-
-
-def _store_chunk(run: RunDir, number: int, chunk: list[Question]) -> None:
-    chunk.sort(key=lambda q: (-len(q.question) - sum(map(len, q.choices)), q.position))
-    run.write_table(f"{_UNCHECKED}/{number:06d}.parquet", to_table(chunk, Question))

@@ -1,4 +1,4 @@
-"""The tables and lines in which a terminal shows a report. Names in it are untrusted, as everywhere in a terminal."""
+"""The tables and lines that show a report in a terminal; names in a report are untrusted."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from codemmlu.errors import safe
 
 
 def voters_table(report: Mapping[str, Any]) -> Table:
-    """One line per voter, and the vote's where there are several."""
+    """Return a table with a line per voter and, where there are several voters, a line for the vote."""
     several = len(report["voters"]) > 1
     ranked = several and report["labelled"]
     titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", LETTERS_SAID, "tokens", "q/s")
     table = plain_table(*(("rank",) if ranked else ()), *titles)
     for name, voter in report["voters"].items():
-        told = voter["answered"] + voter["abstained"] + voter["failed"]
-        rate = f"{told / voter['seconds']:.1f}" if voter["seconds"] else "-"
+        count = voter["answered"] + voter["abstained"] + voter["failed"]
+        rate = f"{count / voter['seconds']:.1f}" if voter["seconds"] else "-"
         counts = [f"{voter[status]:,}" for status in ("answered", "abstained", "failed")]
         tokens = f"{voter['prompt_tokens'] + voter['generated_tokens']:,}"
         rank = [str(voter["rank"])] if ranked else []
@@ -27,8 +27,8 @@ def voters_table(report: Mapping[str, Any]) -> Table:
         vote = report["vote"]
         rank = [str(vote["rank"])] if ranked else []
         answered = [f"{vote['answered']:,}", "", ""]
-        said = _letters(vote["letters_said"])
-        table.add_row(f"vote: {vote['rule']}", *rank, *_accuracy(vote), *answered, said, "", "")
+        predicted = _letters(vote["letters_said"])
+        table.add_row(f"vote: {vote['rule']}", *rank, *_accuracy(vote), *answered, predicted, "", "")
     if report["chance"] is not None:
         guess = [*([""] if ranked else []), f"{report['chance']:.3f}", "", "", "", ""]
         table.add_row("(guessing)", *guess, f"right: {_letters(report['letters_right'])}", "", "", style="dim")
@@ -36,32 +36,32 @@ def voters_table(report: Mapping[str, Any]) -> Table:
 
 
 def weights_table(report: Mapping[str, Any]) -> Table:
-    """What the vote learnt of each voter; no line where nothing was fitted."""
+    """Return a table of each voter's fitted parameters; no line where nothing was fitted."""
     table = plain_table("right on the fit split", "temperature", "weight in the pool", "skill", "skill by agreement")
-    for name, one in report["fitted"]["voters"].items() if report["fitted"]["questions"] else ():
-        share = f"{one['right'] / one['asked']:.3f} of {one['asked']:,}" if one["asked"] else "-"
-        agreed = "-" if one["agreed"] is None else f"{one['agreed']:.2f}"
+    for name, fit in report["fitted"]["voters"].items() if report["fitted"]["questions"] else ():
+        share = f"{fit['right'] / fit['asked']:.3f} of {fit['asked']:,}" if fit["asked"] else "-"
+        agreed = "-" if fit["agreed"] is None else f"{fit['agreed']:.2f}"
         table.add_row(
-            _name(name), share, f"{one['temperature']:.2f}", f"{one['weight']:.2f}", f"{one['skill']:.2f}", agreed
+            _name(name), share, f"{fit['temperature']:.2f}", f"{fit['weight']:.2f}", f"{fit['skill']:.2f}", agreed
         )
     return table
 
 
 def rules_table(report: Mapping[str, Any]) -> Table:
-    """What every rule would have said, with the one that was chosen marked; no line without labels."""
+    """Return a table of every rule's accuracy, with the chosen rule marked; no line without labels."""
     table = plain_table("accuracy", "95 % interval", "on the fit split, cross-validated", first="rule")
     for name, rule in report["rules"].items() if report["labelled"] else ():
-        known = rule["cross_validated"]
+        cross_validated = rule["cross_validated"]
         chosen = " (chosen)" if name == report["vote"]["rule"] else ""
-        table.add_row(f"{name}{chosen}", *_accuracy(rule), "-" if known is None else f"{known:.3f}")
+        table.add_row(f"{name}{chosen}", *_accuracy(rule), "-" if cross_validated is None else f"{cross_validated:.3f}")
     return table
 
 
-def comparison_table(told: Mapping[str, Any]) -> Table:
-    """Paired differences between runs, a line per voter and pair of runs."""
+def comparison_table(report: Mapping[str, Any]) -> Table:
+    """Return a table of paired differences between runs, with a line per voter and pair of runs."""
     titles = ("from", "to", "questions", "first", "second", "difference", "95 % interval", "right to wrong")
     table = plain_table(*titles, "wrong to right", "p, corrected", "same letter")
-    for pair in told["comparisons"]:
+    for pair in report["comparisons"]:
         same = "-" if pair["same_letter"] is None else f"{pair['same_letter']:.3f}"
         names = (_name(pair["voter"]), _name(pair["first"]), _name(pair["second"]))
         if not pair["asked"]:
@@ -84,8 +84,10 @@ def comparison_table(told: Mapping[str, Any]) -> Table:
 
 
 def cost_table(report: Mapping[str, Any]) -> Table:
-    """What each voter costs as if it stood alone, and what it is worth: accuracy above guessing for each million tokens
-    that were computed."""
+    """Return a table of each voter's cost as if the voter were alone, and of each voter's worth.
+
+    The worth is the accuracy above guessing per million computed tokens.
+    """
     table = plain_table("computed", "cached", "generated", "readings", "turns", "seconds", "worth per 1M computed")
     for name, voter in report["voters"].items():
         counts = ("computed_tokens", "cached_tokens", "generated_tokens", "readings", "turns")
@@ -96,7 +98,7 @@ def cost_table(report: Mapping[str, Any]) -> Table:
 
 
 def order_lines(report: Mapping[str, Any]) -> list[str]:
-    """Order sensitivity, and what early exits saved, in lines; none where neither was asked for."""
+    """Return lines on order sensitivity and on readings that early exits saved; none without either."""
     lines = []
     for name, voter in report["voters"].items():
         if voter["reading_alone"] is not None:
@@ -109,16 +111,16 @@ def order_lines(report: Mapping[str, Any]) -> list[str]:
             )
     for name, measured in (report["order_sensitivity"] or {}).items():
         if measured["std"] is not None:
-            at = ", ".join(f"{letter} {value:.3f}" for letter, value in measured["accuracy"].items())
+            accuracies = ", ".join(f"{letter} {value:.3f}" for letter, value in measured["accuracy"].items())
             lines.append(
                 f"{safe(name, 40)}: order sensitivity {measured['std']:.3f}, the standard deviation of its accuracy "
-                f"with the right choice at {at} ({measured['asked']:,} questions)"
+                f"with the right choice at {accuracies} ({measured['asked']:,} questions)"
             )
     return lines
 
 
 def leakage_lines(report: Mapping[str, Any]) -> list[str]:
-    """How much the examples give away, in lines; none where no voter looked at any, or nothing is given away."""
+    """Return lines on questions that are among the examples; none where no voter uses examples."""
     table = report["leakage"]
     if not table or not table["near_verbatim"]:
         return []
@@ -136,7 +138,7 @@ def leakage_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _name(name: str) -> Text:
-    """A name as it is: what looks like rich's markup in it is none."""
+    """Return a name as plain text, in which nothing counts as rich's markup."""
     return Text(safe(name, 40))
 
 

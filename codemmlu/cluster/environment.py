@@ -1,4 +1,4 @@
-"""The environment variables that Ray reads when it is imported, and the cluster that is already there."""
+"""The environment variables that Ray reads on import, and the cluster that already runs on this machine."""
 
 import os
 import secrets
@@ -9,21 +9,21 @@ from pathlib import Path
 def configure() -> None:
     """Set Ray's environment variables; call this before anything imports ray.
 
-    A cluster of our own listens on loopback only, as Ray has no passwords.
+    A cluster that this process starts listens on loopback only, as Ray has no passwords.
     """
-    given, here = os.environ.get("RAY_ADDRESS"), started_here()
-    if (here or "127.0.0.1:").startswith("127.0.0.1:") and (here or not given):
-        # Where this is 0, as it is on those systems, Ray stays on loopback instead of looking for an outer address.
+    given, running = os.environ.get("RAY_ADDRESS"), started_here()
+    if (running or "127.0.0.1:").startswith("127.0.0.1:") and (running or not given):
+        # With 0, the value on Windows and macOS, Ray stays on loopback instead of looking for an outer address.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    if not (given or here):
-        # Ray asks for a token even on loopback, and would leave one in the home directory that then locks every cluster
-        # started by hand. One for this process and its children is enough.
+    if not (given or running):
+        # Ray requires a token even on loopback, and would leave a token in the home directory that then locks every
+        # cluster started by hand. A token for this process and its children is enough.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # A Ray of our own runs its workers at the priority of everything else: by default they, and so an engine on the
-    # CPU, give way to whatever runs on the machine, and every core waits for the one that was taken away.
+    # Workers of a Ray that this process starts run at normal priority. By default the workers, and so an engine on the
+    # CPU, give way to any other process on the machine, and every core waits for the core that was taken away.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Ray is joined by session.join and nowhere else: what still runs when a job ends must not start it anew.
+    # Only session.join joins Ray: code that still runs when a job ends must not start Ray again.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 
@@ -32,7 +32,7 @@ def started_here() -> str | None:
     try:
         address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
         reach(address)
-    except (OSError, ValueError):  # no such file, or a cluster that is gone
+    except (OSError, ValueError):  # There is no such file, or the cluster is gone.
         return None
     return address
 
@@ -40,9 +40,7 @@ def started_here() -> str | None:
 def reach(address: str) -> None:
     """Connect to an address, HOST:PORT, and close the connection.
 
-    Raises:
-        OSError: Nothing listens there.
-        ValueError: It is no such address.
+    An OSError means that nothing listens at the address, a ValueError that the address is not HOST:PORT.
     """
     host, _, port = address.rpartition(":")
     socket.create_connection((host, int(port)), timeout=2).close()

@@ -1,4 +1,4 @@
-"""A run directory belongs to one job at a time, and every node must see it."""
+"""The lock that gives a run directory to one job at a time, and the check that every node sees the directory."""
 
 import hashlib
 import os
@@ -16,17 +16,26 @@ from codemmlu.run_dir import RunDir
 
 
 class _Holder:
-    """Held by one run; it ends with that run's driver."""
+    """An actor whose name is the lock: one run holds it, and it ends with the driver of that run."""
 
 
 @contextmanager
 def lock(run: RunDir) -> Iterator[None]:
-    """Holds a run directory that has an address instead of a path, by a name in the cluster.
+    """Hold the lock of a run directory that has an address instead of a path, by a name in the cluster.
 
-    Raises UserError when another job of this cluster holds it. Jobs of two clusters do not see each other.
+    Jobs of two clusters do not see each other.
+
+    Args:
+        run: The run directory to lock.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: Another job of this cluster holds the lock.
     """
     join()
-    # A hash: everybody in the cluster sees names of actors, and an address may carry keys.
+    # The name is a hash, as every user of the cluster sees the names of actors and an address may carry keys.
     name = f"run {hashlib.sha256(run.address.encode()).hexdigest()}"
     try:
         kept = ray.remote(_Holder).options(name=name, namespace="codemmlu", num_cpus=0, scheduling_strategy=here())
@@ -42,7 +51,7 @@ def lock(run: RunDir) -> Iterator[None]:
 
 
 def unshared(run: RunDir, node: str) -> UserError:
-    """The mistake of a run directory that a node does not see."""
+    """Return the error for a run directory that a node does not see."""
     return UserError(
         f"out: {run.shown} is not the same directory on every node ({node} does not see it); "
         "give a shared path or an s3:// or gs:// address"
@@ -50,7 +59,7 @@ def unshared(run: RunDir, node: str) -> UserError:
 
 
 def refuse_unshared(run: RunDir) -> None:
-    """On several nodes, a probe proves that every one of them sees the run directory."""
+    """Refuse a run directory that some node does not see, by a probe on every node of several."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2 or not run.is_local:
         return
@@ -61,14 +70,15 @@ def refuse_unshared(run: RunDir) -> None:
         .remote(run.path(".shared"))
         for node in nodes
     ]
-    blind = [node["NodeManagerAddress"] for node, one in zip(nodes, seen, strict=True) if not _true_or_gone(one)]
+    blind = [node["NodeManagerAddress"] for node, task in zip(nodes, seen, strict=True) if not _true_or_gone(task)]
     if blind:
         raise unshared(run, blind[0])
 
 
-def _true_or_gone(told: Any) -> bool:
-    """What a node tells; True of one that died and is listed for some seconds more, as nothing will run there."""
+def _true_or_gone(task: Any) -> bool:
+    """Return the result of a task on a node, or True where the node died."""
+    # Ray lists a dead node for some seconds more, but nothing will run there.
     try:
-        return bool(ray.get(told))
+        return bool(ray.get(task))
     except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError):
         return True

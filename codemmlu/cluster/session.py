@@ -1,4 +1,4 @@
-"""Joining the Ray cluster that is there, or starting one on this machine; and what the cluster has."""
+"""The Ray session: it joins the running cluster or starts a cluster on this machine, and reads its resources."""
 
 import atexit
 import logging
@@ -18,25 +18,29 @@ from codemmlu.engine.placement.gpus import Node, Resources, grown, kind_of, kind
 from codemmlu.engine.placement.placement import built_for_cpu
 from codemmlu.errors import UserError
 
-# Seconds that a cluster whose address is given has until somebody listens there.
+# Seconds to wait until a cluster listens at a given address.
 _PATIENCE = 10
 
 
 def join(gpus: str | None = None) -> Resources:
-    """Joins the running cluster, or starts one on this machine that ends with this process.
+    """Join the running cluster, or start a cluster on this machine that ends with this process.
 
-    gpus: what the recipe says that it may grow to; None: it stays what it is
+    Args:
+        gpus: The GPUs that the cluster may grow to, as in the recipe; None: the cluster does not grow.
+
+    Returns:
+        The GPUs and CPUs to plan with.
     """
     if not ray.is_initialized():
         on_terminate = signal.getsignal(signal.SIGTERM)
-        # Workers' own output stays in Ray's log files; what people must know comes back as rows and errors.
+        # The output of workers stays in Ray's log files; users learn what they must know from rows and errors.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         given = os.environ.get("RAY_ADDRESS")
         if given or started_here():
-            _join(given or "auto", quiet)  # auto finds the cluster's token, an address does not
+            _join(given or "auto", quiet)  # `auto` finds the cluster's token, an address does not.
         else:
             start_here(**quiet)
-        signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own there
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray replaces the handler.
         atexit.register(_leave)
     alive = [node for node in ray.nodes() if node["Alive"]]
     cpus = int(sum(node["Resources"].get("CPU", 0) for node in alive))
@@ -56,7 +60,7 @@ def start_here(**options: Any) -> None:
         try:
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **options)
             return
-        except Exception as error:  # Ray 2.60 raises no narrower one when its node takes more than 30 s to start
+        except Exception as error:  # Ray 2.60 raises nothing narrower when a node takes more than 30 s.
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
@@ -68,7 +72,7 @@ def start_here(**options: Any) -> None:
 
 
 def _leave() -> None:
-    """End this process's Ray without what its C++ core writes on stderr about tasks that end with it."""
+    """End the Ray of this process, and hide what its C++ core writes on stderr about tasks that end."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     ray.shutdown()
@@ -78,39 +82,43 @@ def _leave() -> None:
 
 
 def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
-    """The GPUs of Ray's nodes, for those that have some."""
-    found = []
+    """Return the GPUs of the Ray nodes that have GPUs."""
+    nodes = []
     for node in alive:
-        has = node["Resources"]
-        kinds = [kind_of(name.partition(":")[2]) for name in has if name.startswith("accelerator_type:")]
+        resources = node["Resources"]
+        kinds = [kind_of(name.partition(":")[2]) for name in resources if name.startswith("accelerator_type:")]
         kind = kinds[0] if len(kinds) == 1 else None
-        if int(has.get("GPU", 0)) >= 1:
-            found.append(Node(int(has["GPU"]), _told(node["NodeID"]) or kind if kind == "A100" else kind))
-    return tuple(found)
+        if int(resources.get("GPU", 0)) >= 1:
+            # Ray gives A100 GPUs of 40 and of 80 GB the same name; the driver tells them apart.
+            kind = _driver_kind(node["NodeID"]) or kind if kind == "A100" else kind
+            nodes.append(Node(int(resources["GPU"]), kind))
+    return tuple(nodes)
 
 
-def _told(node: str) -> str | None:
-    """What a node's driver says of its GPUs: Ray calls those of 40 and of 80 GB alike."""
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
+def _driver_kind(node: str) -> str | None:
+    """Return the kind of a node's GPUs according to the driver; None where it is unknown or mixed."""
+    on_node = NodeAffinitySchedulingStrategy(node, soft=False)
     try:
-        kinds = ray.get(ray.remote(kinds_here).options(num_cpus=0, scheduling_strategy=there).remote(), timeout=60)
-    except ray.exceptions.RayError:  # it is busy, or has just gone
+        kinds = ray.get(ray.remote(kinds_here).options(num_cpus=0, scheduling_strategy=on_node).remote(), timeout=60)
+    except ray.exceptions.RayError:  # The node is busy, or has just gone.
         return None
     return kinds[0] if len(set(kinds)) == 1 else None
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
+    """Join the cluster at an address, and refuse an address where no usable cluster answers."""
     try:
         if re.fullmatch(r"[^:/]+:\d+", address):
             _wait_for(address)
         ray.init(address=address, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:  # none, another version's, another kind of address
+    except (OSError, RuntimeError, ValueError) as error:  # no cluster, another version of Ray, another kind of address
         why = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
 
 
 def _wait_for(address: str) -> None:
-    """A head that has only just been started may need some seconds; Ray would wait minutes for one that is gone."""
+    """Wait until a cluster listens at an address, for at most `_PATIENCE` seconds."""
+    # A head that has only just been started may need some seconds, but Ray would wait minutes for a head that is gone.
     last = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -122,5 +130,6 @@ def _wait_for(address: str) -> None:
 
 
 def here() -> Any:
-    """Where this process is, for an actor that has to live as long: of other nodes any may go while the run goes on."""
+    """Return the strategy that places an actor on the node of this process."""
+    # For an actor that has to live as long as this process: any other node may leave during a run.
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

@@ -1,4 +1,4 @@
-"""Work on the cluster: tasks and their errors, Ray Data's own output, and several pieces of work at once."""
+"""Work on the cluster: tasks and the errors of tasks, the output of Ray Data, and several pieces of work at once."""
 
 import logging
 import os
@@ -17,53 +17,62 @@ from codemmlu.errors import EngineDied, UserError
 
 
 def reason(error: Exception) -> Exception:
-    """What to tell the person: a mistake of theirs that a worker found, or why the engines are gone.
+    """Return the error to show: a user's mistake that a worker found, or the reason why the engines died.
 
-    Of an error in an actor Ray brings back the traceback as text, and its type only there.
+    For an error in an actor, Ray returns only the traceback as text, which has the type of the error in it.
+
+    Args:
+        error: The error that Ray raised.
+
+    Returns:
+        A UserError or an EngineDied.
     """
-    said = str(error)
-    if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", said):
+    text = str(error)
+    if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", text):
         return UserError(mistake[1])
-    if died := re.search(rf"{EngineDied.__module__}\.{EngineDied.__name__}: (.+)", said):
+    if died := re.search(rf"{EngineDied.__module__}\.{EngineDied.__name__}: (.+)", text):
         return EngineDied(f"the run stopped: {died[1]}")
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
     return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")
 
 
 def call(task: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives back as a task of Ray's, on a core of its own. Raises as `reason` tells."""
+    """Return the result of a function, run as a Ray task on a core; `reason` explains an error."""
     (result,) = results([ray.remote(task).remote(*arguments)])
     return result
 
 
 def results(tasks: list[Any]) -> list[Any]:
-    """What tasks give back, in their order. Raises as `reason` tells."""
+    """Return the results of Ray tasks, in the order of the tasks; `reason` explains an error."""
     try:
-        found: list[Any] = ray.get(tasks)
+        values: list[Any] = ray.get(tasks)
     except ray.exceptions.RayError as error:
         raise reason(error) from error
-    return found
+    return values
 
 
 def quiet() -> None:
-    """Ray Data's own progress and plan descriptions: ours says the same for people."""
+    """Turn off the progress bars and plan descriptions of Ray Data, as this project prints its own."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = 0
-    # A pool is full when every actor has as many blocks under way as it takes: none waits within an actor, and so the
-    # share that Ray wants to see before it adds an actor (1.75 of that) would never come.
+    # A pool is full when every actor has as many blocks in flight as it takes. No block waits within an actor, so the
+    # load at which Ray adds an actor by default (1.75 of a full pool) would never be reached.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 0.9
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error also reaches us as one
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # A logged error is also raised.
 
 
 @contextmanager
 def without_actor_warning() -> Iterator[None]:
-    """Keeps one line of Ray's C++ core off stderr.
+    """Keep one line of Ray's C++ core off stderr.
 
-    For every actor pool that may restart its actors Ray 2.60 prints an alarm about lost constructor arguments. They
-    are held by this process for as long as the pool lives. Nothing in Python can turn the line off.
+    For every actor pool that may restart its actors, Ray 2.60 prints an alarm about lost constructor arguments. The
+    alarm is false, as this process holds the arguments as long as the pool lives. Python cannot turn the line off.
+
+    Yields:
+        Nothing.
     """
     kept, (source, sink) = os.dup(2), os.pipe()
     os.dup2(sink, 2)
@@ -82,28 +91,29 @@ def without_actor_warning() -> Iterator[None]:
         yield
     finally:
         os.dup2(kept, 2)
-        copier.join(timeout=0.5)  # a child that inherited the pipe may hold it open: then the thread ends with us
+        copier.join(timeout=0.5)  # A child may hold the inherited pipe open; then the thread ends with this process.
         if not copier.is_alive():
             os.close(kept)
 
 
 def together(tasks: Sequence[Callable[[], None]]) -> None:
-    """Runs all tasks at once. The first error, or Ctrl-C, is this process's end, and so the others' too.
+    """Run all tasks at once in threads, and raise the first error.
 
-    Nothing can be awaited of a thread that waits for a cluster which is gone: they are left to end with the process.
+    The other threads are not joined, as a thread may wait forever for a cluster that is gone: they end with this
+    process, which the first error or Ctrl-C has to end.
     """
-    told: SimpleQueue[BaseException | None] = SimpleQueue()
+    errors: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def run(task: Callable[[], None]) -> None:
         try:
             task()
-        except BaseException as error:  # to be raised where people wait for it
-            told.put(error)
+        except BaseException as error:  # The waiting thread below raises the error.
+            errors.put(error)
         else:
-            told.put(None)
+            errors.put(None)
 
     for task in tasks:
         threading.Thread(target=run, args=(task,), daemon=True).start()
     for _ in tasks:
-        if error := told.get():
+        if error := errors.get():
             raise error

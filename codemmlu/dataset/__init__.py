@@ -1,20 +1,20 @@
-"""Questions from where people have them: readers, cleaning with reasons, the sample set. Dirt stops in this room."""
+"""The questions of a run: read, cleaned, split, deduplicated and generated.
+
+Faulty rows go no further than this package, and each is rejected with a reason.
+"""
 
 from codemmlu.dataset.cleaner import Cleaner
-from codemmlu.dataset.examples import fit_examples, held_out, is_same_source, read_examples
-from codemmlu.dataset.loader import QuestionStream, load
+from codemmlu.dataset.loader import QuestionStream
+from codemmlu.dataset.question_set import InMemory, QuestionSet
 from codemmlu.dataset.readers import Record
 from codemmlu.dataset.submissions import Submission, read_submission
 
 __all__ = [
     "Cleaner",
+    "InMemory",
+    "QuestionSet",
     "QuestionStream",
     "Record",
     "Submission",
-    "fit_examples",
-    "held_out",
-    "is_same_source",
-    "load",
-    "read_examples",
     "read_submission",
 ]

@@ -1,4 +1,4 @@
-"""A record's choices: a list, a string that writes one, or a column for each. Which, see `clean`."""
+"""The choices of a record: a list, a string that writes a list, or a column each; see `cleaner`."""
 
 import ast
 import io
@@ -12,16 +12,24 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPTION_COLUMN = re.compile(r"(?!options|choices)(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
-_STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")  # or one that is empty
+# An empty string matches too, so a match only makes `_joins_strings` look closer.
+_STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")
 _NUMBERS = (bool, int, float, complex)
 
 
 class RejectedRow(Exception):
-    """Why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
+    """The reason why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
 
 
 def listed(fields: Mapping[str, Any]) -> list[str]:
-    """A row's choices, wherever they stand, by the names of its fields in lower case. Raises FaultyError."""
+    """Return the choices of a row, from whichever columns hold them.
+
+    Args:
+        fields: The values of the row by column name, in lower case.
+
+    Raises:
+        RejectedRow: The row has no choices, or an empty option column before a filled one.
+    """
     if "choices" in fields:
         return _choices(fields["choices"])
     columns = _option_columns(fields)
@@ -39,7 +47,7 @@ def listed(fields: Mapping[str, Any]) -> list[str]:
 
 
 def plain(value: object) -> str:
-    """A field's value as text; true and false as JSON has them."""
+    """Return the value of a field as text, with true and false as JSON writes them."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, bool):
@@ -48,24 +56,29 @@ def plain(value: object) -> str:
 
 
 def _option_columns(fields: Mapping[str, Any]) -> list[str]:
-    """The columns that say that they are options (`option_a`, `choice_1`), in the order of their letters or numbers.
+    """Return the columns named as options (`option_a`, `choice_1`), by their letters or numbers.
 
-    They count before single letters, and of those the run from A on: a letter after a gap may well mean something else.
+    These columns go before columns named by single letters. Of single letters only the run from A on counts, because a
+    letter after a gap may well mean something else.
+
+    Raises:
+        RejectedRow: The columns mix letters and numbers, name one option twice, or leave a letter out.
     """
     named = [(match[1], name) for name in fields if (match := _OPTION_COLUMN.fullmatch(name))]
     if len({key.isdigit() for key, _ in named}) > 1:
         raise RejectedRow("option columns with letters and with numbers")
-    at = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)
-    places, columns = [place for place, _ in at], [name for _, name in at]
-    if len(set(places)) < len(places):
+    ordered = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)
+    positions, columns = [position for position, _ in ordered], [name for _, name in ordered]
+    if len(set(positions)) < len(positions):
         raise RejectedRow(f"two columns for one option: {', '.join(columns)}")
-    if at and not named[0][0].isdigit() and places[-1] >= len(places):  # is an answer D the third or the fourth?
+    # Beside columns A, B and D an answer D could mean the third choice or the fourth.
+    if ordered and not named[0][0].isdigit() and positions[-1] >= len(positions):
         raise RejectedRow(f"option columns with a letter left out: {', '.join(columns)}")
     return columns
 
 
 def _choices(value: object) -> list[str]:
-    """The choices of a list, or of a string that writes one; read as a literal, never evaluated."""
+    """Return the choices in a list, or in a string that writes a list: parsed, never evaluated."""
     if isinstance(value, str | bytes):
         value = _parsed(plain(value).strip())
     if not isinstance(value, list | tuple):
@@ -76,10 +89,14 @@ def _choices(value: object) -> list[str]:
 
 
 def _parsed(text: str) -> object:
-    """The value that a string writes, None for an empty one. JSON first: Python reads JSON's escape of one emoji as
-    two lone surrogates."""
+    """Return the value that a string writes; None for an empty string.
+
+    Raises:
+        RejectedRow: The string is neither JSON nor a Python literal.
+    """
     if not text:
         return None
+    # JSON goes first, because Python reads JSON's escape of one emoji as two lone surrogates.
     for parse in (_read_json, _read_python):
         try:
             return parse(text)
@@ -93,21 +110,21 @@ def _read_json(text: str) -> object:
 
 
 def _read_python(text: str) -> object:
-    """A literal's value; of a list all but strings and None as they are written there."""
+    """Return the value of a literal; in a list, numbers and booleans stay as they are written."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about an escape such as \d in somebody's choice
+        warnings.simplefilter("ignore")  # Python warns of an escape such as \d, which a choice may contain.
         written = ast.parse(text, mode="eval").body
         value = ast.literal_eval(written)
     if not isinstance(written, ast.List | ast.Tuple):
         return value
     if _STRINGS_SIDE_BY_SIDE.search(text) and _joins_strings(text):
         raise RejectedRow("choices lack a comma between two strings")
-    read = zip(written.elts, value, strict=True)
-    return [ast.get_source_segment(text, node) if isinstance(item, _NUMBERS) else item for node, item in read]
+    items = zip(written.elts, value, strict=True)
+    return [ast.get_source_segment(text, node) if isinstance(item, _NUMBERS) else item for node, item in items]
 
 
 def _joins_strings(text: str) -> bool:
-    """Whether two strings stand side by side, which Python takes for one: numpy prints its arrays so."""
+    """Return whether a comma is missing between two strings, as in numpy's output; Python joins them."""
     kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
     kinds = [kind for kind in kinds if kind != tokenize.NL]
     return any(pair == (tokenize.STRING, tokenize.STRING) for pair in itertools.pairwise(kinds))

@@ -1,4 +1,4 @@
-"""Twins: when two questions are the same, and when they are nearly so."""
+"""Deduplication: when two questions are the same, and when they are near-duplicates."""
 
 import hashlib
 import re
@@ -6,52 +6,59 @@ from collections.abc import Sequence
 
 from codemmlu.schema import Question
 
-# The share of three-word runs that two questions have in common from which on they are near-duplicates, about: hashing
-# finds nearly all that share 0.85 and hardly any that share 0.5.
+# Two questions are near-duplicates from about this share of common three-word runs on: hashing finds nearly all pairs
+# that share 0.85 and hardly any pair that shares 0.5.
 NEAR = 0.7
+# Two questions are near-verbatim copies of each other from this cosine of their vectors on.
+TWINS = 0.97
 _PERMUTATIONS = 128
 
 
 def normalised(text: str) -> str:
-    """Without case and without differences in whitespace, in which copies of a question differ."""
+    """Return a text without case and differences in whitespace, in which copies of a question differ."""
     return " ".join(text.lower().split())
 
 
 def content_key(question: Question) -> str:
-    """Equal for questions with the same normalised text, whatever their choices and task_ids: 32 hex digits."""
+    """Return 32 hex digits of a question's normalised text, whatever the choices and the task_id are."""
     return hashlib.sha256(normalised(question.question).encode()).hexdigest()[:32]
 
 
 def near_duplicate_groups(questions: Sequence[Question]) -> list[int]:
-    """For each question the number of its group of near-duplicates: the place of the group's first question.
+    """Group near-duplicates by MinHash with locality-sensitive hashing (Broder 1997).
 
-    By MinHash with locality-sensitive hashing (Broder 1997): time and memory grow with the questions, not with their
-    pairs. A near-duplicate of a near-duplicate is in the group.
+    Time and memory grow with the number of questions, not of pairs. A near-duplicate of a near-duplicate is in the
+    group.
+
+    Returns:
+        For each question, the position of the first question of the same group.
     """
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=NEAR, num_perm=_PERMUTATIONS)
     group: list[int] = []
-    for place, signature in enumerate(MinHash.bulk([_shingles(q) for q in questions], num_perm=_PERMUTATIONS, seed=0)):
-        group.append(place)
+    signatures = MinHash.bulk([_shingles(q) for q in questions], num_perm=_PERMUTATIONS, seed=0)
+    for position, signature in enumerate(signatures):
+        group.append(position)
         for other in index.query(signature):
-            _join(group, place, int(other))
-        index.insert(str(place), signature)
-    return [_first(group, place) for place in range(len(group))]
+            _join(group, position, int(other))
+        index.insert(str(position), signature)
+    return [_first(group, position) for position in range(len(group))]
 
 
 def _shingles(question: Question) -> set[bytes]:
-    said = " ".join([question.question, *sorted(question.choices)]).lower()
-    words = re.findall(r"\w+|[^\w\s]", said)
-    return {" ".join(words[place : place + 3]).encode(errors="replace") for place in range(max(1, len(words) - 2))}
+    """Return the runs of three words in a question and the sorted choices."""
+    text = " ".join([question.question, *sorted(question.choices)]).lower()
+    words = re.findall(r"\w+|[^\w\s]", text)
+    return {" ".join(words[start : start + 3]).encode(errors="replace") for start in range(max(1, len(words) - 2))}
 
 
-def _first(group: list[int], place: int) -> int:
-    while group[place] != place:
-        place = group[place]
-    return place
+def _first(group: list[int], position: int) -> int:
+    while group[position] != position:
+        position = group[position]
+    return position
 
 
-def _join(group: list[int], one: int, other: int) -> None:
-    first, second = sorted((_first(group, one), _first(group, other)))
+def _join(group: list[int], left: int, right: int) -> None:
+    first, second = sorted((_first(group, left), _first(group, right)))
     group[second] = first

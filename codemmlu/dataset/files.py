@@ -1,4 +1,4 @@
-"""Where questions lie: the embedded sample set, local paths, directories and globs, s3:// and gs:// URIs, the Hub."""
+"""The files of a source: the embedded sample set, paths, directories, globs, s3:// and gs:// URIs."""
 
 import io
 import os
@@ -24,17 +24,30 @@ _GLOB_MEANING = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source: its name as messages show it, its ending without compression, and where it lies."""
+    """One file of a source.
+
+    Attributes:
+        name: The file's name in messages.
+        ending: The file's ending in lower case, without the ending of a compression.
+        path: The file's path in the filesystem.
+        filesystem: The filesystem that holds the file.
+        key: The recipe key that names the source.
+    """
 
     name: str
     ending: str
     path: str
     filesystem: fs.FileSystem
-    key: str  # of the recipe, that names it
+    key: str
 
     def open(self) -> BinaryIO:
-        """The file's bytes, decompressed by its ending. Parquet needs to seek, so it is opened for that, and it is
-        compressed inside."""
+        """Return a stream of the file's bytes, decompressed by the file's ending.
+
+        A Parquet file is compressed inside, and is opened for seeking, which reading Parquet needs.
+
+        Raises:
+            UserError: The file cannot be opened.
+        """
         try:
             if self.ending == ".parquet":
                 return cast(BinaryIO, self.filesystem.open_input_file(self.path))
@@ -44,40 +57,48 @@ class SourceFile:
 
 
 def is_hub(source: str) -> bool:
-    """Whether a source names a Hub dataset: OWNER/NAME with no such file here and no ending that we read."""
+    """Return whether a source is a Hub dataset: OWNER/NAME, with no such path and no known ending."""
     looks_like = HUB_ID.fullmatch(source) is not None and _ending(source) not in READERS
     return looks_like and not os.path.exists(source)
 
 
-_OURS = re.compile(r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|split|revision)\b")
+_QUESTION_KEY = re.compile(r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|split|revision)\b")
 
 
 def as_examples(text: str) -> str:
-    """A message of this room that is about examples: they are read as `questions` are, and named so."""
-    return _OURS.sub(r"examples.\1", text)
+    """Return a message about examples with their recipe keys: the readers write the keys of `questions`."""
+    return _QUESTION_KEY.sub(r"examples.\1", text)
 
 
 def files(source: str, key: str = "questions.source") -> Iterator[SourceFile]:
-    """The files of a source, in the order of their names; key: the recipe's, named in errors.
+    """Find the files of a source.
 
-    Raises UserError when there is none of a known kind.
+    Args:
+        source: The sample set, or a path, directory, glob or URI.
+        key: The recipe key that names the source, for errors.
+
+    Yields:
+        The files, in the order of their names.
+
+    Raises:
+        UserError: There is no file, or a file is of no known kind.
     """
     if source == "sample":
         yield SourceFile("sample", ".jsonl", str(SAMPLE), fs.LocalFileSystem(), key)
         return
     filesystem, path = _locate(source, key)
     prefix = f"{source.split('://')[0]}://" if "://" in source else ""
-    for found in _expand(filesystem, path, source, key):
-        ending = _ending(found)
+    for file in _expand(filesystem, path, source, key):
+        ending = _ending(file)
         if ending not in READERS:
-            raise UserError(f"{key}: {prefix}{found} is not one of {', '.join(READERS)} (text also as .gz, .bz2, .zst)")
-        yield SourceFile(f"{prefix}{found}", ending, found, filesystem, key)
+            raise UserError(f"{key}: {prefix}{file} is not one of {', '.join(READERS)} (text also as .gz, .bz2, .zst)")
+        yield SourceFile(f"{prefix}{file}", ending, file, filesystem, key)
 
 
 def _locate(source: str, key: str) -> tuple[fs.FileSystem, str]:
     if "://" not in source:
         return fs.LocalFileSystem(), str(Path(os.path.expanduser(source)))
-    # A glob's * and ? are not part of a URI's path: the filesystem is made from what stands before them.
+    # A glob's * and ? are not part of a URI's path, so the filesystem is made from the text before them.
     stem = re.split(r"[*?\[]", source.split("?")[0])[0] if source.startswith(("s3://", "gs://")) else source
     query = re.search(r"\?[\w.]+=.*$", source)
     try:
@@ -94,22 +115,22 @@ def _expand(filesystem: fs.FileSystem, path: str, source: str, key: str) -> list
         if info.type == fs.FileType.File:
             return [path]
         if info.type == fs.FileType.Directory:
-            found = [file for file in _inside(filesystem, path, recursive=False) if _ending(file) in READERS]
+            matches = [file for file in _inside(filesystem, path, recursive=False) if _ending(file) in READERS]
         elif wildcard := _WILDCARD.search(path):
             folder = path[: wildcard.start()].rpartition("/")[0] or ("/" if path.startswith("/") else ".")
             below = "/" in path[wildcard.start() :] or "**" in path
-            matches = _glob(path).fullmatch
-            found = [file for file in _inside(filesystem, folder, below) if matches(file)]
+            is_match = _glob(path).fullmatch
+            matches = [file for file in _inside(filesystem, folder, below) if is_match(file)]
         else:
-            found = []
+            matches = []
     except (OSError, pa.ArrowInvalid, re.error) as error:
         raise UserError(f"{key}: {source} cannot be read: {first_line(error)}") from None
-    if not found:
+    if not matches:
         more = ", `sample` or a Hub dataset (OWNER/NAME)" if key == "questions.source" else ""
         raise UserError(
             f"{key}: no file at {source}; give a .csv, .jsonl or .parquet path, a glob, an s3:// or gs:// address{more}"
         )
-    return sorted(found)
+    return sorted(matches)
 
 
 def _inside(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[str]:
@@ -118,7 +139,7 @@ def _inside(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[str
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
-    """As in a shell: * and ? stay within a folder, **/ crosses any number of them."""
+    """Compile a glob as in a shell: * and ? stay within a folder, **/ crosses any number of folders."""
 
     def meaning(part: str) -> str:
         if len(part) > 1 and part.startswith("["):
@@ -129,6 +150,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 
 def _ending(path: str) -> str:
+    """Return the ending of a path without the ending of a compression; none for compressed Parquet."""
     stem = path
     for suffix in _COMPRESSED:
         stem = stem.removesuffix(suffix)

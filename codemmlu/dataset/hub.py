@@ -1,11 +1,11 @@
-"""Questions from a Hub dataset such as Fsoft-AIC/CodeMMLU, one configuration per subject."""
+"""The rows of a Hub dataset such as Fsoft-AIC/CodeMMLU, with one configuration per subject."""
 
 from collections.abc import Iterator
 
 from codemmlu.dataset.readers import Record
 from codemmlu.errors import UserError, first_line
 
-# The order in which CodeMMLU's paper lists them; a dataset without these is read in the Hub's own order.
+# Subjects in the order of CodeMMLU's paper; a dataset without these subjects is read in the Hub's own order.
 SUBJECTS = (
     "programming_syntax",
     "api_frameworks",
@@ -20,12 +20,24 @@ SUBJECTS = (
 
 
 def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revision: str | None) -> Iterator[Record]:
-    """The rows of every subject, each with `subject` filled in; `line` is the row within its subject.
+    """Read the rows of every subject.
 
-    A dataset whose only configuration is `default` is read as it is: its subjects, if any, are a column.
+    A dataset whose only configuration is `default` is read as it is: the subjects, if any, are a column.
     The token, the endpoint and the cache are the Hub client's own (HF_TOKEN, HF_ENDPOINT, HF_HOME).
+
+    Args:
+        dataset: OWNER/NAME on the Hub.
+        subjects: The configurations to read, in this order; None for all.
+        split: The split to read.
+        revision: The branch, tag or commit to read; None for the newest commit.
+
+    Yields:
+        Records with `subject` filled in, where `line` is the row within the subject.
+
+    Raises:
+        UserError: The dataset cannot be read, or lacks a subject, or a row cannot be read.
     """
-    import datasets  # slow to import, and only this source needs it
+    import datasets  # This import is slow, and only this source needs it.
     import huggingface_hub
     from datasets.exceptions import DatasetGenerationError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
@@ -33,39 +45,46 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
 
     datasets.disable_progress_bars()
     disable_progress_bars()
-    # The bases: HTTP errors of the client's own library, httpx or httpx2 by its version, are no OSError.
+    # The base classes are listed because HTTP errors of the client's own library (httpx or httpx2, by the client's
+    # version) are no OSError.
     failures = (OSError, ValueError, DatasetsError, *HfHubHTTPError.__bases__)
-    at = f"{dataset}@{revision}" if revision else dataset
-    where = f"questions.source: the Hub dataset {at}"
+    address = f"{dataset}@{revision}" if revision else dataset
+    key = f"questions.source: the Hub dataset {address}"
     try:
         commit = _commit(dataset, revision)
         if huggingface_hub.constants.HF_HUB_OFFLINE:
-            known = list(subjects or SUBJECTS)  # the cache does not know their names
+            known = list(subjects or SUBJECTS)  # The cache does not know the names of the configurations.
         else:
             known = datasets.get_dataset_config_names(dataset, revision=commit)
     except failures as error:
         endpoint = huggingface_hub.constants.ENDPOINT
-        raise UserError(f"{where} cannot be read from {endpoint}: {first_line(error)}") from None
+        raise UserError(f"{key} cannot be read from {endpoint}: {first_line(error)}") from None
     order = [name for name in SUBJECTS if name in known] + [name for name in known if name not in SUBJECTS]
     named = known != ["default"]
     for subject in subjects or ():
         if named and subject not in known:
-            raise UserError(f"questions.subjects: {at} has no {subject!r}; its subjects: {', '.join(order)}")
+            raise UserError(f"questions.subjects: {address} has no {subject!r}; its subjects: {', '.join(order)}")
     for subject in dict.fromkeys(subjects) if named and subjects else order:
         try:
             rows = datasets.load_dataset(dataset, subject, split=split, revision=commit)
         except failures as error:
-            # DatasetGenerationError only says that there was an error; its cause says which.
+            # A DatasetGenerationError only says that there was an error; the error's cause names the reason.
             reason = first_line((isinstance(error, DatasetGenerationError) and error.__cause__) or error)
-            raise UserError(f"{where}, {subject}, split {split} cannot be read: {reason}") from None
-        given = {"subject": subject} if named else {}
+            raise UserError(f"{key}, {subject}, split {split} cannot be read: {reason}") from None
+        subject_field = {"subject": subject} if named else {}
         for line, fields in enumerate(rows, start=1):
-            yield Record(f"{at}/{subject}/{split}", line, {**fields, **given})
+            yield Record(f"{address}/{subject}/{split}", line, {**fields, **subject_field})
 
 
 def _commit(dataset: str, revision: str | None) -> str | None:
-    """The commit to read. Asked for once, so that every subject is of the same one, and by a request that is not
-    repeated: the datasets client spends half a minute on a Hub that is down. Offline, the cache decides."""
+    """Return the commit to read; None offline, where the cache decides.
+
+    The commit is requested once, so that every subject is of the same commit, and by a request that is not repeated:
+    the datasets client spends half a minute on a Hub that is down.
+
+    Raises:
+        UserError: There is no such dataset or revision, or a revision is named offline.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 

@@ -1,7 +1,7 @@
-"""Swaps: a question with its right choice moved to another letter, to measure what a letter alone is worth.
+"""Questions with the right choice at another letter, to measure what a letter alone is worth.
 
-As the CodeMMLU paper measures it (Manh et al. 2024, arXiv:2410.01999, order bias): the right choice and the one at the
-letter change places, everything else stands as it was.
+The CodeMMLU paper measures order bias in this way (Manh et al. 2024, arXiv:2410.01999): the right choice and the choice
+at the letter change places, and everything else stays as it was.
 """
 
 from dataclasses import replace
@@ -12,11 +12,15 @@ SWAPPED = "ABCD"
 
 
 def with_answer_at(question: Question, to: str) -> Question | None:
-    """The question with its right choice at a letter of SWAPPED; None without an answer, or with fewer choices."""
+    """Return the question with its right choice at a letter of SWAPPED.
+
+    Returns:
+        None where the question has no answer, or fewer choices than SWAPPED has letters.
+    """
     if question.answer is None or len(question.choices) < len(SWAPPED):
         return None
     names = letters(len(question.choices))
-    right, there = names.index(question.answer), names.index(to)
+    old, new = names.index(question.answer), names.index(to)
     choices = list(question.choices)
-    choices[right], choices[there] = choices[there], choices[right]
+    choices[old], choices[new] = choices[new], choices[old]
     return replace(question, choices=tuple(choices), answer=to)

@@ -1,7 +1,6 @@
-"""One stream of cleaned questions out of whatever `questions.source` names."""
+"""A stream of cleaned questions from the source that a recipe names."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -13,34 +12,53 @@ from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, Rejected
 
 
-@dataclass
 class QuestionStream:
-    """What loading has seen so far; complete once its rows have been consumed. `only`: these task_ids are asked."""
+    """The cleaned rows of a source; the counts are complete once the rows have been consumed.
 
-    settings: QuestionSettings
-    only: frozenset[str] | None = None
-    questions: int = 0
-    labelled: int = 0
-    rejected: int = 0
-    most_choices: int = 0
-    cleaner: Cleaner = field(init=False)
+    Attributes:
+        questions: The number of accepted questions; `labelled` of them have an answer.
+        rejected: The number of rows that cannot be asked.
+        most_choices: The most choices of any accepted question.
+    """
 
-    def __post_init__(self) -> None:
-        self.cleaner = Cleaner(self.settings.columns, self.settings.answers, self.settings.subjects)
+    def __init__(
+        self, settings: QuestionSettings, only: frozenset[str] | None = None, cleaner: Cleaner | None = None
+    ) -> None:
+        """Name the source; nothing is read yet.
+
+        Args:
+            settings: The source and how it is read.
+            only: The task_ids to accept; None for all.
+            cleaner: The cleaner of rows that have been cleaned already; see `select`.
+        """
+        self.settings = settings
+        self.questions = self.labelled = self.rejected = self.most_choices = 0
+        self._only = only
+        self._cleaner = cleaner or Cleaner(settings.columns, settings.answers, settings.subjects)
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """The cleaner of the rows, with the notes that cleaning took."""
+        return self._cleaner
 
     def rows(self) -> Iterator[Question | Rejected]:
-        """Every row of the source in file order, up to `limit` accepted ones; rows of other subjects are passed over.
+        """Read and clean the source in file order; rows of other subjects are skipped.
 
-        Raises UserError when the source cannot be read, lacks a subject that was asked for or holds nothing that can
-        be asked.
+        Consuming the rows raises a UserError where the source cannot be read, lacks a subject that the recipe names,
+        or has no question that can be asked.
+
+        Returns:
+            Questions, up to `limit` accepted ones, and rejected rows.
         """
-        for record in _records(self.settings):
-            row = self.cleaner.clean(record)
-            if row is None:
-                continue
+        cleaned = (self._cleaner.clean(record) for record in _records(self.settings))
+        return self.select(row for row in cleaned if row is not None)
+
+    def select(self, cleaned: Iterator[Question | Rejected]) -> Iterator[Question | Rejected]:
+        """Accept, count and limit cleaned rows, like `rows`."""
+        for row in cleaned:
             if isinstance(row, Rejected):
                 self.rejected += 1
-            elif self.only is not None and row.task_id not in self.only:
+            elif self._only is not None and row.task_id not in self._only:
                 continue
             else:
                 self.questions += 1
@@ -52,7 +70,7 @@ class QuestionStream:
         self._check_complete()
 
     def _check_complete(self) -> None:
-        seen = self.cleaner.subjects
+        seen = self._cleaner.subjects
         for subject in self.settings.subjects or ():
             if subject not in seen:
                 known = ", ".join(sorted(seen)) or "none"
@@ -62,14 +80,9 @@ class QuestionStream:
             raise UserError(f"questions.source: nothing in {self.settings.source} can be asked: {why}")
 
     def notes(self) -> list[str]:
-        """What cleaning has to say, one line a kind, the most frequent first."""
-        cleaner = self.cleaner
+        """Return the notes of cleaning, one line per kind, the most frequent first."""
+        cleaner = self._cleaner
         return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
-
-
-def load(settings: QuestionSettings, only: frozenset[str] | None = None) -> QuestionStream:
-    """The questions of a recipe, not read yet; `only` those with these task_ids, where it is given."""
-    return QuestionStream(settings, only)
 
 
 def _records(settings: QuestionSettings) -> Iterator[Record]:
@@ -80,12 +93,8 @@ def _records(settings: QuestionSettings) -> Iterator[Record]:
         with file.open() as stream:
             try:
                 yield from READERS[file.ending](stream, file.name, settings.encoding)
-            except (
-                OSError,
-                pa.ArrowException,
-                UnicodeDecodeError,
-                OverflowError,
-            ) as error:  # a cut archive, a broken Parquet page
+            # A cut archive or a broken Parquet page, for example, ends here.
+            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
                 raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
             except WrongBytesError as error:
                 raise UserError(

@@ -1,4 +1,4 @@
-"""Readers: an open file to records. A record is a line number and the fields as they stand there, uncleaned."""
+"""The readers: an open file becomes records, each a line number and uncleaned fields."""
 
 import codecs
 import csv
@@ -18,10 +18,14 @@ from codemmlu.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a source. `line` counts from 1: the first physical line in text files, the row in Parquet.
+    """One row of a source.
 
-    A row that could not even be read has no fields and a `fault`, written `kind` or `kind: details`. `note`: what is
-    odd about it, and does not keep it from being read.
+    Attributes:
+        file: The name of the file.
+        line: Counts from 1: the row's first physical line in a text file, the row in Parquet.
+        fields: The values by column, as the file writes them.
+        fault: The reason why a row could not be read, and so has no fields; written `kind` or `kind: details`.
+        note: An oddity of a row that could be read all the same.
     """
 
     file: str
@@ -32,12 +36,19 @@ class Record:
 
 
 class WrongBytesError(UserError):
-    """A file is not written in the encoding that it is read in."""
+    """The error of a file that is not written in the encoding in which it is read."""
 
 
 def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
-    """Lines with their own line ends, so that code keeps its whitespace; wrong bytes are an error with their place."""
-    # utf-16 and its like have other bytes at a line's end: such files are decoded whole, all others line by line.
+    """Read lines with their own line ends, so that code keeps its whitespace.
+
+    Yields:
+        Lines, without a byte order mark.
+
+    Raises:
+        WrongBytesError: A byte is wrong in this encoding; the message names the line.
+    """
+    # Encodings such as utf-16 have other bytes at a line's end, so such files are decoded whole, all others by line.
     whole = "\n\n".encode(encoding)[-2:] != b"\n\n"
     decoder = codecs.getincrementaldecoder(encoding)()
     number = 0
@@ -54,7 +65,14 @@ def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
 
 
 def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
-    """CSV with a header line; quoted fields may span lines. Broken quoting would swallow rows, so it is an error."""
+    """Read CSV with a header line; quoted fields may span lines.
+
+    Yields:
+        One record per row that is not blank.
+
+    Raises:
+        UserError: A column appears twice, or quoting is broken, which would swallow rows.
+    """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     reader = csv.reader(_lines(stream, name, encoding), strict=True)
     line = 1
@@ -86,7 +104,7 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
 
 
 class _Missing(str):
-    """NaN, as pandas writes what is missing; in a list it may be a choice, as a field it is none."""
+    """NaN, which pandas writes for a missing value: it may be a choice in a list, but never a field."""
 
 
 def _constant(text: str) -> str:
@@ -94,17 +112,26 @@ def _constant(text: str) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError where a name stands twice: which of them is meant, nobody knows."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Return a JSON object as a dictionary.
+
+    Raises:
+        ValueError: A name appears twice, so it is not known which value is meant.
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise ValueError(f"{twice!r} stands there twice")
-    return found
+    return fields
 
 
 def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
-    """One JSON object a line. Numbers stay as they are written: 1.50 is not 1.5 where it is a choice. A field that is
-    NaN is missing."""
+    """Read one JSON object per line.
+
+    Numbers stay as they are written: 1.50 is not 1.5 where it is a choice. A field that is NaN is missing.
+
+    Yields:
+        One record per line that is not blank.
+    """
     for line, text in enumerate(_lines(stream, name, encoding), start=1):
         if not text.strip():
             continue
@@ -116,14 +143,21 @@ def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
             yield Record(name, line, {}, f"not JSON: {first_line(error)}")
             continue
         if isinstance(value, dict):
-            there = {field: None if isinstance(what, _Missing) else what for field, what in value.items()}
-            yield Record(name, line, there)
+            fields = {field: None if isinstance(item, _Missing) else item for field, item in value.items()}
+            yield Record(name, line, fields)
         else:
             yield Record(name, line, {}, f"a JSON {type(value).__name__} where an object should be")
 
 
 def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
-    """Parquet, some rows at a time. `encoding` does not apply: Parquet's strings are UTF-8."""
+    """Read Parquet, some rows at a time; `encoding` does not apply, because Parquet's strings are UTF-8.
+
+    Yields:
+        One record per row.
+
+    Raises:
+        UserError: The file is not Parquet, or a column appears twice.
+    """
     try:
         file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:

@@ -1,1 +1,1 @@
-"""Engines: where models come from, what hardware they get, and vLLM behind a small Protocol."""
+"""Engines: where models come from, which hardware they get, and vLLM behind a small Protocol."""

@@ -1,8 +1,8 @@
-"""Published weights: an adapter in the run directory with its manifest, which is written last.
+"""The adapter store: trained LoRA weights in the run directory, with a manifest that is written last.
 
-adapters/NAME/adapter_config.json, adapter_model.safetensors     as peft writes them
-adapters/NAME/learnt.json                                        the twin keys of the questions they were made of
-adapters/NAME/manifest.json                                      what they were made of, and how they did
+adapters/NAME/adapter_config.json, adapter_model.safetensors     the weights, as peft writes them
+adapters/NAME/learnt.json                                        the content keys of the training questions
+adapters/NAME/manifest.json                                      how the weights were trained, and how well they did
 """
 
 import json
@@ -17,12 +17,18 @@ from codemmlu.errors import redact_credentials
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 
-# Settings that say where and when, but not what is learnt. How many sequences are in a step is one of the others.
-_ELSEWHERE = {"name", "merge", "checkpoint_steps", "backend"}
+# Settings that say where and when weights are trained but do not change them. The number of sequences in a step does.
+_WITHOUT_EFFECT = {"name", "merge", "checkpoint_steps", "backend"}
 
 
 class Point(BaseModel):
-    """The state after a step: loss of the step, or of the tune part; accuracy of the tune part."""
+    """The state of training after a step.
+
+    Attributes:
+        step: The number of the step.
+        loss: The loss of the step, or of the tune part of the examples.
+        accuracy: The accuracy on the tune part; None for a training step.
+    """
 
     model_config = ConfigDict(frozen=True)
     step: int
@@ -31,7 +37,27 @@ class Point(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an adapter is. `fingerprint` names all that determines what was learnt."""
+    """How an adapter was trained, and how well it did.
+
+    Attributes:
+        name: The adapter's name in the recipe.
+        fingerprint: A digest of everything that determines the weights.
+        base: The source of the model that the adapter belongs to.
+        revision: The model's commit on the Hub.
+        base_fingerprint: The model's fingerprint.
+        examples: A digest of the training examples.
+        train_examples: The number of training examples.
+        steps: Steps that were trained.
+        best_step: The step whose weights were kept.
+        backend: The library that trained.
+        device: The name of the device.
+        memory_gib: The peak memory of the GPU, or of the worker's process.
+        tokens_per_second: The speed of the first worker in its last uninterrupted stretch.
+        settings: The settings that determine the weights.
+        versions: The versions of the libraries.
+        train: The training curve.
+        tune: The curve of the tune part; its first point is from before the first step.
+    """
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -39,43 +65,51 @@ class Manifest(BaseModel):
     base: str
     revision: str | None
     base_fingerprint: str
-    examples: str  # digest of what was learnt from
+    examples: str
     train_examples: int
     steps: int
     best_step: int
     backend: str
-    device: str  # its name
-    memory_gib: float | None  # at most: of the GPU, or of the worker's process
-    tokens_per_second: float | None  # of the first worker's last stretch
+    device: str
+    memory_gib: float | None
+    tokens_per_second: float | None
     settings: dict[str, JsonValue]
     versions: dict[str, str]
     train: tuple[Point, ...]
-    tune: tuple[Point, ...]  # the first of them is before the first step
+    tune: tuple[Point, ...]
 
 
 def what_is_learnt(settings: FinetuneSettings) -> dict[str, JsonValue]:
-    """The settings that determine the weights; of addresses without the keys that they may carry."""
-    told = settings.model_dump(mode="json", exclude=_ELSEWHERE)
-    return {name: redact_credentials(value) if isinstance(value, str) else value for name, value in told.items()}
+    """Return the settings that determine the weights, without the credentials that addresses may carry."""
+    fields = settings.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    return {name: redact_credentials(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def folder_of(name: str) -> str:
-    """Where in a run an adapter is."""
+    """Return the folder of an adapter, below the run directory."""
     return f"adapters/{name}"
 
 
 def read_manifest(run: RunDir, name: str) -> Manifest | None:
-    """The manifest of an adapter that stands; None of one that was never finished."""
-    place = f"{folder_of(name)}/{MANIFEST}"
-    return Manifest.model_validate_json(run.read(place)) if run.exists(place) else None
+    """Return the manifest of a published adapter; None where the adapter was never finished."""
+    path = f"{folder_of(name)}/{MANIFEST}"
+    return Manifest.model_validate_json(run.read(path)) if run.exists(path) else None
 
 
 def publish(run: RunDir, weights: Path, learnt: Iterable[str], manifest: Manifest) -> None:
-    """Puts trained weights into the run directory, in place of those that were there. learnt: twin keys."""
+    """Write trained weights into the run directory, in place of an earlier adapter of the same name.
+
+    Args:
+        run: The run directory.
+        weights: The local folder into which peft wrote the weights.
+        learnt: The content keys of the training questions.
+        manifest: The adapter's manifest.
+    """
     folder = folder_of(manifest.name)
     run.clear(folder)
     config = json.loads((weights / CONFIG).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = manifest.base  # not where it happened to lie on the machine that trained
+    # The model's source, instead of its path on the machine that trained.
+    config["base_model_name_or_path"] = manifest.base
     run.write(f"{folder}/{CONFIG}", json.dumps(config, indent=1).encode())
     run.write(f"{folder}/{WEIGHTS}", (weights / WEIGHTS).read_bytes())
     run.write(f"{folder}/{LEARNT}", json.dumps(sorted(learnt)).encode())
@@ -83,7 +117,7 @@ def publish(run: RunDir, weights: Path, learnt: Iterable[str], manifest: Manifes
 
 
 def points(history: list[dict[str, Any]]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-    """The curves out of a trainer's history: of its steps, and of the tune part."""
+    """Return the training curve and the curve of the tune part from a trainer's log history."""
     train = [Point(step=log["step"], loss=log["loss"]) for log in history if "loss" in log]
     tune = [
         Point(

@@ -1,4 +1,4 @@
-"""Backends: which engine serves a model source. A new backend is one entry here."""
+"""Backends: the engines that can serve a model. A new backend is one entry in BACKENDS."""
 
 from codemmlu.engine.protocol import Engine, EngineSettings, OpenEngine
 from codemmlu.engine.scripted import SCRIPTED, open_scripted
@@ -8,9 +8,5 @@ BACKENDS: dict[str, OpenEngine] = {"vllm": open_vllm, SCRIPTED: open_scripted}
 
 
 def open_engine(settings: EngineSettings) -> Engine:
-    """Open the engine that `settings.backend` names.
-
-    Raises:
-        UserError: The model cannot be had.
-    """
+    """Open the engine that `settings.backend` names; a model that cannot be loaded is a UserError."""
     return BACKENDS[settings.backend](settings)

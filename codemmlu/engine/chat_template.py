@@ -1,71 +1,81 @@
-"""A Prompt through a model's own chat template and tokenizer: the text and tokens the model is given.
+"""Chat templates: a Prompt becomes text and tokens by the model's own chat template and tokenizer.
 
-What a question has in it is text, whatever it looks like: `<|im_end|>` in somebody's code does not end a turn.
+Everything in a question is encoded as text: `<|im_end|>` in the code of a question does not end a turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from codemmlu.engine import model_source
 from codemmlu.mcq import Message, Prompt
 
 THINK, THOUGHT = "<think>", "</think>"
-# Characters of no script, one for each word of a question that the tokenizer would take for a control token.
+# Private-use characters, one for each word of a question that the tokenizer would take for a control token.
 _PLACEHOLDERS = range(0xF0000, 0xF1000)
 
 
 def encode(tokenizer: Any, prompt: Prompt, free: bool = False) -> tuple[str, list[int]]:
-    """Text and tokens. A base model, whose tokenizer has no chat template, gets the words as plain text.
+    """Render a prompt as the text and the tokens that the model is given.
 
-    free: the model goes on as it likes. Else a letter or a word of it is read, and where its template opens a thought
-    for it (R1, QwQ) that is closed before, empty.
+    Args:
+        tokenizer: The model's tokenizer; that of a base model has no chat template, so its text is plain.
+        prompt: The prompt.
+        free: Whether the model writes free text. Otherwise a letter or a word is read right after the prompt, so a
+            thought that the template opens for the model (R1, QwQ) is closed, empty.
+
+    Returns:
+        The text, and its tokens.
     """
-    said = "".join(message.content for message in prompt.messages if message.role == "user")
-    odd = [word for word in _control_words(tokenizer) if word in said]
-    if not odd:
+    user_text = "".join(message.content for message in prompt.messages if message.role == "user")
+    control_words = sorted((word for word in _control_words(tokenizer) if word in user_text), key=len, reverse=True)
+    if not control_words:
         text = _text(tokenizer, prompt.messages, prompt.prefill, free)
         return text, list(tokenizer.encode(text, **_special(tokenizer)))
-    stands = {chr(place): word for place, word in zip(_PLACEHOLDERS, sorted(odd, key=len, reverse=True), strict=False)}
-    text = _text(tokenizer, [_replaced(message, stands) for message in prompt.messages], prompt.prefill, free)
+    words = {chr(character): word for character, word in zip(_PLACEHOLDERS, control_words, strict=False)}
+    text = _text(tokenizer, [_with_placeholders(message, words) for message in prompt.messages], prompt.prefill, free)
     tokens: list[int] = []
     special = _special(tokenizer)
-    for piece in _pieces(text, stands):
-        if piece in stands:
-            for part in (stands[piece][:1], stands[piece][1:]):
+    for piece in _pieces(text, words):
+        if piece in words:
+            # A control word that is encoded in two parts is ordinary text.
+            for part in (words[piece][:1], words[piece][1:]):
                 tokens += tokenizer.encode(part, add_special_tokens=False)
         else:
             tokens += tokenizer.encode(piece, **special)
             special = {"add_special_tokens": False}
-    for placeholder, word in stands.items():
+    for placeholder, word in words.items():
         text = text.replace(placeholder, word)
     return text, tokens
 
 
 def opens_thought(tokenizer: Any, prompt: Prompt) -> bool:
-    """Whether a model's free text goes on inside a thought that its template has opened."""
+    """Return whether a model's free text begins inside a thought that the chat template opens."""
     return _text(tokenizer, prompt.messages, "", free=True).rstrip().endswith(THINK)
 
 
 def letter_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> int | None:
-    """The one token that `written` (a letter, perhaps after a space) is right after a prompt; None if it is not one."""
-    more = _more(tokenizer, text, tokens, written)
-    return more[0] if more and len(more) == 1 else None
+    """Return the token of a letter, perhaps after a space, after a prompt; None if it is not one token."""
+    added = _added_tokens(tokenizer, text, tokens, written)
+    return added[0] if added and len(added) == 1 else None
 
 
 def first_token(tokenizer: Any, text: str, tokens: list[int], written: str) -> int | None:
-    """The first token of a word after a prompt; None if the word changes the prompt's own last token."""
-    more = _more(tokenizer, text, tokens, written)
-    return more[0] if more else None
+    """Return the first token of a word after a prompt; None if the word changes the prompt's last token."""
+    added = _added_tokens(tokenizer, text, tokens, written)
+    return added[0] if added else None
 
 
 def complete(tokenizer: Any, model: str, revision: str | None) -> None:
-    """Gives a tokenizer the chat template that a model keeps in a file of its own, as those that also see images do:
-    transformers reads that for their processors alone."""
+    """Give a tokenizer the chat template that its model keeps in `chat_template.json`.
+
+    Models that also see images do so. transformers reads this file only for their processors.
+    """
     if not tokenizer.chat_template:
         tokenizer.chat_template = model_source.chat_template(model, revision)
 
 
 def _text(tokenizer: Any, messages: Sequence[Message], prefill: str, free: bool) -> str:
+    """Render messages by the chat template, or as plain text where the tokenizer has none."""
     if not tokenizer.chat_template:
         return "\n\n".join(part for part in (*(message.content for message in messages), prefill) if part)
     chat = [{"role": message.role, "content": message.content} for message in messages]
@@ -76,20 +86,21 @@ def _text(tokenizer: Any, messages: Sequence[Message], prefill: str, free: bool)
 
 
 def _special(tokenizer: Any) -> dict[str, bool]:
-    # A chat template writes them itself.
+    # A chat template writes the special tokens itself.
     return {"add_special_tokens": not tokenizer.chat_template}
 
 
-def _more(tokenizer: Any, text: str, tokens: list[int], written: str) -> list[int] | None:
-    """The tokens that `written` adds to a prompt; None where it changes those before."""
+def _added_tokens(tokenizer: Any, text: str, tokens: list[int], written: str) -> list[int] | None:
+    """Return the tokens that `written` adds to a prompt; None where it changes the tokens of the prompt."""
     longer = list(tokenizer.encode(text + written, **_special(tokenizer)))
     if longer[: len(tokens)] == tokens:
         return longer[len(tokens) :]
-    # Control words of the question are tokens in the whole text, and none in the prompt: only what follows them counts.
-    # It begins with the last one, which is the template's: some tokenizers put a blank before what begins a text.
+    # Control words of the question are tokens when the whole text is encoded, but not in the prompt, so only the text
+    # after them is compared. It begins with the last control word, which is the template's, because some tokenizers put
+    # a blank before the beginning of a text.
     words = [(text.rfind(word), len(word)) for word in _control_words(tokenizer) if word in text]
-    at, size = max(words, default=(0, 0))
-    for tail in (text[at:], text[at + size :]):
+    start, size = max(words, default=(0, 0))
+    for tail in (text[start:], text[start + size :]):
         own = list(tokenizer.encode(tail, add_special_tokens=False))
         longer = list(tokenizer.encode(tail + written, add_special_tokens=False))
         if tokens[len(tokens) - len(own) :] == own and longer[: len(own)] == own:
@@ -98,30 +109,30 @@ def _more(tokenizer: Any, text: str, tokens: list[int], written: str) -> list[in
 
 
 def _control_words(tokenizer: Any) -> tuple[str, ...]:
-    """What a tokenizer takes for one token wherever it stands."""
-    known: tuple[str, ...] | None = getattr(tokenizer, "codemmlu_control_words", None)
-    if known is None:
+    """Return the words that a tokenizer takes for one token wherever they occur; the tokenizer keeps them."""
+    words: tuple[str, ...] | None = getattr(tokenizer, "codemmlu_control_words", None)
+    if words is None:
         added = getattr(tokenizer, "added_tokens_decoder", {})
-        known = tuple(str(token) for token in added.values() if len(str(token)) > 1 and str(token).strip())
-        tokenizer.codemmlu_control_words = known
-    return known
+        words = tuple(str(token) for token in added.values() if len(str(token)) > 1 and str(token).strip())
+        tokenizer.codemmlu_control_words = words
+    return words
 
 
-def _replaced(message: Message, stands: dict[str, str]) -> Message:
-    """A person's message; what a model said itself its template may have to see."""
+def _with_placeholders(message: Message, words: dict[str, str]) -> Message:
+    """Replace the control words in a user's message; the template may need those in the model's messages."""
     if message.role != "user":
         return message
     content = message.content
-    for placeholder, word in stands.items():  # the longest first: one may stand in another
+    for placeholder, word in words.items():  # The longest word comes first, because it may contain a shorter one.
         content = content.replace(word, placeholder)
     return Message(message.role, content)
 
 
-def _pieces(text: str, stands: dict[str, str]) -> list[str]:
-    """A text cut at its placeholders, which are pieces of their own."""
+def _pieces(text: str, placeholders: Container[str]) -> list[str]:
+    """Cut a text at its placeholders, each of which becomes a piece."""
     pieces = [""]
     for character in text:
-        if character in stands:
+        if character in placeholders:
             pieces += [character, ""]
         else:
             pieces[-1] += character

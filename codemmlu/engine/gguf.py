@@ -1,4 +1,7 @@
-"""GGUF files, turned once into plain model directories, which is what vLLM loads; the embedded default is one."""
+"""GGUF conversion: a GGUF file becomes a plain model directory, which is what vLLM loads.
+
+The embedded default model is a GGUF file.
+"""
 
 import hashlib
 import os
@@ -13,14 +16,24 @@ from codemmlu.errors import UserError
 
 
 def embedded_file(cache: Path) -> Path:
-    """The embedded model's GGUF file."""
+    """Return the path of the embedded model's GGUF file."""
     return unpacked(SMOLLM2, cache) / SMOLLM2.weights
 
 
 def convert(file: Path, cache: Path) -> Path:
-    """The plain model (bfloat16 safetensors and tokenizer) made from a GGUF file; made once, named by its content.
+    """Convert a GGUF file into a plain model: bfloat16 safetensors and a tokenizer.
 
-    Raises UserError for a file that is no GGUF, or of an architecture that transformers does not read.
+    A file is converted once: the model's folder is named by a hash of the file.
+
+    Args:
+        file: The GGUF file.
+        cache: The folder below which converted models are kept.
+
+    Returns:
+        The folder of the plain model.
+
+    Raises:
+        UserError: The file is no GGUF file, or transformers cannot read its architecture.
     """
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
@@ -40,7 +53,8 @@ def convert(file: Path, cache: Path) -> Path:
 
 
 def _convert(file: Path, target: Path) -> None:
-    """In a process of its own: transformers and torch take memory that the caller should not keep."""
+    """Convert a GGUF file in a separate process."""
+    # transformers and torch take memory that the caller should not keep.
     done = subprocess.run(
         [sys.executable, "-m", "codemmlu.engine.gguf", str(file), str(target)],
         capture_output=True,
@@ -53,20 +67,22 @@ def _convert(file: Path, target: Path) -> None:
 
 
 def _write_plain_model(file: Path, target: Path) -> None:
+    """Write a GGUF file's weights and tokenizer as a plain model; runs in the separate process."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     name = {"gguf_file": file.name}
-    unpacked = GgufConfig(dequantize=True)
+    dequantize = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
-        str(file.parent), quantization_config=unpacked, dtype=torch.bfloat16, **name
+        str(file.parent), quantization_config=dequantize, dtype=torch.bfloat16, **name
     )
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(str(file.parent), **name).save_pretrained(target)
 
 
 def _sample_hash(file: Path) -> str:
-    """A name for the content: the size and 64 samples of 256 KiB, evenly spread. A whole 26 GB file takes a minute."""
+    """Hash a file's size and 64 evenly spread samples of 256 KiB."""
+    # To hash all of a 26 GB file takes a minute.
     size = file.stat().st_size
     state = hashlib.sha256(str(size).encode())
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Adapters: LoRA weights beside a model, as peft writes them. One engine serves the model and all of its adapters."""
+"""LoRA adapters: weights beside a model, as peft writes them. One engine serves a model with adapters."""
 
 import hashlib
 import json
@@ -12,14 +12,20 @@ from codemmlu.errors import UserError
 from codemmlu.run_dir import RunDir
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-MANIFEST, LEARNT = "manifest.json", "learnt.json"  # of those that this project trained: see training/published.py
+MANIFEST, LEARNT = "manifest.json", "learnt.json"  # only of adapters that this project trained: see adapter_store.py
 # The ranks that vLLM reserves memory for.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter that can be loaded: its directory, a hash of what it changes, and its LoRA rank."""
+    """An adapter that can be loaded.
+
+    Attributes:
+        path: Its directory, or its address.
+        fingerprint: A hash of its configuration and its weights.
+        rank: Its LoRA rank.
+    """
 
     path: str
     fingerprint: str
@@ -27,33 +33,50 @@ class Adapter:
 
 
 def local(path: str, cache: str) -> Path:
-    """The directory of an adapter on this machine: of one at an address (s3://, gs://) a copy in the cache."""
+    """Return an adapter's directory on this machine: for an address (s3://, gs://), a copy in the cache."""
     if "://" not in path:
         return Path(path).expanduser()
-    there = RunDir(path)
-    content = {name: there.read(name) for name in (CONFIG, WEIGHTS, LEARNT, MANIFEST) if there.exists(name)}
-    whole = hashlib.sha256(b"".join(content.values())).hexdigest()[:32]
-    folder = RunDir(f"{cache}/adapters/{whole}")
-    for name, its in content.items():
-        folder.write(name, its)
+    remote = RunDir(path)
+    files = {name: remote.read(name) for name in (CONFIG, WEIGHTS, LEARNT, MANIFEST) if remote.exists(name)}
+    content_hash = hashlib.sha256(b"".join(files.values())).hexdigest()[:32]
+    folder = RunDir(f"{cache}/adapters/{content_hash}")
+    for name, data in files.items():
+        folder.write(name, data)
     return Path(folder.address)
 
 
 def base_of(adapter: Adapter) -> str | None:
-    """The fingerprint of the model that this project trained an adapter on; None of one that came from elsewhere."""
+    """Return the fingerprint of the model that an adapter was trained on; None if trained elsewhere."""
     manifest = local(adapter.path, cache_folder()) / MANIFEST
     return str(json.loads(manifest.read_text(encoding="utf-8"))["base_fingerprint"]) if manifest.is_file() else None
 
 
 def learnt_by(path: str) -> frozenset[str]:
-    """The twin keys of the questions that this project trained an adapter on, or a model that one was merged into; none
-    of one from elsewhere."""
+    """Return the content keys of the training questions of an adapter, or of a model with one merged in.
+
+    Args:
+        path: The directory or address of the adapter, or of the model.
+
+    Returns:
+        The content keys; empty where this project did not train it.
+    """
     learnt = local(path, cache_folder()) / LEARNT
     return frozenset(json.loads(learnt.read_text(encoding="utf-8"))) if learnt.is_file() else frozenset()
 
 
 def validate(path: str, key: str) -> Adapter:
-    """Finds an adapter and proves that it can be loaded. Raises UserError, which names the recipe's `key`."""
+    """Find an adapter and check that it can be loaded.
+
+    Args:
+        path: The adapter's directory or address.
+        key: The recipe's key of the adapter, for error messages.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        UserError: Files are missing or broken, or the adapter is not a LoRA adapter of a rank that vLLM serves.
+    """
     folder = local(path, cache_folder())
     if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise UserError(f"{key}: {path} has no {missing[0]}; name the directory that peft's save_pretrained wrote")
@@ -66,16 +89,16 @@ def validate(path: str, key: str) -> Adapter:
         raise UserError(f"{key}: {path} is a {kind} adapter; a LORA one with a rank `r` can be served")
     if rank > _RANKS[-1]:
         raise UserError(f"{key}: {path} has rank {rank}; vLLM serves up to {_RANKS[-1]}")
-    whole = hashlib.sha256()
+    fingerprint = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         with (folder / name).open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    place = path if "://" in path else str(folder.absolute())
-    return Adapter(place, whole.hexdigest()[:32], rank)
+            fingerprint.update(hashlib.file_digest(file, "sha256").digest())
+    address = path if "://" in path else str(folder.absolute())
+    return Adapter(address, fingerprint.hexdigest()[:32], rank)
 
 
 def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, Any]:
-    """What vLLM is told so that it can serve adapters; nothing where there are none, as room for them costs speed."""
+    """Return the vLLM arguments for serving adapters; none without adapters, as room for them costs speed."""
     different = {adapter.path: adapter for adapter in adapters}
     if not different:
         return {}

@@ -1,40 +1,38 @@
-"""Where models come from: the embedded default, a GGUF file, a local directory, the Hub.
+"""Model sources: the embedded default, a GGUF file, a local directory, the Hub.
 
-`inspect` looks at a source in the driver, before any actor starts, and says in one line what is wrong with it.
-`materialise` makes it a thing vLLM loads, on whichever node it is called; it is made once and kept in a cache.
-Safetensors only: pickled weights run code when they are read.
+`validate` checks a source in the driver, before any actor starts, and names what is wrong with it in one line.
+`resolve` turns a source into what vLLM loads, on whichever node it is called; converted models are kept in a cache.
+Only safetensors are loaded: pickled weights run code when they are read.
 """
 
-import hashlib
 import json
 import os
 import re
-import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine import gguf
-from codemmlu.engine.placement.memory import ModelFacts
+from codemmlu.engine import gguf, model_files
+from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.engine.scripted import SCRIPTED, fingerprint, is_scripted, read_script
 from codemmlu.errors import UserError
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are paths
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # OWNER/NAME; ./x and ../x are paths
 EMBEDDED = "embedded"
 _TEMPLATE = "chat_template.json"
-# Configuration, tokenizers (merges.txt among them), chat templates, and the code of models that bring their own.
-_SMALL = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 
 
 @dataclass(frozen=True)
 class Model:
     """A model that can be loaded.
 
-    source: what `materialise` takes; for the Hub with the commit, so that every node loads the same
-    fingerprint: changes when the weights, the tokenizer or the chat template do
-    weight_bytes, config: of the files on disk; None and empty where they have not been fetched. Of a scripted engine
-        None and the script
+    Attributes:
+        source: The source, as `resolve` takes it.
+        revision: The commit of a Hub model, so that every node loads the same files.
+        fingerprint: A name of the content; it changes with the weights, the tokenizer and the chat template.
+        weight_bytes: The size of the weight files; None where it is not known, and for a scripted engine.
+        config: The content of config.json, or what the Hub has of it; for a scripted engine, its script.
     """
 
     source: str
@@ -45,14 +43,26 @@ class Model:
 
 
 def cache_folder() -> str:
-    """Where models that were made (not downloaded by the Hub's client) are kept; each node has its own."""
+    """Return the node's folder for converted models; the Hub's client keeps its downloads elsewhere."""
     if chosen := os.environ.get("CODEMMLU_CACHE"):
         return str(Path(chosen).absolute())
     return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codemmlu")
 
 
 def validate(source: str, revision: str | None, cache: str) -> Model:
-    """Finds a model and proves that it can be loaded. Raises UserError otherwise."""
+    """Find a model and check that it can be loaded.
+
+    Args:
+        source: The recipe's `source` of the model.
+        revision: The recipe's `revision`, a branch, tag or commit on the Hub.
+        cache: The folder for converted models.
+
+    Returns:
+        The model; one from the Hub with its commit.
+
+    Raises:
+        UserError: There is no such model, it is broken or incomplete, or its weights are not safetensors.
+    """
     if is_on_hub(source):
         return _on_hub(source, revision)
     if revision:
@@ -61,13 +71,13 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
         script = read_script(source)
         return Model(source, None, fingerprint(script), None, script.model_dump(mode="json"))
     folder = Path(resolve(source, cache))
-    config = _checked_config(folder, source)
-    _check_complete(folder, source)
-    weights = {file: _tensor_starts(file) for file in sorted(folder.glob("*.safetensors"))}
+    config = model_files.read_config(folder, source)
+    model_files.check_complete(folder, source)
+    weights = {file: model_files.tensor_starts(file) for file in sorted(folder.glob("*.safetensors"))}
     return Model(
         source if source == EMBEDDED else str(Path(source).expanduser().absolute()),
         None,
-        _fingerprint(folder, weights),
+        model_files.content_fingerprint(folder, weights),
         sum(file.stat().st_size for file in weights),
         config,
     )
@@ -75,7 +85,7 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
 
 @cache
 def pinned() -> dict[str, dict[str, Any]]:
-    """What is known of the recipes' models without asking the Hub: revision, bytes of the weights, config."""
+    """Return `revision`, `bytes` of weights and `config` of the recipes' models, without asking the Hub."""
     facts: dict[str, dict[str, Any]] = json.loads(
         Path(__file__).with_name("known_models.json").read_text(encoding="utf-8")
     )
@@ -83,14 +93,26 @@ def pinned() -> dict[str, dict[str, Any]]:
 
 
 def known(source: str, revision: str | None, cache: str) -> ModelFacts | None:
-    """What a plan knows of a model: of a local one all, of the recipes' what is written down, of others what the Hub
-    says now; None where it says nothing, and of a scripted engine. Raises UserError for a local source that is not one.
+    """Return what is known of a model for the plan of its placement.
+
+    A local model is read, the facts of the recipes' models are pinned in this package, and the Hub is asked for others.
+
+    Args:
+        source: The recipe's `source` of the model.
+        revision: The recipe's `revision`.
+        cache: The folder for converted models.
+
+    Returns:
+        The facts; None for a scripted engine, and where the Hub gives no answer.
+
+    Raises:
+        UserError: A local source is no model.
     """
     if is_scripted(source):
         return None
-    fact = pinned().get(source)
-    if fact and is_on_hub(source) and revision in (None, fact["revision"]):
-        return ModelFacts(fact["config"], fact["bytes"])
+    facts = pinned().get(source)
+    if facts and is_on_hub(source) and revision in (None, facts["revision"]):
+        return ModelFacts(facts["config"], facts["bytes"])
     try:
         model = validate(source, revision, cache)
     except UserError:
@@ -101,16 +123,21 @@ def known(source: str, revision: str | None, cache: str) -> ModelFacts | None:
 
 
 def parameters(model: Model) -> float | None:
-    """How many parameters a model has, about: as its name says (0.5B, 135M), or by the size of its plain weights.
+    """Estimate the number of a model's parameters.
 
-    None where neither tells: the Hub could not be asked, or the weights are quantised.
+    Args:
+        model: The model.
+
+    Returns:
+        The number in the model's name (0.5B, 135M), or else the number that the size of plain weights gives; None where
+        the Hub could not be asked or the weights are quantised.
     """
     if is_scripted(model.source):
         return None
     name = "135M" if model.source == EMBEDDED else Path(model.source).name
-    said = re.search(r"(?<![0-9A-Za-z.])(\d+(?:\.\d+)?)([BM])(?![0-9A-Za-z])", name, re.IGNORECASE)
-    if said:
-        return float(said[1]) * (1e9 if said[2].upper() == "B" else 1e6)
+    match = re.search(r"(?<![0-9A-Za-z.])(\d+(?:\.\d+)?)([BM])(?![0-9A-Za-z])", name, re.IGNORECASE)
+    if match:
+        return float(match[1]) * (1e9 if match[2].upper() == "B" else 1e6)
     width = {"bfloat16": 2, "float16": 2, "float32": 4}.get(
         str(model.config.get("dtype") or model.config.get("torch_dtype"))
     )
@@ -120,7 +147,7 @@ def parameters(model: Model) -> float | None:
 
 
 def chat_template(source: str, revision: str | None) -> str | None:
-    """The chat template of a model that keeps it in `chat_template.json`; None where there is no such file."""
+    """Return the chat template in a model's `chat_template.json`; None where the model has no such file."""
     file = Path(source).expanduser() / _TEMPLATE
     if is_on_hub(source):
         from huggingface_hub import hf_hub_download
@@ -132,20 +159,31 @@ def chat_template(source: str, revision: str | None) -> str | None:
         except failures:
             return None
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))["chat_template"] if file.is_file() else None
+        template = json.loads(file.read_text(encoding="utf-8"))["chat_template"] if file.is_file() else None
     except (ValueError, LookupError, TypeError):
         raise UserError(f"models: {source} has a {_TEMPLATE} without a chat_template") from None
-    return told if isinstance(told, str) else None
+    return template if isinstance(template, str) else None
 
 
 def is_on_hub(source: str) -> bool:
-    """Whether a source is a Hub id and not a path: OWNER/NAME where no such path is."""
+    """Return whether a source is a Hub id: OWNER/NAME, and no path that exists."""
     local = source == EMBEDDED or source.endswith(".gguf") or Path(source).expanduser().exists()
     return not local and HUB_ID.fullmatch(source) is not None
 
 
 def resolve(source: str, cache: str) -> str:
-    """What vLLM is given as `model`: a directory on this machine, or the Hub id as it stands."""
+    """Return what vLLM takes as `model`: a directory on this machine, or the unchanged Hub id.
+
+    Args:
+        source: The recipe's `source` of the model.
+        cache: The folder for converted models.
+
+    Returns:
+        The directory or the Hub id.
+
+    Raises:
+        UserError: There is no such model, or it has no weights.
+    """
     if source == EMBEDDED:
         return str(gguf.convert(gguf.embedded_file(Path(cache)), Path(cache)))
     if is_on_hub(source):
@@ -165,80 +203,8 @@ def resolve(source: str, cache: str) -> str:
     return str(path.absolute())
 
 
-def _checked_config(folder: Path, source: str) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"models: {source} has no config.json: not a model directory") from None
-    except ValueError as error:
-        raise UserError(f"models: {source}/config.json is broken: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"models: {source}/config.json is broken: it holds no object")
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(f.name for f in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
-        has = f"only {pickled[0]}, which would run code when read; convert it to safetensors" if pickled else "none"
-        raise UserError(f"models: {source}: weights must be .safetensors, it has {has}")
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
-        raise UserError(f"models: {source} has no tokenizer (tokenizer.json or tokenizer.model)")
-    return config
-
-
-def _check_complete(folder: Path, source: str) -> None:
-    """Weights in several files come with an index: a file that was never copied is found here."""
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return
-    try:
-        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        missing = [name for name in named if not (folder / name).exists()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"models: {source}/{index.name} is broken: {error!r}") from None
-    if missing:
-        raise UserError(f"models: {source} has no {missing[0]}, which its index names: an incomplete copy")
-
-
-def _tensor_starts(file: Path) -> list[int]:
-    """Where in a safetensors file its tensors begin, in bytes.
-
-    The header says how long the file is: a download that was cut off is found here, not after minutes of loading.
-    """
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > 100_000_000:
-                raise ValueError("its header is not one")
-            header = json.loads(stream.read(length))
-        spans = [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
-        starts, ends = [int(start) for start, _ in spans], [int(end) for _, end in spans]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise UserError(f"models: {file} is no safetensors file: {error}") from None
-    expected = 8 + length + max(ends, default=0)
-    if file.stat().st_size != expected:
-        raise UserError(f"models: {file} has {file.stat().st_size:,} bytes, not {expected:,}: an incomplete copy")
-    return sorted(8 + length + start for start in starts)
-
-
-def _fingerprint(folder: Path, weights: dict[Path, list[int]]) -> str:
-    """A hash of the small files whole, and of each weight file's size, header and the first 4 KiB of every tensor.
-
-    Reading 60 GB to name a model would take longer than answering with it; training changes a tensor everywhere, but
-    not every tensor.
-    """
-    state = hashlib.sha256()
-    small = [f for f in folder.iterdir() if f.suffix in _SMALL and f.is_file()]
-    for file in sorted(small):
-        state.update(file.name.encode() + b"\0" + file.read_bytes())
-    for file, starts in weights.items():
-        state.update(f"{file.name}\0{file.stat().st_size}".encode())
-        with file.open("rb") as stream:
-            state.update(stream.read(min(starts, default=None)))
-            for start in starts:
-                stream.seek(start)
-                state.update(stream.read(2**12))
-    return state.hexdigest()[:32]
-
-
 def _on_hub(source: str, revision: str | None) -> Model:
+    """Find a model on the Hub, or in the cache of the Hub's client where the Hub cannot be reached."""
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -248,9 +214,10 @@ def _on_hub(source: str, revision: str | None) -> Model:
         RevisionNotFoundError,
     )
 
-    # The bases: an HTTP error of the client's own library, httpx or httpx2 by its version, is no OSError.
+    # With the base classes, because an HTTP error of the client's library (httpx or httpx2, by version) is no OSError.
     failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
-    said, revision = revision, revision or pinned().get(source, {}).get("revision")  # what the plan was made for
+    # The pinned revision is the one that the plan was made for.
+    requested, revision = revision, revision or pinned().get(source, {}).get("revision")
     at = f"{source}@{revision}" if revision else source
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)
@@ -263,9 +230,9 @@ def _on_hub(source: str, revision: str | None) -> Model:
     except HFValidationError:
         raise UserError(f"models: {source} is no path here and can be no Hub id (OWNER/NAME)") from None
     except failures as error:
-        # Where the pinned one is not there, another that the person has is better than none.
-        there = [try_to_load_from_cache(source, "config.json", revision=one) for one in (revision, said)]
-        if cached := next((one for one in there if isinstance(one, str)), None):
+        # Where the pinned revision is not in the cache, another revision that the user has is better than none.
+        configs = [try_to_load_from_cache(source, "config.json", revision=name) for name in (revision, requested)]
+        if cached := next((config for config in configs if isinstance(config, str)), None):
             commit = Path(cached).parent.name
             return Model(source, commit, f"{source}@{commit}", None, json.loads(Path(cached).read_text()))
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -273,7 +240,7 @@ def _on_hub(source: str, revision: str | None) -> Model:
             f"models: {at} is no path here and the Hub cannot be reached ({first[:160]}); "
             "give a directory or a .gguf file"
         ) from None
-    # Mistral's models hold their weights twice: `consolidated` is for its own library.
+    # Mistral's models hold their weights twice: the `consolidated` files are for Mistral's own library.
     files = [f for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
     weights = [f for f in files if not f.rfilename.startswith("consolidated")]
     if not weights:
@@ -282,5 +249,5 @@ def _on_hub(source: str, revision: str | None) -> Model:
     try:
         config = json.loads(Path(hf_hub_download(source, "config.json", revision=info.sha)).read_text("utf-8"))
     except failures:
-        config = dict(info.config or {})  # no more than its kind
+        config = dict(info.config or {})  # This has little more than the kind of the model.
     return Model(source, info.sha, f"{source}@{info.sha}", size, config)

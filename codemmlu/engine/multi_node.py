@@ -1,7 +1,7 @@
-"""GPUs on several nodes, held together by Ray for one engine: a placement group that lives as long as its actor.
+"""Multi-node engines: a Ray placement group holds GPUs of several nodes as long as the actor lives.
 
-An engine that fits one node needs none. Ray lets a group of a killed actor stand until the whole job ends: the actor
-that replaces it bears the same id, finds the group by it, and removes it first.
+An engine that fits on one node needs no group. Ray keeps the group of a killed actor until the whole job ends, so the
+actor that replaces it removes the old group first. It finds the group by the actor id, which both actors share.
 """
 
 import contextlib
@@ -13,12 +13,21 @@ from codemmlu.errors import UserError
 
 
 def hold(devices: int, kind: str | None = None, seconds: float = 1800) -> PlacementGroup:
-    """One bundle for each GPU, near each other. Called in an actor. Raises UserError when they do not become free.
+    """Reserve GPUs for the engine of the current actor, in one bundle each, on as few nodes as possible.
 
-    kind: Ray's name of their kind; seconds: nodes that are started for it take ten minutes and more
+    Args:
+        devices: The number of GPUs.
+        kind: Ray's name of the kind of GPU; None: any.
+        seconds: How long to wait. Nodes that are started for the engine take ten minutes and more.
+
+    Returns:
+        The placement group, whose GPUs are reserved.
+
+    Raises:
+        UserError: The GPUs did not become free in time.
     """
     name = f"engine-{ray.get_runtime_context().get_actor_id()}"
-    with contextlib.suppress(ValueError):  # there is none: this actor has not been here before
+    with contextlib.suppress(ValueError):  # There is no group unless an earlier process of this actor was killed.
         remove_placement_group(get_placement_group(name))
     of_kind = {f"accelerator_type:{kind}": 0.001} if kind else {}
     bundles: list[dict[str, float]] = [{"GPU": 1.0, **of_kind}] * devices
@@ -32,5 +41,5 @@ def hold(devices: int, kind: str | None = None, seconds: float = 1800) -> Placem
 
 
 def release(group: PlacementGroup) -> None:
-    """Gives the GPUs back."""
+    """Release the GPUs of a placement group."""
     remove_placement_group(group)

@@ -1,4 +1,7 @@
-"""What the rest of the project knows of an engine. The scripted engine stands behind the same Protocol as vLLM."""
+"""The engine protocol: all that other packages know of an engine.
+
+vLLM and the scripted engine implement the same Protocol.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +12,22 @@ from codemmlu.schema import Reading
 
 
 class DoesNotFit(Exception):
-    """A prompt the engine cannot take. Says how many tokens it has and how many there is room for."""
+    """A prompt that is too long. The message has its number of tokens and the engine's limit."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How free text is written. temperature 0: always the likeliest token; top_k 0: among all."""
+    """How free text is sampled.
+
+    Attributes:
+        max_tokens: Tokens of each text at most.
+        n: Number of texts.
+        temperature: 0 is greedy decoding.
+        top_k: Tokens that are sampled from; 0: all.
+        top_p: The probability mass that is sampled from.
+        repetition_penalty: 1 is none.
+        seed: The run's seed, from which each request derives its own.
+    """
 
     max_tokens: int
     n: int = 1
@@ -22,14 +35,19 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-    seed: int = 0  # the run's; each request makes its own of it
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Generation:
-    """n texts of one request, in the engine's order; tokens are the whole request's.
+    """The texts of one request.
 
-    A thought that the model's template opened for it is opened in the text: one that is cut off can be told.
+    Attributes:
+        texts: The n texts, in the engine's order. A thought that the chat template opens is opened in the text, so that
+            a thought that was cut off can be recognized.
+        prompt_tokens: Tokens of the prompt, for the whole request.
+        cached_tokens: Tokens of the prompt that were in the prefix cache, for the whole request.
+        generated_tokens: Tokens of all texts.
     """
 
     texts: tuple[str, ...]
@@ -42,37 +60,53 @@ class Engine(Protocol):
     """A loaded model."""
 
     async def check(self, prompt: Prompt) -> None:
-        """Proves on one prompt that each of its letters is one token and comes back finite; UserError otherwise."""
+        """Check on a prompt that each letter is one token and finite in log-probability, or raise UserError."""
 
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
-        """One prefill: the log-probabilities of the prompt's letters, or of the first tokens of its words.
+        """Compute log-probabilities of a prompt's letters, or of its words' first tokens, in one prefill.
 
-        adapter: the directory of the LoRA weights to answer with; empty: the model alone
-        Raises DoesNotFit, or EngineDied.
+        Args:
+            prompt: The prompt.
+            adapter: The directory of the LoRA weights to answer with; empty: the model alone.
+
+        Raises:
+            DoesNotFit: The prompt is too long.
+            EngineDied: The engine's process ended.
         """
 
     async def generate(self, prompt: Prompt, sampling: Sampling, adapter: str = "") -> Generation:
-        """Free text. Cut off where the engine's length ends. Raises DoesNotFit when not one token has room."""
+        """Generate free text, which is cut off at the engine's length.
+
+        Args:
+            prompt: The prompt.
+            sampling: How the text is sampled.
+            adapter: The directory of the LoRA weights to answer with; empty: the model alone.
+
+        Raises:
+            DoesNotFit: There is no room for a single token.
+            EngineDied: The engine's process ended.
+        """
 
     def tokens(self, prompt: Prompt) -> int:
-        """How many tokens a prompt has."""
+        """Count the tokens of a prompt."""
 
     def fits(self, tokens: int) -> bool:
-        """Whether a prompt of so many tokens can be asked."""
+        """Return whether the engine takes a prompt of so many tokens."""
 
     def close(self) -> None:
-        """Ends the engine and its processes."""
+        """End the engine and its processes."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What crosses to the actor that opens an engine: plain values.
+    """The plain values that are sent to the actor that opens an engine.
 
-    source: the model, as `engine.sources.materialise` takes it on the actor's own node
-    cache: where what that makes is kept
-    arguments: vLLM's own engine arguments, or the script of a scripted engine
-    label: Ray's name of the kind of GPU, for an engine on several nodes; None: any
-    backend: a name in `engine.backends.BACKENDS`
+    Attributes:
+        source: The model, as `engine.model_source.resolve` takes it on the actor's node.
+        cache: The folder in which models that are made on the node are kept.
+        arguments: vLLM's engine arguments, or the script of a scripted engine.
+        label: Ray's name of the kind of GPU, for an engine on several nodes; None: any.
+        backend: A name in `engine.backends.BACKENDS`.
     """
 
     source: str

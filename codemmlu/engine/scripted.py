@@ -1,4 +1,4 @@
-"""The scripted engine: a model source that answers by written rules, so that a recipe runs in seconds without a model.
+"""The scripted engine: a model source that answers by a script, so that a recipe runs in seconds.
 
     models: {m: {source: scripted}}                 every question gets the letter A
     models: {m: {source: "scripted:script.yaml"}}   a file with the fields of `Script`
@@ -32,12 +32,12 @@ SCRIPTED = "scripted"
 CORE_PROCESS = "ScriptedCore"
 _MAX_TOKENS = 10_000
 _LIKELY, _UNLIKELY = math.log(0.7), math.log(0.1)
-# The fields that decide what is answered, and so the keys of answers. The others decide only whether and when.
+# The fields that decide the answers, and so the keys of answers. The other fields decide only whether and when.
 _DECIDES_ANSWERS = ("answers", "refuted", "replies", "not_finite")
 
 
 class Script(Settings):
-    """The rules of a scripted engine. A "piece" is a part of a prompt's text; one that contains it matches."""
+    """The rules of a scripted engine. A "piece" is a text; a prompt that contains this text matches."""
 
     answers: dict[str, str] = Field(default_factory=dict)  # piece: text of the preferred choice; otherwise letter A
     refuted: tuple[str, ...] = ()  # texts of choices that a check finds FALSE; it finds all others TRUE
@@ -51,20 +51,26 @@ class Script(Settings):
     kills_engine: tuple[str, ...] = ()  # the engine's process ends
     kills_worker: tuple[str, ...] = ()  # the process around the engine ends, as under SIGKILL
     # Failures at the start.
-    rejected: str | None = None  # why the model cannot be used, as a mistake of the user's
+    rejected: str | None = None  # why the model cannot be used, as a UserError
     kills_once: str | None = None  # a file: kills_engine holds only while it does not exist, and creates it
     killed_at_start: bool = False  # the process ends while the engine is opened
     fails_to_open: tuple[str, int] | None = None  # (file, n): the n-th engine cannot be opened; the file counts them
-    own_process: bool = False  # a process beside it, CORE_PROCESS, as vLLM has; the engine is dead once that ends
+    own_process: bool = False  # a process CORE_PROCESS beside it, as vLLM has; the engine is dead once the process ends
 
 
 def is_scripted(source: str) -> bool:
-    """Tell whether a model source names the scripted engine."""
+    """Return whether a model source names the scripted engine."""
     return source == SCRIPTED or source.startswith(f"{SCRIPTED}:")
 
 
 def read_script(source: str) -> Script:
     """Read the script that a model source names.
+
+    Args:
+        source: `scripted`, or `scripted:` and the path of a YAML file.
+
+    Returns:
+        The script; without a file, the default one.
 
     Raises:
         UserError: The file cannot be read, or is no script.
@@ -75,8 +81,8 @@ def read_script(source: str) -> Script:
     try:
         fields = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"models: the script {path} cannot be read: {why}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"models: the script {path} cannot be read: {reason}") from None
     except yaml.YAMLError as error:
         raise UserError(f"models: the script {path} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(fields, dict):
@@ -88,7 +94,7 @@ def read_script(source: str) -> Script:
 
 
 def fingerprint(script: Script) -> str:
-    """Name what a script answers: changes with the rules of answering, and not with failures, delays or logs."""
+    """Return a name of a script's answers, which does not change with its failures, delays and logs."""
     fields = script.model_dump(mode="json", include=set(_DECIDES_ANSWERS))
     return f"{SCRIPTED}/{digest(fields)}"
 
@@ -116,6 +122,7 @@ class ScriptedEngine:
     """An engine that answers as its script says."""
 
     def __init__(self, script: Script) -> None:
+        """Start the engine, with a process beside it if the script says so."""
         self.script = script
         command = [CORE_PROCESS, "3600"]
         self._process = subprocess.Popen(command, executable="/bin/sleep") if script.own_process else None
@@ -148,7 +155,7 @@ class ScriptedEngine:
         return Generation(texts, self.tokens(prompt), 0, sum(len(text.split()) for text in texts))
 
     def tokens(self, prompt: Prompt) -> int:
-        """See Engine. Words are counted."""
+        """See Engine. Each word counts as one token."""
         return sum(len(message.content.split()) for message in prompt.messages)
 
     def fits(self, tokens: int) -> bool:
@@ -184,7 +191,7 @@ class ScriptedEngine:
             raise RuntimeError("scripted: broken on \udc80 this")
 
     def _verdict(self, prompt: Prompt) -> str:
-        """Return the word by which a check is answered."""
+        """Return the preferred word, TRUE or FALSE, of a prompt that checks one choice."""
         text = prompt.messages[-1].content
         return "FALSE" if any(f"\n{choice}\n" in text for choice in self.script.refuted) else "TRUE"
 
@@ -193,7 +200,7 @@ class ScriptedEngine:
 
 
 def preferred_letter(prompt: Prompt, answers: Mapping[str, str]) -> str:
-    """Return the letter at which the preferred choice is shown; A where the script says nothing."""
+    """Return the letter at which the preferred choice is shown; A where the script has no preference."""
     text = prompt.messages[-1].content
     wanted = next((choice for piece, choice in answers.items() if piece in text), None)
     shown = (letter for letter in prompt.letters if f"\n{letter}. {wanted}\n" in f"{text}\n")
@@ -205,7 +212,7 @@ def _matches(prompt: Prompt, pieces: tuple[str, ...]) -> bool:
 
 
 def _first(error: ValidationError) -> str:
-    """Return the first fault in words, with the key where it stands."""
+    """Describe the first fault of a script, with its key."""
     fault: Any = error.errors()[0]
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":

@@ -1,7 +1,7 @@
-"""The vLLM engine: the only module that knows vLLM. It is opened inside the actor that serves it.
+"""The vLLM engine: the only module that knows vLLM, opened inside the actor that serves it.
 
 Scoring is one prefill per reading: `logprob_token_ids` returns the raw, full-vocabulary log-probabilities of exactly
-the letters asked for. (`allowed_token_ids` with `logprobs=k` looks alike and is not: it takes the k likeliest tokens
+the requested letters. (`allowed_token_ids` with `logprobs=k` looks alike but is not: it takes the k likeliest tokens
 before the mask, so that letters can be missing.)
 """
 
@@ -25,18 +25,27 @@ from codemmlu.schema import Reading
 
 
 def open_vllm(settings: EngineSettings) -> Engine:
-    """Loads the model and starts its engine: seconds to minutes. Raises UserError when the model cannot be had."""
+    """Load a model and start its engine, which takes seconds to minutes.
+
+    A model that cannot be loaded is a UserError.
+
+    Args:
+        settings: The model, and vLLM's arguments.
+
+    Returns:
+        The running engine.
+    """
     model = resolve(settings.source, settings.cache)
     set_environment(settings.arguments)
     return VllmEngine(model, settings)
 
 
 def set_environment(arguments: Mapping[str, Any]) -> None:
-    """What vLLM reads from the environment when its processes start."""
+    """Set the environment variables that vLLM reads when its processes start."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # Ray sets it to the actor's num_cpus, 1 at least; the engine's own threads are bound below.
+    # Ray sets this variable to the actor's num_cpus, at least 1; the threads of the engine are bound below.
     os.environ.pop("OMP_NUM_THREADS", None)
     if on_cpu(arguments):
         ranks = int(arguments["tensor_parallel_size"])
@@ -44,19 +53,27 @@ def set_environment(arguments: Mapping[str, Any]) -> None:
 
 
 def cpu_binding(cores: list[int], ranks: int) -> str:
-    """vLLM's CPU binding that leaves no core idle (its default does): `0,1` for one rank, `0|1` for two."""
+    """Return a CPU binding for vLLM: `0,1`, or `0|1` for two ranks. vLLM's default leaves cores idle."""
     share = max(1, len(cores) // ranks)
     groups = [cores[rank * share : (rank + 1) * share] or cores for rank in range(ranks)]
     return "|".join(",".join(map(str, group)) for group in groups)
 
 
 def on_cpu(arguments: Mapping[str, Any]) -> bool:
-    """Whether an engine with these arguments was placed on a CPU."""
+    """Return whether an engine with these arguments was placed on a CPU."""
     return "gpu_memory_utilization" not in arguments
 
 
 def dtype_here(model: str, arguments: Mapping[str, Any]) -> str:
-    """The dtype of an engine on this machine: on a CPU `auto` is float32 where bfloat16 is slow, and there is room."""
+    """Choose the dtype of an engine on this machine.
+
+    Args:
+        model: The directory of the model, or its Hub id.
+        arguments: vLLM's arguments.
+
+    Returns:
+        The dtype of the arguments; for `auto` on a CPU that is slow at bfloat16, float32 if the memory suffices.
+    """
     asked, folder = str(arguments.get("dtype", "auto")), Path(model)
     config = folder / "config.json"
     quantised = arguments.get("quantization") or (
@@ -71,16 +88,25 @@ def dtype_here(model: str, arguments: Mapping[str, Any]) -> str:
         return asked
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     free = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
-    # Twice the bytes of what is stored, and once those while they are read.
-    there = free is None or 3 * stored + int(arguments.get("kv_cache_memory_bytes") or 0) < 1024 * int(free[1])
-    return "float32" if there else asked
+    # The weights take twice the bytes that are stored, and the stored bytes once more while they are read.
+    fits = free is None or 3 * stored + int(arguments.get("kv_cache_memory_bytes") or 0) < 1024 * int(free[1])
+    return "float32" if fits else asked
 
 
 class VllmEngine:
-    """One AsyncLLM and its tokenizer. Methods may be awaited concurrently; the engine batches them."""
+    """One AsyncLLM and its tokenizer. Methods may be awaited concurrently; the engine batches requests."""
 
     def __init__(self, model: str, settings: EngineSettings) -> None:
-        # vLLM takes seconds to import and belongs in the worker alone.
+        """Start the engine; a model that vLLM cannot start is a UserError.
+
+        Args:
+            model: A directory on this machine, or a Hub id.
+            settings: The model's source and vLLM's arguments.
+
+        Raises:
+            UserError: vLLM cannot start this model.
+        """
+        # vLLM takes seconds to import, and only workers need it.
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -115,7 +141,7 @@ class VllmEngine:
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
         if self._on_cpu:
-            await self._llm.collective_rpc("mend")
+            await self._llm.collective_rpc("apply_cpu_patches")
         try:
             reading = await self.score(prompt)
         except DoesNotFit as error:
@@ -135,13 +161,13 @@ class VllmEngine:
             self._letter(prompt, text, tokens, letter) for letter in prompt.letters
         ]
         output = await self._ask(tokens, adapter, max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids)
-        found = output.outputs[0].logprobs[0]
-        logprobs = tuple(float(found[i].logprob) for i in ids)
+        by_token = output.outputs[0].logprobs[0]
+        logprobs = tuple(float(by_token[token].logprob) for token in ids)
         mass = sum(math.exp(value) for value in logprobs)
         return Reading(
             order=prompt.order,
             logprobs=logprobs,
-            mass=1.0 if mass > 1 else mass,  # rounding may pass one; NaN stays NaN
+            mass=1.0 if mass > 1 else mass,  # Rounding may give more than one; NaN stays NaN.
             prompt_tokens=len(tokens),
             cached_tokens=output.num_cached_tokens or 0,
         )
@@ -153,14 +179,14 @@ class VllmEngine:
         if not self.fits(len(tokens)):
             raise DoesNotFit(f"the prompt has {len(tokens):,} tokens, this engine takes {self._room:,}")
         given = {**asdict(sampling), "max_tokens": min(sampling.max_tokens, self._room + 1 - len(tokens))}
-        # Each question its own seed: what it says does not hang on what else is in the batch.
+        # Each question has a seed of its own, so its text does not depend on the rest of the batch.
         given["seed"] = seed_of(tokens, sampling.seed)
         output = await self._ask(tokens, adapter, **given, output_kind=_final_only())
         return Generation(
-            texts=tuple(thinks + one.text for one in output.outputs),
+            texts=tuple(thinks + completion.text for completion in output.outputs),
             prompt_tokens=len(tokens) * sampling.n,
-            cached_tokens=(output.num_cached_tokens or 0) * sampling.n,  # vLLM says it of one of the n alone
-            generated_tokens=sum(len(one.token_ids) for one in output.outputs),
+            cached_tokens=(output.num_cached_tokens or 0) * sampling.n,  # vLLM reports one of the n texts only.
+            generated_tokens=sum(len(completion.token_ids) for completion in output.outputs),
         )
 
     def tokens(self, prompt: Prompt) -> int:
@@ -175,7 +201,8 @@ class VllmEngine:
         """See Engine."""
         if self._llm is not None:
             self._llm.shutdown()
-            self._llm = None  # vLLM shuts it down again when python ends, and fails: its modules are gone by then
+            # Otherwise vLLM shuts it down again when Python ends, and fails, because its modules are gone by then.
+            self._llm = None
         if self._group is not None:
             from codemmlu.engine import multi_node
 
@@ -187,40 +214,41 @@ class VllmEngine:
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        lora = self._adapter(adapter) if adapter else None
+        request = self._adapter(adapter) if adapter else None
         number = str(next(self._ids))
-        stream = self._llm.generate(tokens_input(tokens), SamplingParams(**sampling), number, lora_request=lora)
+        stream = self._llm.generate(tokens_input(tokens), SamplingParams(**sampling), number, lora_request=request)
         try:
             return [output async for output in stream][-1]
         except EngineDeadError as error:
             raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
 
     def _adapter(self, path: str) -> Any:
+        """Return vLLM's request object of an adapter, which is created once."""
         from vllm.lora.request import LoRARequest
 
         if path in self._adapters:
             return self._adapters[path]
         number = len(self._adapters) + 1
-        # The name tells prefixes apart in the cache.
+        # The name distinguishes the prefixes of this adapter in the prefix cache.
         self._adapters[path] = LoRARequest(path, number, str(lora.local(path, self._cache)))
         return self._adapters[path]
 
     def _word(self, prompt: Prompt, text: str, tokens: list[int], word: str) -> int:
-        """The first token of a word after a prompt, which has to tell it apart from the prompt's other words."""
+        """Return the first token of a word after a prompt; refuse words that begin with the same token."""
         end = (text[-20:], prompt.before_letter, word)
         if end not in self._words:
             firsts = [
-                chat_template.first_token(self._tokenizer, text, tokens, prompt.before_letter + one)
-                for one in prompt.words
+                chat_template.first_token(self._tokenizer, text, tokens, prompt.before_letter + choice)
+                for choice in prompt.words
             ]
             if None in firsts or len(set(firsts)) < len(firsts):
                 raise UserError(f"{self._source}: {' and '.join(prompt.words)} do not begin with tokens of their own")
-            for one, first in zip(prompt.words, firsts, strict=True):
-                self._words[(text[-20:], prompt.before_letter, one)] = int(first or 0)
+            for choice, first in zip(prompt.words, firsts, strict=True):
+                self._words[(text[-20:], prompt.before_letter, choice)] = int(first or 0)
         return self._words[end]
 
     def _letter(self, prompt: Prompt, text: str, tokens: list[int], letter: str) -> int:
-        """The token that the letter is after a prompt. It is found once for all prompts that end alike."""
+        """Return the token of a letter after a prompt, which is looked up once for all prompts that end alike."""
         end = (text[-20:], prompt.before_letter, letter)
         if end not in self._letters:
             token = chat_template.letter_token(self._tokenizer, text, tokens, prompt.before_letter + letter)
@@ -234,7 +262,7 @@ class VllmEngine:
 
 
 def seed_of(tokens: list[int], seed: int) -> int:
-    """A request's own seed, which follows from its prompt and the recipe's."""
+    """Return the seed of one request, which follows from its prompt and the recipe's seed."""
     return int.from_bytes(hashlib.sha256(repr((seed, tokens)).encode()).digest()[:4])
 
 
@@ -245,11 +273,12 @@ def _final_only() -> Any:
 
 
 def _root_cause(error: Exception) -> str:
-    """An engine process that fails says why in its log only: the last error line of what this process's stderr is."""
-    said = str(error)
-    if "root cause above" in said:
+    """Return why vLLM could not start, in one line; an engine process that fails says so in its log only."""
+    text = str(error)
+    if "root cause above" in text:
+        # The log is the standard error of this process, if that is a file. Its first error is the root cause.
         log = Path("/proc/self/fd/2")
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        named = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
-        said = named[0] if named else said
-    return " ".join(said.split())[:600]
+        errors = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
+        text = errors[0] if errors else text
+    return " ".join(text.split())[:600]

@@ -1,8 +1,8 @@
-"""Ends the engine processes of a worker that died without closing them.
+"""The watchdog: a process that ends the engine processes of a worker that died without closing them.
 
 A worker that is killed (SIGKILL, out of memory, a raylet that goes away) cannot close its engine, and vLLM's processes
-would go on holding memory or a GPU. Run as a small process beside the worker: it waits for the worker's end, then kills
-every process that carries the worker's mark in its environment. Linux only, like the engine.
+would go on holding memory or a GPU. The watchdog runs as a small process beside the worker: it waits for the worker's
+end, then kills every process that carries the worker's mark in its environment. Linux only, like the engine.
 
     python watchdog.py PID MARK
 """
@@ -19,7 +19,7 @@ MARK = "CODEMMLU_ENGINE_OWNER"
 
 
 def start(mark: str) -> None:
-    """Watches this process; to be called before it starts an engine. Sets the mark that its children inherit."""
+    """Start a watchdog before this process starts an engine, and set the mark that its children inherit."""
     clean = {name: value for name, value in os.environ.items() if name != MARK}
     subprocess.Popen(
         [sys.executable, __file__, str(os.getpid()), mark],
@@ -27,27 +27,27 @@ def start(mark: str) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C and the end of a job's process group are not for it
+        start_new_session=True,  # Ctrl-C and the end of the job's process group must not end the watchdog.
     )
     os.environ[MARK] = mark
 
 
 def marked(mark: str) -> list[int]:
-    """The processes of this machine that inherited a mark, or one that begins with it."""
-    found = []
+    """Return the ids of this machine's processes that carry a mark, or a mark that begins with it."""
+    pids = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
         try:
             if f"\0{MARK}={mark}".encode() in b"\0" + (process / "environ").read_bytes():
-                found.append(int(process.name))
-        except OSError:  # ended meanwhile, or somebody else's
+                pids.append(int(process.name))
+        except OSError:  # The process has ended meanwhile, or belongs to another user.
             continue
-    return found
+    return pids
 
 
 def wait_until_closed(mark: str, seconds: float = 20) -> None:
-    """Waits for engines of this machine that are closing by themselves; an end before that looks like a crash."""
+    """Wait for engines of this machine that close by themselves; an end before that looks like a crash."""
     end = time.monotonic() + seconds
     while marked(mark) and time.monotonic() < end:
         time.sleep(0.1)
@@ -62,10 +62,15 @@ def _wait_for_end_of(pid: int) -> None:
 
 
 def main(pid: int, mark: str, tries: int = 20) -> None:
-    """Waits for `pid` to end, then kills what carries the mark until nothing does.
+    """Wait for a process to end, then kill the processes that carry its mark until there are none.
 
-    Python's resource trackers end once those have that they track things for, and remove what shared memory they left:
-    they are killed last.
+    Python's resource trackers are killed last: they end by themselves after the processes that they track resources
+    for, and remove the shared memory that those processes left.
+
+    Args:
+        pid: The worker's process id.
+        mark: The worker's mark.
+        tries: How often to look for processes, every 0.1 seconds; the last time, resource trackers are killed too.
     """
     _wait_for_end_of(pid)
     for left in reversed(range(tries)):

@@ -1,4 +1,4 @@
-"""What is still to be asked: the questions of a run against the durable answers it already has."""
+"""The backlog of a pool: the questions of a run without a durable answer under some inference spec."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,30 +12,34 @@ from codemmlu.mcq import Prior, of_size
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION, Question, Split
 
-# What an ask has to know that earlier waves found out, see Given; null where it needs nothing.
-_ASKED = pa.struct([("name", pa.string()), ("log_prior", pa.list_(pa.float64())), ("threshold", pa.float64())])
-PENDING = QUESTION.append(pa.field("split", pa.string())).append(pa.field("asks", pa.list_(_ASKED)))
+# The name of a spec, and the parameters that earlier stages found, see StageParameters; null where it needs none.
+_SPEC = pa.struct([("name", pa.string()), ("log_prior", pa.list_(pa.float64())), ("threshold", pa.float64())])
+PENDING = QUESTION.append(pa.field("split", pa.string())).append(pa.field("asks", pa.list_(_SPEC)))
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A question, what it is asked for, and in which ways. No two items of a wave ask the same."""
+    """A question, its purpose and the specs to answer it with; the items of a stage share no answer key."""
 
     question: Question
     split: Split
     asks: tuple[InferenceSpec, ...]
 
-    @cached_property  # asked for more than once, and a run has millions
+    @cached_property  # The keys are needed more than once, and a run has millions of items.
     def keys(self) -> tuple[str, ...]:
-        """Of its asks, in their order."""
-        return tuple(ask.key(self.question) for ask in self.asks)
+        """Return the answer key of each spec, in the order of the specs."""
+        return tuple(spec.key(self.question) for spec in self.asks)
 
 
 @dataclass(frozen=True)
 class BacklogCounts:
-    """What one pool has to do: `due` asks of `questions` questions; `kept` answers are there already.
+    """What one pool has left to do.
 
-    retried: asks among the due whose earlier answer is a failed one
+    Attributes:
+        due: Pairs of a question and a spec that have no durable answer.
+        questions: Questions in at least one of these pairs.
+        kept: Pairs that have a durable answer.
+        retried: Pairs that are due and whose earlier answer is a failed one.
     """
 
     due: int
@@ -44,13 +48,14 @@ class BacklogCounts:
     retried: int
 
     def __add__(self, other: "BacklogCounts") -> "BacklogCounts":
-        mine, its = asdict(self), asdict(other)
-        return BacklogCounts(**{name: mine[name] + its[name] for name in mine})
+        """Return the sum, field by field."""
+        mine, theirs = asdict(self), asdict(other)
+        return BacklogCounts(**{name: mine[name] + theirs[name] for name in mine})
 
 
 @dataclass(frozen=True)
 class StageParameters:
-    """What an ask has to be told that earlier waves found out: the letters' prior, or the threshold of its checks."""
+    """What a spec needs from earlier stages: the letter prior, or the threshold of its checks."""
 
     prior: Prior | None = None
     threshold: float | None = None
@@ -60,7 +65,7 @@ NOTHING = BacklogCounts(0, 0, 0, 0)
 
 
 def count_backlog(run: RunDir, pool: str, items: Iterable[WorkItem]) -> BacklogCounts:
-    """Counts what has no durable answer. A failed row is none: it is asked again."""
+    """Count what has no durable answer; a failed row is no answer, so its question is asked again."""
     answered, failed = known_keys(run, pool)
     due = questions = kept = retried = 0
     for item in items:
@@ -73,11 +78,25 @@ def count_backlog(run: RunDir, pool: str, items: Iterable[WorkItem]) -> BacklogC
 
 
 def write_backlog(
-    run: RunDir, pool: str, folder: str, items: Iterable[WorkItem], block: int, given: Mapping[str, StageParameters]
+    run: RunDir,
+    pool: str,
+    folder: str,
+    items: Iterable[WorkItem],
+    block: int,
+    parameters: Mapping[str, StageParameters],
 ) -> tuple[int, int]:
-    """Writes what `survey` counts as files of `block` questions; gives back how many files, and how many asks.
+    """Write the items that `count_backlog` counts as PENDING files.
 
-    given: by the names of the asks that need something
+    Args:
+        run: The run directory.
+        pool: The pool that is to answer.
+        folder: The folder of the files, below the run directory.
+        items: The work items of a stage.
+        block: Questions in a file.
+        parameters: By the names of the specs that need some.
+
+    Returns:
+        The number of files, and the number of answers due.
     """
     answered, _ = known_keys(run, pool)
     blocks = due = 0
@@ -91,15 +110,15 @@ def write_backlog(
 
     for item in items:
         question = item.question
-        asks = [
-            _asked(ask, given.get(ask.name, StageParameters()), len(question.choices))
-            for ask, key in zip(item.asks, item.keys, strict=True)
+        specs = [
+            _pending_spec(spec, parameters.get(spec.name, StageParameters()), len(question.choices))
+            for spec, key in zip(item.asks, item.keys, strict=True)
             if key not in answered
         ]
-        if asks:
-            # Without its answer: what answers a question, or learns while answering, cannot see what is right.
-            waiting.append({**vars(question), "answer": None, "split": item.split, "asks": asks})
-            due += len(asks)
+        if specs:
+            # The right answer is left out: what answers a question, or learns while answering, cannot see it.
+            waiting.append({**vars(question), "answer": None, "split": item.split, "asks": specs})
+            due += len(specs)
         if len(waiting) == block:
             write()
     if waiting:
@@ -107,6 +126,6 @@ def write_backlog(
     return blocks, due
 
 
-def _asked(ask: InferenceSpec, given: StageParameters, size: int) -> dict[str, object]:
-    log_prior = None if given.prior is None else of_size(given.prior, size)
-    return {"name": ask.name, "log_prior": log_prior, "threshold": given.threshold}
+def _pending_spec(spec: InferenceSpec, parameters: StageParameters, size: int) -> dict[str, object]:
+    log_prior = None if parameters.prior is None else of_size(parameters.prior, size)
+    return {"name": spec.name, "log_prior": log_prior, "threshold": parameters.threshold}

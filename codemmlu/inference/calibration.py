@@ -1,4 +1,4 @@
-"""What is estimated from answers before a voter can answer, or be counted: letter priors and thresholds."""
+"""Calibration: the letter priors and thresholds that are estimated from answers before their use."""
 
 import heapq
 import itertools
@@ -16,11 +16,11 @@ from codemmlu.recipe import digest
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Split
 
-# What is chosen where nothing tells two thresholds apart, as in the reference project.
+# The threshold where the answers favour none, as in the reference project.
 DEFAULT_THRESHOLD = 0.5
 
 
-# The content hashes of the pilot's questions.
+# The file of the content hashes of the pilot's questions.
 _PILOT = "pilot.json"
 
 
@@ -28,21 +28,27 @@ _PILOT = "pilot.json"
 PILOT = 64
 
 
-# What a content-free question says (contextual calibration: Zhao et al. 2021, arXiv:2102.09690).
+# The texts of content-free questions (contextual calibration: Zhao et al. 2021, arXiv:2102.09690).
 NULL_TEXTS = ("N/A", "[MASK]", "?")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a letter prior, or a threshold, is estimated from: what `ask` told of `questions`; None: of all asked."""
+    """The answers that a letter prior or a threshold is estimated from.
 
-    ask: InferenceSpec
+    Attributes:
+        spec: The spec of the answers.
+        questions: The questions that they answer; None: all questions of the run.
+        split: The purpose of the questions: a pilot, content-free questions, or examples for fitting.
+    """
+
+    spec: InferenceSpec
     questions: tuple[Question, ...] | None = None
     split: Split = "test"
 
 
 def null_questions(sizes: Iterable[int]) -> tuple[Question, ...]:
-    """Questions without content, for each number of choices."""
+    """Return the content-free questions for each number of choices."""
     return tuple(
         Question(f"null-prompt/{size}/{text}", None, text, (text,) * size, None, "", 0)
         for size in sorted(sizes)
@@ -51,10 +57,15 @@ def null_questions(sizes: Iterable[int]) -> tuple[Question, ...]:
 
 
 def pilot_questions(questions: Iterable[Question], written: Sequence[str]) -> tuple[Question, ...]:
-    """The questions that a prior is estimated from before it is needed: those of the smallest hashes of their content.
+    """Return the pilot: the questions that a prior is estimated from before it is needed.
 
-    written: the hashes of an earlier issue's pilot; as long as all of it is still asked it stays, so that more
-    questions change nothing for those that have been answered
+    Args:
+        questions: All questions of the run.
+        written: Content hashes of an earlier attempt's pilot. It stays the pilot as long as the run still has all of
+            its questions, so that further questions change nothing for those that are answered.
+
+    Returns:
+        The earlier pilot, or else the questions with the smallest content hashes.
     """
     kept: dict[str, Question] = {}
     wanted = set(written)
@@ -73,7 +84,8 @@ def pilot_questions(questions: Iterable[Question], written: Sequence[str]) -> tu
 
 
 def identity(question: Question) -> str:
-    """A hash of what is asked, and of its task_id: real files repeat whole questions under different ones."""
+    """Return the hash of a question's content and its task_id."""
+    # Real files repeat whole questions under different task_ids.
     return digest("identity", question.question, question.choices, question.task_id)
 
 
@@ -83,56 +95,64 @@ def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
 
 
 def stored_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
-    """The prior that a pilot, or empty questions, gave: as it is written down, or else from what is stored of them."""
+    """Return the prior of a pilot or of content-free questions: as written, or else from their answers."""
     name = _fitted_file(calibration)
     if run.exists(name):
         return {int(size): tuple(logs) for size, logs in json.loads(run.read(name)).items()}
-    # What few real questions say is chance in part; of empty ones each says all there is to know.
+    # The letters of few real questions are chance in part; each content-free question shows all there is to know.
     return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.split != "null")
 
 
 def write_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
-    """Estimates a prior that is needed while asking, and writes it down: what is answered later is judged by the same.
+    """Estimate a prior that inference needs, and write it so that all later answers use the same one.
 
-    A pilot's question that failed, and is answered in another issue, changes nothing then.
+    If a pilot question fails and is answered in a later attempt, the prior does not change.
+
+    Args:
+        run: The run directory.
+        pool: The pool that has answered.
+        calibration: The answers to estimate from.
+
+    Returns:
+        The prior; it is written only if most of the questions were answered.
     """
     prior = stored_prior(run, pool, calibration)
-    if _is_told(run, pool, calibration):
+    if _mostly_answered(run, pool, calibration):
         run.write(_fitted_file(calibration), json.dumps(prior).encode())
     return prior
 
 
 def stored_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
-    """The threshold that the fit split gave: as it is written down, or else from what is stored of it."""
+    """Return the threshold fitted on the fit split: as written, or else from the stored answers."""
     name = _fitted_file(calibration)
     if run.exists(name):
         return float(json.loads(run.read(name)))
     answers = {answer.key: answer for answer in calibration_answers(run, pool, calibration)}
-    return fit_threshold(calibration.questions or (), calibration.ask, answers)
+    return fit_threshold(calibration.questions or (), calibration.spec, answers)
 
 
 def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
-    """As `write_prior`, of a threshold that is fitted."""
+    """Fit a threshold that inference needs, and write it as `write_prior` writes a prior."""
     threshold = stored_threshold(run, pool, calibration)
-    if _is_told(run, pool, calibration):
+    if _mostly_answered(run, pool, calibration):
         run.write(_fitted_file(calibration), json.dumps(threshold).encode())
     return threshold
 
 
-def _is_told(run: RunDir, pool: str, calibration: Calibration) -> bool:
-    """Whether most of what something is estimated from was answered: what few told is not written down for ever."""
+def _mostly_answered(run: RunDir, pool: str, calibration: Calibration) -> bool:
+    """Tell whether most questions were answered: an estimate from few answers is not kept for good."""
     answered = sum(a.status == "answered" for a in calibration_answers(run, pool, calibration))
     return answered * 2 > len(calibration.questions or ())
 
 
 def _fitted_file(calibration: Calibration) -> str:
-    keys = sorted(calibration.ask.key(question) for question in calibration.questions or ())
+    keys = sorted(calibration.spec.key(question) for question in calibration.questions or ())
     return f"fitted/{digest(*keys)}.json"
 
 
 def calibration_answers(run: RunDir, pool: str, calibration: Calibration) -> list[Answer]:
-    """What is stored of a pilot, or of empty questions; nothing of a voter's own."""
-    wanted = {calibration.ask.key(question) for question in calibration.questions or ()}
+    """Return the stored answers to a calibration's questions; none where it uses the voter's own answers."""
+    wanted = {calibration.spec.key(question) for question in calibration.questions or ()}
     return list(stored_answers(run, pool, wanted).values()) if wanted else []
 
 
@@ -140,36 +160,42 @@ def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
     return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 
-def fit_threshold(questions: Iterable[Question], ask: InferenceSpec, answers: Mapping[str, Answer]) -> float:
-    """The threshold under which most questions would have been answered right; of equals the nearest to DEFAULT.
+def fit_threshold(questions: Iterable[Question], spec: InferenceSpec, answers: Mapping[str, Answer]) -> float:
+    """Return the threshold under which most questions would have been answered right.
 
-    answers: conversations in which nothing was accepted before one choice was left, so that what any threshold would
-    have made of them stands there: the first answer whose check reaches it, or the last one.
+    Args:
+        questions: Questions with their right letters.
+        spec: The spec of the answers.
+        answers: By key: conversations in which nothing was accepted before one choice was left. So each shows the
+            answer under any threshold: the first one whose check reaches the threshold, or else the last one.
+
+    Returns:
+        Of equally good thresholds the nearest to DEFAULT_THRESHOLD, and DEFAULT_THRESHOLD itself without any answer.
     """
-    said = [
-        (question.answer, found)
+    conversations = [
+        (question.answer, answer)
         for question in questions
-        if (found := answers.get(ask.key(question))) and found.status == "answered" and question.answer
+        if (answer := answers.get(spec.key(question))) and answer.status == "answered" and question.answer
     ]
-    if not said:
+    if not conversations:
         return DEFAULT_THRESHOLD
-    checks = sorted({turn.p_true for _, answer in said for turn in answer.turns if turn.p_true is not None})
+    checks = sorted({turn.p_true for _, answer in conversations for turn in answer.turns if turn.p_true is not None})
+    # Midpoints between checks, not the checks: stored as float32, a check may compare differently than it did live.
     between = [(low + high) / 2 for low, high in itertools.pairwise(checks)]
-    # Between checks, not at one: stored as float32, it may not compare as it did while asking.
     candidates = [DEFAULT_THRESHOLD, 0.0, 1.0, *between]
-    spans = [span for right, answer in said for span in _right(answer, right)]
+    spans = [span for right, answer in conversations for span in _right_spans(answer, right)]
     begins, ends = np.sort([low for low, _ in spans]), np.sort([high for _, high in spans])
     hits = np.searchsorted(begins, candidates, "left") - np.searchsorted(ends, candidates, "left")
-    best = max(zip(hits, candidates, strict=True), key=lambda one: (one[0], -abs(one[1] - DEFAULT_THRESHOLD)))
+    best = max(zip(hits, candidates, strict=True), key=lambda pair: (pair[0], -abs(pair[1] - DEFAULT_THRESHOLD)))
     return best[1]
 
 
-def _right(answer: Answer, right: str) -> list[tuple[float, float]]:
-    """The thresholds, from above the first to the second, under which a conversation ends with the right letter."""
-    found, reached = [], -math.inf
+def _right_spans(answer: Answer, right: str) -> list[tuple[float, float]]:
+    """Return the intervals (low, high] of thresholds under which a conversation ends at the right letter."""
+    spans, reached = [], -math.inf
     for turn in answer.turns:
         if turn.p_true is not None and turn.p_true > reached:
             if turn.letter == right:
-                found.append((reached, turn.p_true))
+                spans.append((reached, turn.p_true))
             reached = turn.p_true
-    return [*found, (reached, math.inf)] if answer.turns[-1].letter == right else found
+    return [*spans, (reached, math.inf)] if answer.turns[-1].letter == right else spans

@@ -1,10 +1,11 @@
-"""What engines die of: a question that kills its engine each time becomes a failed answer, and all others go on.
+"""Poison-pill isolation: fail a question that keeps crashing its engine and continue with the rest.
 
-An actor that Ray started again cannot know what its predecessor was asking. So from its first death on an actor writes
-down what it asks, before it asks it, in the run directory; until then nothing of this costs anything.
+An actor that Ray restarted cannot know what its predecessor had in flight. So from its first death on an actor records
+what it asks in the run directory before it asks it; until then the isolation costs nothing.
 
-A block is asked beside others once more after that, as the cause may lie outside. If an engine dies with it again, what
-it holds is asked one by one with nothing else under way, and what an engine dies of then is given up.
+A block is then tried beside others once more, because the cause may lie outside. If an engine dies with it again, the
+answers due in the block are computed one by one with nothing else in flight, and an engine's death then means that the
+answer in flight is given up.
 """
 
 import asyncio
@@ -20,10 +21,10 @@ from codemmlu.inference.backlog import PENDING
 from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import RunDir
 
-# How often a block may be under way beside others when an engine dies, as far as that was written down.
+# How often a block may be in flight beside others when an engine dies, as far as that was recorded.
 BESIDE_OTHERS = 1
-# How many engines in a row may die without one answer between. One that dies at once would go on loading for ever; two
-# questions side by side that kill their engines need four.
+# How many engines in a row may die without an answer between them. An engine that dies at once would be loaded again
+# for ever; two questions side by side that crash their engines need four.
 REPLACEMENTS = 4
 
 _WHY = "why"  # the file of the last reason
@@ -35,11 +36,12 @@ GIVEN_UP = (
 
 @dataclass(frozen=True)
 class BlockAttempts:
-    """What is written down of a block.
+    """The record of a block.
 
-    beside_others: how often it was begun with other blocks under way
-    alone: which of its asks was begun last with nothing else under way
-    fatal: the asks that an engine died of then
+    Attributes:
+        beside_others: How often the block was started with other blocks in flight.
+        alone: The number of the block's row that was started last with nothing else in flight, see `_single_rows`.
+        fatal: The numbers of the rows that an engine died of then.
     """
 
     beside_others: int = 0
@@ -48,15 +50,24 @@ class BlockAttempts:
 
 
 def explain(run: RunDir, folder: str, why: str) -> None:
-    """Writes down why an engine of this issue ends, for whoever has to be told that all of them did."""
+    """Record why an engine of this attempt ends, for the message that is due when all of them did."""
     run.write(f"{folder}/{_WHY}", why.encode())
 
 
 class CrashIsolation:
-    """Asks the blocks of one actor that Ray started again; to be made before its engine."""
+    """The blocks of an actor that Ray restarted, with a record of each; created before the actor's engine."""
 
     def __init__(self, run: RunDir, folder: str, actor: str) -> None:
-        """folder: of the run's present issue; actor: a name that outlives its death. Raises EngineDied."""
+        """Count the death of the actor's predecessor.
+
+        Args:
+            run: The run directory.
+            folder: The folder of the current attempt.
+            actor: A name that outlives the actor's death.
+
+        Raises:
+            EngineDied: Too many engines died in a row.
+        """
         self._run, self._deaths = run, f"{folder}/deaths/{actor}"
         in_a_row = 1 + (int(run.read(self._deaths)) if run.exists(self._deaths) else 0)
         if in_a_row > REPLACEMENTS:
@@ -65,51 +76,60 @@ class CrashIsolation:
             raise EngineDied(f"{in_a_row} engines in a row died without one answer{last}; nothing is tried any more")
         run.write(self._deaths, str(in_a_row).encode())
         self._counting = True
-        self._turn, self._idle, self._under_way = asyncio.Lock(), asyncio.Event(), 0
+        self._turn, self._idle, self._in_flight = asyncio.Lock(), asyncio.Event(), 0
         self._idle.set()
 
     async def answers(self, worker: AnswerWorker, name: str, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """As the worker answers this PENDING block; name: of the file that it is written down in."""
-        tried = await asyncio.to_thread(self._read, name)
-        if tried.beside_others < BESIDE_OTHERS:
+        """Answer a PENDING block as the worker does, with a record of each attempt.
+
+        Args:
+            worker: The actor's worker.
+            name: The file of the block's record.
+            block: The block.
+
+        Yields:
+            Tables of answers.
+        """
+        attempts = await asyncio.to_thread(self._read, name)
+        if attempts.beside_others < BESIDE_OTHERS:
             async with self._beside_others():
-                await self._note(name, replace(tried, beside_others=tried.beside_others + 1))
+                await self._record(name, replace(attempts, beside_others=attempts.beside_others + 1))
                 async for answers in worker(block):
-                    await self._lives()
+                    await self._reset_deaths()
                     yield answers
             return
         async with self._alone():
-            yield await self._one_by_one(worker, name, block, tried)
+            yield await self._one_by_one(worker, name, block, attempts)
 
-    async def _one_by_one(self, worker: AnswerWorker, name: str, block: pa.Table, tried: BlockAttempts) -> pa.Table:
-        fatal = tried.fatal if tried.alone is None else (*tried.fatal, tried.alone)
+    async def _one_by_one(self, worker: AnswerWorker, name: str, block: pa.Table, attempts: BlockAttempts) -> pa.Table:
+        fatal = attempts.fatal if attempts.alone is None else (*attempts.fatal, attempts.alone)
         answers = []
-        for number, one in enumerate(_asks(block)):
+        for number, row in enumerate(_single_rows(block)):
             if number in fatal:
-                answers.append(await worker.fail_block(one, GIVEN_UP))
+                answers.append(await worker.fail_block(row, GIVEN_UP))
                 continue
-            await self._note(name, BlockAttempts(tried.beside_others, number, fatal))
-            answers += [table async for table in worker(one)]
-            await self._lives()
-        await self._note(name, BlockAttempts(tried.beside_others, None, fatal))
+            await self._record(name, BlockAttempts(attempts.beside_others, number, fatal))
+            answers += [table async for table in worker(row)]
+            await self._reset_deaths()
+        await self._record(name, BlockAttempts(attempts.beside_others, None, fatal))
         return pa.concat_tables(answers)
 
-    async def _lives(self) -> None:
-        """An answer came: deaths are counted from nought."""
+    async def _reset_deaths(self) -> None:
+        """Count deaths from zero again, after an answer."""
         if self._counting:
             self._counting = False
             await asyncio.to_thread(self._run.remove, self._deaths)
 
     @asynccontextmanager
     async def _beside_others(self) -> AsyncIterator[None]:
-        async with self._turn:  # not while something is alone, or waits to be
-            self._under_way += 1
+        async with self._turn:  # Not while a block is alone, or waits to be alone.
+            self._in_flight += 1
             self._idle.clear()
         try:
             yield
         finally:
-            self._under_way -= 1
-            if not self._under_way:
+            self._in_flight -= 1
+            if not self._in_flight:
                 self._idle.set()
 
     @asynccontextmanager
@@ -121,15 +141,15 @@ class CrashIsolation:
     def _read(self, name: str) -> BlockAttempts:
         if not self._run.exists(name):
             return BlockAttempts()
-        told = json.loads(self._run.read(name))
-        return BlockAttempts(told["beside_others"], told["alone"], tuple(told["fatal"]))
+        fields = json.loads(self._run.read(name))
+        return BlockAttempts(fields["beside_others"], fields["alone"], tuple(fields["fatal"]))
 
-    async def _note(self, name: str, tried: BlockAttempts) -> None:
-        await asyncio.to_thread(self._run.write, name, json.dumps(asdict(tried)).encode())
+    async def _record(self, name: str, attempts: BlockAttempts) -> None:
+        await asyncio.to_thread(self._run.write, name, json.dumps(asdict(attempts)).encode())
 
 
-def _asks(block: pa.Table) -> Iterator[pa.Table]:
-    """A block for each single ask of a block, in its order."""
+def _single_rows(block: pa.Table) -> Iterator[pa.Table]:
+    """Return a block for each pair of a question and a spec of a block, in order."""
     for row in block.to_pylist():
-        for asked in row["asks"]:
-            yield pa.Table.from_pylist([{**row, "asks": [asked]}], schema=PENDING)
+        for spec in row["asks"]:
+            yield pa.Table.from_pylist([{**row, "asks": [spec]}], schema=PENDING)

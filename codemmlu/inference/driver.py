@@ -1,6 +1,6 @@
-"""Asking: one start of a pool, from what it is due to durable answers.
+"""Run one engine pool: find unanswered items, stream them through Ray Data, persist the answers.
 
-due items -> [wave after wave: pending/ -> Ray Data: read blocks | look up | answer | keep] -> answers/
+due items -> [stage after stage: pending/ -> Ray Data: read blocks | look up | answer | keep] -> answers/
 """
 
 import uuid
@@ -14,7 +14,7 @@ from codemmlu.engine import lora, model_source
 from codemmlu.engine.backends import open_engine
 from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Resources
-from codemmlu.engine.placement.memory import ModelFacts
+from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.engine.placement.placement import (
     WORKER_CORES,
     Placement,
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 class RunContext:
     """What all pools of a run share.
 
-    models: the checked models of the recipe, by name
-    shared: the index in the object store, put there when first needed
+    Attributes:
+        models: The checked models of the recipe, by name.
+        shared: Returns the index in the object store, which it puts there when first called; None without an index.
     """
 
     recipe: Recipe
@@ -58,32 +59,32 @@ class RunContext:
 
 @dataclass(frozen=True)
 class _Start:
-    """A pool with something left to ask, and where it runs."""
+    """A session that has stages left to run, and the placement of its engines."""
 
-    one: PoolSession
-    waves: tuple[Stage, ...]
+    session: PoolSession
+    stages: tuple[Stage, ...]
     pending: BacklogCounts
     placement: Placement
 
     @property
-    def asks(self) -> tuple[InferenceSpec, ...]:
-        """All asks of the pass: an answered one may still be needed to judge by."""
-        return tuple(dict.fromkeys(asking.ask for wave in self.one.waves for asking in wave))
+    def specs(self) -> tuple[InferenceSpec, ...]:
+        """Return all specs of the session: even one that is answered may still be needed for a calibration."""
+        return tuple(dict.fromkeys(task.spec for stage in self.session.waves for task in stage))
 
 
 def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
-    """One start of each pool of a group, for all that it is due: at once where the cluster has room for all of them."""
-    due = [(one, *found) for one in group if (found := _left(context, one))]
+    """Run the sessions of a group, side by side where the cluster has room for all of their pools."""
+    due = [(planned, *left) for planned in group if (left := _left(context, planned))]
     if not due:
         return
     from codemmlu.cluster import locks, session, tasks
 
     resources = session.join(context.recipe.gpus)
     locks.refuse_unshared(context.run)
-    starts = [_Start(*one, _place(context, one[0].pool, resources)) for one in due]
-    shares = allocate({start.one.pool: start.placement for start in starts}, resources)
-    if context.shared and any(ask.neighbours for start in starts for ask in start.asks):
-        context.shared()  # here, once, and not in several threads
+    starts = [_Start(*planned, _place(context, planned[0].pool, resources)) for planned in due]
+    shares = allocate({start.session.pool: start.placement for start in starts}, resources)
+    if context.shared and any(spec.neighbours for start in starts for spec in start.specs):
+        context.shared()  # The index is shared here, once, and not in several threads.
     go = partial(_go, context, resources)
     with tasks.without_actor_warning(), context.progress.together():
         if shares is None:
@@ -91,96 +92,97 @@ def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
                 go(start)
         else:
             context.progress.say(f"{', '.join(shares)}: side by side, there is room for all of them")
-            tasks.together([partial(go, replace(start, placement=shares[start.one.pool])) for start in starts])
+            tasks.together([partial(go, replace(start, placement=shares[start.session.pool])) for start in starts])
 
 
-def _left(context: RunContext, one: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts] | None:
-    """What a pass has left to ask; None: nothing."""
+def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts] | None:
+    """Return the stages of a session that are left and the backlog of the first; None: nothing is left."""
     say = context.progress.say
-    waves, pending = _due(context, one)
+    stages, pending = _due(context, session)
     if pending.kept:
-        say(f"{one.pool}: {pending.kept:,} answers are here already and are not asked again")
-    if not waves:
-        say(f"{one.pool}: nothing left to ask, no engine is started")
+        say(f"{session.pool}: {pending.kept:,} answers are here already and are not asked again")
+    if not stages:
+        say(f"{session.pool}: nothing left to ask, no engine is started")
         return None
     if pending.retried:
-        say(f"{one.pool}: {pending.retried:,} questions failed before and are asked again")
-    return waves, pending
+        say(f"{session.pool}: {pending.retried:,} questions failed before and are asked again")
+    return stages, pending
 
 
 def _go(context: RunContext, resources: Resources, start: _Start) -> None:
-    """Starts a pool and asks it, wave after wave."""
+    """Start a pool and run its stages, one after another."""
     from codemmlu.inference import pipeline
 
-    run, name, waves, placement = context.run, start.one.pool, start.waves, start.placement
-    tools = _tools(context, start, resources)
+    run, name, stages, placement = context.run, start.session.pool, start.stages, start.placement
+    tools = _worker_spec(context, start, resources)
     source = f", {context.models[name].source}" if name in context.models else ""
     context.progress.say(
-        f"{name}: asking {start.pending.due:,}{_later(waves)}; starting {placement} ({resources}){source}"
+        f"{name}: asking {start.pending.due:,}{_later(stages)}; starting {placement} ({resources}){source}"
     )
-    later = [_at_most(run, wave) for wave in waves[1:]]
+    later = [_at_most(run, stage) for stage in stages[1:]]
     block = block_size(max([start.pending.questions, *later]), placement)
     run.clear(f"pending/{name}")
-    folder = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # a job that was killed may still be reading the last issue's
-    known = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
-    its = [
-        pipeline.StageBlocks(place, -(-most // block), due, partial(_fill, context, name, place, wave, block))
-        for number, (wave, (most, due)) in enumerate(zip(waves, known, strict=True))
-        for place in (f"{folder}/{number}",)
+    attempt = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # A killed job may still be reading the last attempt's folder.
+    sizes = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
+    blocks = [
+        pipeline.StageBlocks(folder, -(-most // block), due, partial(_fill, context, name, folder, stage, block))
+        for number, (stage, (most, due)) in enumerate(zip(stages, sizes, strict=True))
+        for folder in (f"{attempt}/{number}",)
     ]
-    worker = pipeline.PoolSpec(tools, start.asks, context.ensemble.most_choices, placement.in_flight)
-    pipeline.run_pipeline(context.progress, run, name, its, worker, placement, block)
+    worker = pipeline.PoolSpec(tools, start.specs, context.ensemble.most_choices, placement.in_flight)
+    pipeline.run_pipeline(context.progress, run, name, blocks, worker, placement, block)
     run.clear(f"pending/{name}")
 
 
-def _due(context: RunContext, one: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts]:
-    """The waves from the first on that has something left to ask, and what that one has; none: all is there."""
+def _due(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts]:
+    """Return the stages from the first one with a backlog on, and that backlog; no stages: none is left."""
     kept = NOTHING
-    for number, wave in enumerate(one.waves):
-        pending = count_backlog(context.run, one.pool, items(context.run, wave, partial(_unclear, context)))
+    for number, stage in enumerate(session.waves):
+        pending = count_backlog(context.run, session.pool, items(context.run, stage, partial(_unclear, context)))
         if pending.due:
-            return one.waves[number:], replace(pending, kept=pending.kept + kept.kept)
+            return session.waves[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
     return (), kept
 
 
 class _Everything(Container[str]):
-    """Every task_id: what is unclear while nothing is known."""
+    """Every task_id: the questions that are unclear before any answer is known."""
 
     def __contains__(self, _: object) -> bool:
         return True
 
 
-def _at_most(run: RunDir, wave: Stage) -> int:
-    """How many items a wave has if nothing is clear before."""
-    return sum(1 for _ in items(run, wave, lambda _: _Everything()))
+def _at_most(run: RunDir, stage: Stage) -> int:
+    """Count the items of a stage for the case that earlier stages leave every question unclear."""
+    return sum(1 for _ in items(run, stage, lambda _: _Everything()))
 
 
-def _later(waves: Sequence[Stage]) -> str:
-    return "" if len(waves) == 1 else f", and then what {len(waves) - 1} later pass{'es' * (len(waves) > 2)} may need"
+def _later(stages: Sequence[Stage]) -> str:
+    later = len(stages) - 1
+    return f", and then what {later} later pass{'es' * (later > 1)} may need" if later else ""
 
 
-def _fill(context: RunContext, pool: str, folder: str, wave: Stage, block: int) -> tuple[int, int]:
-    """Writes a wave's blocks, with what earlier waves told: which questions are unclear, which letters are liked."""
+def _fill(context: RunContext, pool: str, folder: str, stage: Stage, block: int) -> tuple[int, int]:
+    """Write a stage's blocks from what earlier stages found: unclear questions, letter priors, thresholds."""
     run = context.run
-    given = {asking.ask.name: _given(run, pool, asking.after) for asking in wave if asking.after}
-    return write_backlog(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)
+    parameters = {task.spec.name: _stage_parameters(run, pool, task.after) for task in stage if task.after}
+    return write_backlog(run, pool, folder, items(run, stage, partial(_unclear, context)), block, parameters)
 
 
-def _given(run: RunDir, pool: str, after: Calibration) -> StageParameters:
-    """What an earlier wave found out. It is written down: what is answered in a later issue is judged by the same."""
+def _stage_parameters(run: RunDir, pool: str, after: Calibration) -> StageParameters:
+    """Estimate what a stage needs, and write it so that a later attempt uses the same values."""
     if after.split == "fit":
         return StageParameters(threshold=write_threshold(run, pool, after))
     return StageParameters(prior=write_prior(run, pool, after))
 
 
 def _unclear(context: RunContext, when: WhenSettings) -> frozenset[str]:
-    found: frozenset[str] = frozenset()
-    # Each split by itself, as the vote will look at them.
+    task_ids: frozenset[str] = frozenset()
+    # Each split is taken by itself, as the vote will take it.
     for questions in (list(stored_questions(context.run)), list(context.ensemble.fit_questions)):
-        seen = load_votes(context.run, context.ensemble.voters, when.of, questions)
-        found |= unclear(when, {name: seen[name].votes for name in when.of})
-    return found
+        votes = load_votes(context.run, context.ensemble.voters, when.of, questions)
+        task_ids |= unclear(when, {name: votes[name].votes for name in when.of})
+    return task_ids
 
 
 def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
@@ -193,14 +195,15 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
     return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 
-def _tools(context: RunContext, start: _Start, resources: Resources) -> WorkerSpec:
-    """What the pool's actors open."""
-    pool, asks, tools = start.one.pool, start.asks, WorkerSpec(None, None)
+def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> WorkerSpec:
+    """Return what each actor of the pool opens."""
+    pool, specs, tools = start.session.pool, start.specs, WorkerSpec(None, None)
     model = context.models.get(pool)
     if model:
-        adapters = lora.engine_arguments(lora.validate(one.adapter, f"models.{pool}") for one in asks if one.adapter)
-        tools = WorkerSpec(open_engine, _engine_settings(model, start.placement, context.recipe.seed, adapters))
-    if context.shared and any(ask.neighbours for ask in asks):
+        adapters = (lora.validate(spec.adapter, f"models.{pool}") for spec in specs if spec.adapter)
+        settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
+        tools = WorkerSpec(open_engine, settings)
+    if context.shared and any(spec.neighbours for spec in specs):
         from codemmlu.retrieval import shared_index
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
@@ -212,7 +215,7 @@ def _tools(context: RunContext, start: _Start, resources: Resources) -> WorkerSp
 def _engine_settings(
     model: model_source.Model, placement: Placement, seed: int, lora: dict[str, Any]
 ) -> EngineSettings:
-    """What crosses to the actor: plain values."""
+    """Return what an actor opens its engine with, as plain values that can be sent to it."""
     if is_scripted(model.source):
         return EngineSettings(model.source, model_source.cache_folder(), {"script": model.config}, backend=SCRIPTED)
     arguments = {"seed": seed, **placement.arguments, **lora}

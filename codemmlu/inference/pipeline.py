@@ -1,4 +1,4 @@
-"""The Ray Data pipeline of one pool: the places of pending blocks go in, the counts of durable answers come out.
+"""The Ray Data pipeline of one pool: block references go in, the counts of durable answers come out.
 
 The plan streams: a block is durable as soon as it is answered, the driver holds only counts, and the order of blocks
 means nothing. `rows in == rows out` is asserted at the end.
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import ray.data
@@ -37,8 +37,14 @@ _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """What every actor of a pool is made from: what it opens, what it asks, the most choices it meets, and how many
-    asks it has under way at once."""
+    """What every actor of a pool is made from.
+
+    Attributes:
+        tools: What the actor opens.
+        asks: The specs that the actor answers with.
+        most_choices: The most choices of any question.
+        at_once: The most answers in flight in one actor.
+    """
 
     tools: WorkerSpec
     asks: tuple[InferenceSpec, ...]
@@ -48,10 +54,13 @@ class PoolSpec:
 
 @dataclass(frozen=True)
 class StageBlocks:
-    """Blocks of pending questions that are asked once all before them are durable.
+    """The blocks of a stage: pending questions that are asked once all earlier stages are durable.
 
-    folder: where they are; most: at most so many; due: the asks that are known of before they are written
-    fill: writes them, when their time has come, and gives back how many they are and how many asks they hold
+    Attributes:
+        folder: Where the blocks are.
+        most: The most blocks that there may be.
+        due: The answers that are known to be due before the blocks are written.
+        fill: Writes the blocks when the stage's time has come; returns the numbers of blocks and of answers due.
     """
 
     folder: str
@@ -60,48 +69,77 @@ class StageBlocks:
     fill: Callable[[], tuple[int, int]]
 
     @property
-    def issue(self) -> str:
-        """The folder of all waves of this issue."""
+    def attempt(self) -> str:
+        """Return the folder of all stages of this attempt."""
         return self.folder.rpartition("/")[0]
 
     @property
     def ready(self) -> str:
-        """The file that says how many blocks there are, written after them."""
+        """Return the file of the number of blocks, which is written after the blocks."""
         return f"{self.folder}/ready"
 
     def write(self, run: RunDir) -> int:
-        """Its blocks become readable, one after another; gives back its asks."""
-        blocks, asks = self.fill()
+        """Write the blocks, each readable as soon as it is written, and return the number of answers due."""
+        blocks, due = self.fill()
         run.write(self.ready, str(blocks).encode())
-        return asks
+        return due
+
+
+class _ActorArguments(NamedTuple):
+    """The arguments that Ray constructs a `BlockWorker` with.
+
+    Attributes:
+        worker: What the actor is made from.
+        address: The address of the run directory.
+        stages: The folder of all stages of this attempt.
+        folder: Where answers go.
+        attempt: The content of the file ISSUE during this attempt.
+        mark: The mark by which the watchdog finds the processes of the pool's engines.
+    """
+
+    worker: PoolSpec
+    address: str
+    stages: str
+    folder: str
+    attempt: bytes
+    mark: str
 
 
 def run_pipeline(
     progress: Progress,
     run: RunDir,
     pool: str,
-    waves: Sequence[StageBlocks],
+    stages: Sequence[StageBlocks],
     worker: PoolSpec,
     placement: Placement,
     per_block: int,
 ) -> None:
-    """Asks what is due, one start of the engines for all waves; per_block: questions in a block.
+    """Compute the answers due, with one start of the engines for all stages.
 
-    The engines start, and answer, while the first wave's later blocks are still being written.
+    The engines start, and answer, while later blocks of the first stage are still being written. A UserError, a
+    KeyboardInterrupt, or an EngineDied where engines keep dying, ends the pipeline.
 
-    Raises UserError, EngineDied when engines keep dying, KeyboardInterrupt.
+    Args:
+        progress: Where to report.
+        run: The run directory.
+        pool: The name of the pool.
+        stages: The stages, in order.
+        worker: What every actor is made from.
+        placement: Where the engines run.
+        per_block: Questions in a block.
     """
     mark = uuid.uuid4().hex
     written: Future[int] = Future()
 
     def write() -> None:
-        written.set_result(waves[0].write(run))
+        written.set_result(stages[0].write(run))
 
     def follow() -> None:
         try:
-            kept = _plan(run, pool, waves, max(2, placement.in_flight // per_block), worker, placement, mark)
-            with progress.progress(pool, waves[0].due) as line:
-                due, durable = _follow(run, kept, waves, written, line)
+            actor = _ActorArguments(worker, run.address, stages[0].attempt, f"answers/{pool}", run.read(ISSUE), mark)
+            counts = _plan(stages, actor, placement, max(2, placement.in_flight // per_block))
+            with progress.progress(pool, stages[0].due) as line:
+                due, durable = _follow(run, counts, stages, written, line)
         except ray.exceptions.RayError as error:
             raise tasks.reason(error) from error
         if durable != due:
@@ -112,46 +150,48 @@ def run_pipeline(
 
 
 def _follow(
-    run: RunDir, kept: ray.data.Dataset, waves: Sequence[StageBlocks], written: Future[int], line: ProgressLine
+    run: RunDir, counts: ray.data.Dataset, stages: Sequence[StageBlocks], written: Future[int], line: ProgressLine
 ) -> tuple[int, int]:
-    """Counts answers as they become durable, and begins each wave when the one before has ended.
+    """Count answers as they become durable, and write each later stage when the one before has ended.
 
-    written: the asks of the first wave, once it is. Gives back how many asks there were, and how many answers.
+    Args:
+        run: The run directory.
+        counts: The output of the pipeline.
+        stages: The stages, in order.
+        written: The number of answers due in the first stage, once it is written.
+        line: The progress to report.
+
+    Returns:
+        The numbers of answers due and of durable answers.
     """
-    later = list(waves[1:])
+    later = list(stages[1:])
     due = durable = 0
-    open_blocks = waves[0].most
-    for block in kept.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for counts in block.to_pylist():
-            durable += counts["answers"]
+    open_blocks = stages[0].most
+    for block in counts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in block.to_pylist():
+            durable += row["answers"]
             open_blocks -= 1
-            line.advance(counts["answers"], counts["failed"])
+            line.advance(row["answers"], row["failed"])
         while not open_blocks and later:
-            wave = later.pop(0)
-            more = wave.write(run)
+            stage = later.pop(0)
+            more = stage.write(run)
             due += more
-            open_blocks = wave.most
-            line.extend(more - wave.due)
+            open_blocks = stage.most
+            line.extend(more - stage.due)
     return due + written.result(), durable
 
 
 def _plan(
-    run: RunDir,
-    pool: str,
-    waves: Sequence[StageBlocks],
-    in_flight: int,
-    worker: PoolSpec,
-    placement: Placement,
-    mark: str,
+    stages: Sequence[StageBlocks], actor: _ActorArguments, placement: Placement, in_flight: int
 ) -> ray.data.Dataset:
-    """The visible list of steps: places of blocks -> read, answer, keep -> counts of what is durable."""
+    """List the visible steps: block references -> read, answer, keep -> counts of durable answers."""
     tasks.quiet()
-    places = [{"folder": wave.folder, "block": block} for wave in waves for block in range(wave.most)]
-    # Ray Data starts an actor that died again, and hands it what it had under way, without end: see suspects.py.
-    return ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
+    references = [{"folder": stage.folder, "block": block} for stage in stages for block in range(stage.most)]
+    # Ray Data restarts an actor that died, and hands it what it had in flight, without end: see crash_isolation.py.
+    return ray.data.from_items(references, override_num_blocks=len(references)).map_batches(
         BlockWorker,
-        fn_constructor_args=(worker, run.address, waves[0].issue, f"answers/{pool}", run.read(ISSUE), mark),
-        batch_size=1,  # a place is a block of its own; with GPUs Ray Data does not take None
+        fn_constructor_args=tuple(actor),
+        batch_size=1,  # A reference is a block of its own; with GPUs Ray Data does not take None.
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=placement.replicas,
@@ -159,84 +199,93 @@ def _plan(
             max_tasks_in_flight_per_actor=in_flight,
             max_concurrent_calls_per_actor=in_flight,
         ),
-        num_cpus=0,  # an engine's own processes take the cores
+        num_cpus=0,  # The cores are left to the engine's own processes.
         num_gpus=placement.actor_gpus,
-        # A byte. What asks for nothing Ray puts anywhere: two engines on one node, none on the next. Where GPUs are
-        # asked for it is too much: a node that has not started yet may not be known to have memory.
+        # Request one byte of memory so that Ray spreads CPU engines across nodes: an actor that requests nothing may be
+        # put anywhere, two engines on one node and none on the next. With GPUs even a byte is too much: a node that has
+        # not started yet may not be known to have memory.
         **({} if placement.gpus_each else {"memory": 1}),
         **({"accelerator_type": placement.label} if placement.label else {}),
     )
 
 
 class BlockWorker:
-    """The actor of a pool: reads a pending block, has it answered, and keeps the answers in a file of their own.
+    """The actor of a pool: reads a pending block, answers it and keeps the answers in a file of their own.
 
     The file's name follows from its keys, so a block that Ray runs twice is written once. A block of a job that was
-    killed and re-issued meanwhile is dropped: the new job asks its questions itself.
+    killed and started again meanwhile is dropped: the new job asks the block's questions itself.
     """
 
     PAUSE = 5.0  # seconds before an engine that could not start is replaced
-    POLL = 0.25  # seconds between two looks whether a block is there
+    POLL = 0.25  # seconds between two checks whether a block is written
 
-    def __init__(self, worker: PoolSpec, address: str, waves: str, folder: str, issue: bytes, mark: str) -> None:
-        """waves: the folder that they are in; folder: where answers go."""
-        self._run, self._folder, self._issue, self._waves = RunDir(address), folder, issue, waves
-        if not self._run.exists(ISSUE):  # a node that came after the others were asked
+    def __init__(self, worker: PoolSpec, address: str, stages: str, folder: str, attempt: bytes, mark: str) -> None:
+        """Open the worker; an actor that cannot, where others could, ends after a pause and is replaced."""
+        self._run, self._folder, self._attempt, self._stages = RunDir(address), folder, attempt, stages
+        if not self._run.exists(ISSUE):  # This node joined after the check of the others.
             raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
-        self._suspects = crash_isolation.CrashIsolation(self._run, waves, this.get_actor_id()) if again else None
-        self._said = False
+        self._isolation = crash_isolation.CrashIsolation(self._run, stages, this.get_actor_id()) if again else None
+        self._has_answered = False
         try:
             self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise
-            # Others of this issue started: no mistake of the person's, but this node's trouble. It may pass.
-            crash_isolation.explain(self._run, waves, f"{ray.util.get_node_ip_address()}: {error}")
+            # Other engines of this attempt started, so it is no mistake of the user's but this node's trouble, which
+            # may pass.
+            crash_isolation.explain(self._run, stages, f"{ray.util.get_node_ip_address()}: {error}")
             time.sleep(self.PAUSE)
             os.kill(os.getpid(), signal.SIGKILL)
 
     @property
     def _works(self) -> str:
-        """The file that says that an engine of this issue has answered."""
-        return f"{self._waves}/works"
+        """Return the file that exists once an engine of this attempt has answered."""
+        return f"{self._stages}/works"
 
-    async def __call__(self, places: pa.Table) -> AsyncIterator[pa.Table]:
-        """The place of a block in, one row of counts out. Files are waited for beside the engine, not before it."""
-        for place in places.to_pylist():
-            block = await self._block(place["folder"], place["block"])
+    async def __call__(self, references: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer referenced blocks; storage is awaited on a thread, so that the engine never waits for it.
+
+        Args:
+            references: Rows of a folder and the number of a block.
+
+        Yields:
+            One row of counts for each block.
+        """
+        for reference in references.to_pylist():
+            block = await self._block(reference["folder"], reference["block"])
             if block is None:
                 yield _NOTHING
                 continue
-            async for answers in self._answers(place, block):
+            async for answers in self._answers(reference, block):
                 kept = await asyncio.to_thread(self._keep, answers)
-                if not self._said:
-                    self._said = True
-                    with contextlib.suppress(UserError):  # it is a hint; storage that is gone shows with the answers
+                if not self._has_answered:
+                    self._has_answered = True
+                    with contextlib.suppress(UserError):  # This is a hint: storage that is gone shows with the answers.
                         await asyncio.to_thread(self._run.write, self._works, b"")
                 yield kept
 
-    def _answers(self, place: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:
-        if self._suspects is None:
+    def _answers(self, reference: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:
+        if self._isolation is None:
             return self._answer(block)
-        return self._suspects.answers(self._answer, f"{place['folder']}/tried/{place['block']:06d}", block)
+        return self._isolation.answers(self._answer, f"{reference['folder']}/tried/{reference['block']:06d}", block)
 
     async def _block(self, folder: str, number: int) -> pa.Table | None:
-        """A pending block, once it is there; None where its wave has fewer blocks, or the job is not alive."""
+        """Wait for a pending block; None: its stage has fewer blocks, or another attempt has begun."""
         name = f"{folder}/{number:06d}.parquet"
         while not await asyncio.to_thread(self._run.exists, name):
             if await asyncio.to_thread(self._run.exists, f"{folder}/ready"):
                 if number >= int(await asyncio.to_thread(self._run.read, f"{folder}/ready")):
                     return None
-                continue  # it was written between the two looks
-            if await asyncio.to_thread(self._run.read, ISSUE) != self._issue:
+                continue  # The block was written between the two checks.
+            if await asyncio.to_thread(self._run.read, ISSUE) != self._attempt:
                 return None
             await asyncio.sleep(self.POLL)
         return await asyncio.to_thread(self._run.read_table, name)
 
     def _keep(self, answers: pa.Table) -> pa.Table:
-        if self._run.read(ISSUE) != self._issue:
+        if self._run.read(ISSUE) != self._attempt:
             return _NOTHING
         keys = "".join(sorted(str(key) for key in answers["key"].to_pylist()))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]

@@ -1,7 +1,8 @@
-"""Asks: what reaches an engine or the index. Asks are stored, voters are views on them.
+"""Inference specs: what is sent to an engine or to the index.
 
-Two voters that differ only in what is done with the readings share one ask. An answer's key is a hash of everything
-that determines it, so that a changed recipe never shows a stale answer and an unchanged one asks nothing again.
+Answers are stored by spec, and voters are views on them. Two voters that differ only in what they do with the readings
+share one spec. An answer's key is a hash of everything that determines the answer, so that a changed recipe never shows
+a stale answer and an unchanged one asks nothing again.
 """
 
 from dataclasses import dataclass, replace
@@ -21,13 +22,15 @@ from codemmlu.schema import Question
 class InferenceSpec:
     """One way of asking one model, or the index alone.
 
-    pool: the engines that answer it
-    weights: the fingerprint of the model, its adapter and of what changes their numbers; empty without a model
-    adapter: where the adapter is; no part of the key, as what is in it is
-    settings: what the method is told, by name
-    examples: how many solved examples the prompt shows, within `tokens` tokens; neighbours: how many are looked up
-    index: the fingerprint of the view on them; empty for an ask that looks at none
-    length: the most tokens that the recipe gives a prompt and what is written, where that decides what is shown; or 0
+    Attributes:
+        pool: The engines that answer.
+        weights: Fingerprint of the model, its adapter and the settings that change its numbers; empty without a model.
+        settings: The settings of the method, by name.
+        examples: The most solved examples in the prompt, within `tokens` tokens.
+        neighbours: The number of examples that are looked up.
+        index: Fingerprint of the index and the selection policy; empty for a spec without retrieval.
+        adapter: Where the adapter is; it is not part of the key, as the adapter's content is.
+        length: The recipe's limit on the tokens of prompt and reply, where it decides what is shown; else 0.
     """
 
     pool: str
@@ -43,46 +46,58 @@ class InferenceSpec:
     length: int = 0
 
     def setting(self, name: str) -> Any:
-        """What the method is told under a name."""
+        """Return one setting of the method."""
         return dict(self.settings)[name]
 
     @property
     def name(self) -> str:
-        """A short stable name: the same in every run that asks the same thing."""
+        """Return a short stable name: the same in every run that asks in the same way."""
         return f"{self.method}-{self._digest[:12]}"
 
-    @cached_property  # a run makes the keys of millions of questions
+    @cached_property  # A run makes the keys of millions of questions.
     def _digest(self) -> str:
         words = [template_digest(self.template) if self.template else "", words_digest(self.method)]
         shown = (self.examples, self.neighbours, self.tokens, self.index, self.length)
         return digest("ask", 3, self.weights, self.method, words, self.settings, shown)
 
     def key(self, question: Question) -> str:
-        """32 hex digits for this ask of this question. The task_id is part of it: real files repeat whole questions."""
+        """Return the key of the answer to a question under this spec: 32 hex digits."""
+        # The task_id is part of the key because real files repeat whole questions.
         return digest(self._digest, question.task_id, question.question, question.choices)
 
 
 def build_spec(
     voter: AskedVoter, weights: str, retrieval_key: RetrievalKey | None, adapter: Adapter | None = None, pilot: str = ""
 ) -> InferenceSpec:
-    """The ask behind a voter.
+    """Return the inference spec of a voter.
 
-    view: needed by those that look at examples
-    pilot: needed by those that have to know a letter prior while they ask: a digest of what it is estimated from
+    Args:
+        voter: The voter's settings.
+        weights: The digest of the voter's model.
+        retrieval_key: How the spec looks at solved examples; required for a voter that does.
+        adapter: The adapter that the voter answers with.
+        pilot: A digest of the calibration, for a voter that needs its result during inference.
+
+    Returns:
+        The spec, without what depends on the run: see `build_run_spec`.
     """
     if isinstance(voter, RetrieveVoter):
         assert retrieval_key is not None
         return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=retrieval_key.fitted)
     settings = method_settings(voter) | ({"pilot": pilot} if pilot else {})
     both = digest(weights, adapter.fingerprint) if adapter else weights
-    told = tuple(sorted(settings.items()))
-    plain = InferenceSpec(voter.pool, both, voter.method, voter.template, told, adapter=adapter.path if adapter else "")
-    return plain if not voter.examples else _shown(plain, voter, retrieval_key)
+    options = tuple(sorted(settings.items()))
+    path = adapter.path if adapter else ""
+    plain = InferenceSpec(voter.pool, both, voter.method, voter.template, options, adapter=path)
+    return plain if not voter.examples else _with_examples(plain, voter, retrieval_key)
 
 
-def _shown(ask: InferenceSpec, voter: ModelVoter, retrieval_key: RetrievalKey | None) -> InferenceSpec:
+def _with_examples(spec: InferenceSpec, voter: ModelVoter, retrieval_key: RetrievalKey | None) -> InferenceSpec:
     assert retrieval_key is not None
-    looked_up = voter.examples * (2 if retrieval_key.spare else 1)
     return replace(
-        ask, examples=voter.examples, neighbours=looked_up, tokens=retrieval_key.tokens, index=retrieval_key.fingerprint
+        spec,
+        examples=voter.examples,
+        neighbours=voter.examples * (2 if retrieval_key.spare else 1),
+        tokens=retrieval_key.tokens,
+        index=retrieval_key.fingerprint,
     )

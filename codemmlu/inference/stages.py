@@ -1,7 +1,8 @@
-"""The schedule: what is asked of which pool, and what has to wait for what.
+"""The schedule: which pool answers what, and what has to wait for what.
 
-A pool of engines is started once and asked in waves. What waits for nothing is in its first wave; a reading that exits
-early waits for its pilot, a cascade for the voters whose doubt it answers. Of another pool it waits for the whole pass.
+A pool of engines is started once and answers in stages. What waits for nothing is in the first stage; a reading that
+exits early waits for its pilot, and a cascade for the voters whose doubt it settles. Where these are in another pool,
+the cascade waits for that pool's whole session.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -20,14 +21,18 @@ from codemmlu.schema import Question, Split
 
 @dataclass(frozen=True)
 class InferenceTask:
-    """One ask of some questions.
+    """Some questions to be answered under one spec.
 
-    questions: None: of all that are asked; when: of those that other voters leave unclear
-    swaps: with the right choice moved to each letter, instead of as they stand
-    after: what has to be estimated before it asks
+    Attributes:
+        spec: The spec.
+        split: The purpose of the questions.
+        questions: The questions; None: all questions of the run.
+        when: Restricts the questions to those that other voters leave unclear.
+        swaps: Whether the right choice is moved to each letter, instead of the choices as they are.
+        after: What has to be estimated before the task can run.
     """
 
-    ask: InferenceSpec
+    spec: InferenceSpec
     split: Split = "test"
     questions: tuple[Question, ...] | None = None
     when: WhenSettings | None = None
@@ -40,7 +45,7 @@ Stage = tuple[InferenceTask, ...]
 
 @dataclass(frozen=True)
 class PoolSession:
-    """One start of a pool: its waves, each of which waits until the one before is durable."""
+    """One start of a pool, with its stages: each waits until the one before is durable."""
 
     pool: str
     waves: tuple[Stage, ...]
@@ -49,44 +54,58 @@ class PoolSession:
 def plan_sessions(
     voters: Sequence[ResolvedVoter], swapped_voters: Sequence[str], fit: tuple[Question, ...] = ()
 ) -> list[PoolSession]:
-    """In which order pools are started, and what each is asked in which wave.
+    """Plan in which order pools are started, and what each pool answers in which stage.
 
-    swapped_voters: those asked with the right choice moved, too; fit: examples that every voter is asked besides
+    Args:
+        voters: All voters of the run.
+        swapped_voters: Names of the voters that also answer with the right choice moved.
+        fit: Examples that every voter answers in addition to the questions.
+
+    Returns:
+        The sessions, in order; a pool has several where it waits for another pool in between.
     """
-    planned: list[PoolSession] = []
+    sessions: list[PoolSession] = []
     done: set[str] = set()
     while waiting := [voter for voter in voters if voter.name not in done]:
         pools = dict.fromkeys(voter.pool for voter in waiting)
         ready = {pool: _depths([voter for voter in waiting if voter.pool == pool], done) for pool in pools}
         whole = [pool for pool in pools if len(ready[pool]) == sum(voter.pool == pool for voter in waiting)]
         pool = next(iter(whole), None) or next(pool for pool in pools if ready[pool])
-        its = [voter for voter in waiting if voter.name in ready[pool]]
-        planned.append(PoolSession(pool, _waves(its, ready[pool], swapped_voters, fit)))
+        planned = [voter for voter in waiting if voter.name in ready[pool]]
+        sessions.append(PoolSession(pool, _stages(planned, ready[pool], swapped_voters, fit)))
         done |= set(ready[pool])
-    return planned
+    return sessions
 
 
 def concurrent_groups(
     planned: Sequence[PoolSession], voters: Mapping[str, ResolvedVoter]
 ) -> list[tuple[PoolSession, ...]]:
-    """Passes in groups, one group after another: within one no pass waits for what another answers."""
+    """Group sessions that may run at the same time: none waits for the answers of another in its group.
+
+    Args:
+        planned: The sessions, in order.
+        voters: All voters of the run, by name.
+
+    Returns:
+        The groups, in the order in which they run.
+    """
     groups: list[tuple[PoolSession, ...]] = []
-    for one in planned:
-        before = {pool for name in _waited_for(one) if (pool := voters[name].pool) != one.pool}
-        running = {other.pool for other in groups[-1]} if groups else {one.pool}
-        if running & {one.pool, *before}:
-            groups.append((one,))
+    for session in planned:
+        before = {pool for name in _waited_for(session) if (pool := voters[name].pool) != session.pool}
+        running = {other.pool for other in groups[-1]} if groups else {session.pool}
+        if running & {session.pool, *before}:
+            groups.append((session,))
         else:
-            groups[-1] += (one,)
+            groups[-1] += (session,)
     return groups
 
 
-def _waited_for(one: PoolSession) -> set[str]:
-    return {name for wave in one.waves for asking in wave if asking.when for name in asking.when.of}
+def _waited_for(session: PoolSession) -> set[str]:
+    return {name for stage in session.waves for task in stage if task.when for name in task.when.of}
 
 
 def _depths(voters: Sequence[ResolvedVoter], done: set[str]) -> dict[str, int]:
-    """In which wave each of a pool's voters is asked; those that wait for another pool are left out."""
+    """Return the stage number of each of a pool's voters, except of those that wait for another pool."""
     depths: dict[str, int] = {}
     grew = True
     while grew:
@@ -101,53 +120,61 @@ def _depths(voters: Sequence[ResolvedVoter], done: set[str]) -> dict[str, int]:
     return depths
 
 
-def _waves(
+def _stages(
     voters: Sequence[ResolvedVoter], depths: dict[str, int], swapped_voters: Sequence[str], fit: tuple[Question, ...]
 ) -> tuple[Stage, ...]:
-    waves: list[dict[InferenceTask, None]] = [{} for _ in range(max(depths.values()) + 1)]  # dicts: in order, once each
+    # Each stage is a dict for the sake of its keys: an ordered set.
+    stages: list[dict[InferenceTask, None]] = [{} for _ in range(max(depths.values()) + 1)]
     for voter in voters:
-        wave, calibration = waves[depths[voter.name]], voter.calibration
+        stage, calibration = stages[depths[voter.name]], voter.calibration
         if calibration and calibration.questions is not None:
-            waves[0][InferenceTask(calibration.ask, calibration.split, calibration.questions)] = None
+            stages[0][InferenceTask(calibration.spec, calibration.split, calibration.questions)] = None
         after = calibration if voter.waits else None
-        wave[InferenceTask(voter.ask, when=when_of(voter.settings), after=after)] = None
+        stage[InferenceTask(voter.spec, when=when_of(voter.settings), after=after)] = None
         if fit:
-            wave[InferenceTask(voter.ask, "fit", fit, when_of(voter.settings), after=after)] = None
+            stage[InferenceTask(voter.spec, "fit", fit, when_of(voter.settings), after=after)] = None
         if voter.name in swapped_voters:
-            wave[InferenceTask(voter.ask, split="swap", swaps=True, after=after)] = None
-    return tuple(tuple(wave) for wave in waves)
+            stage[InferenceTask(voter.spec, split="swap", swaps=True, after=after)] = None
+    return tuple(tuple(stage) for stage in stages)
 
 
-def items(run: RunDir, wave: Stage, unclear: Callable[[WhenSettings], Container[str]]) -> Iterator[WorkItem]:
-    """What a wave asks, each ask of a question once; a question may come more than once, for different asks.
+def items(run: RunDir, stage: Stage, unclear: Callable[[WhenSettings], Container[str]]) -> Iterator[WorkItem]:
+    """Return the work items of a stage, with each pair of a question and a spec once.
 
-    unclear: the task_ids that a condition lets through
+    Args:
+        run: The run directory.
+        stage: The tasks.
+        unclear: Returns the task_ids that a condition lets through.
+
+    Yields:
+        The items; a question may come more than once, under different specs.
     """
-    let_through = {asking: unclear(asking.when) for asking in wave if asking.when}
-    listed: set[str] = set()  # the keys of pilots and examples: few, where the run's questions may be millions
-    for asking in wave:
-        for question in asking.questions or ():
-            key = asking.ask.key(question)
-            if key not in listed and (not asking.when or question.task_id in let_through[asking]):
+    let_through = {task: unclear(task.when) for task in stage if task.when}
+    listed: set[str] = set()  # The keys of pilots and examples: few, where the run's questions may be millions.
+    for task in stage:
+        for question in task.questions or ():
+            key = task.spec.key(question)
+            if key not in listed and (not task.when or question.task_id in let_through[task]):
                 listed.add(key)
-                yield WorkItem(question, asking.split, (asking.ask,))
-    everywhere = [asking for asking in wave if asking.questions is None and not asking.swaps]
-    moved = tuple(asking.ask for asking in wave if asking.swaps)
+                yield WorkItem(question, task.split, (task.spec,))
+    everywhere = [task for task in stage if task.questions is None and not task.swaps]
+    swapped = tuple(task.spec for task in stage if task.swaps)
     for question in stored_questions(run):
-        its = [a.ask for a in everywhere if not a.when or question.task_id in let_through[a]]
-        yield from _unlisted([WorkItem(question, "test", tuple(its)), *_swaps(question, moved)], listed)
+        specs = [task.spec for task in everywhere if not task.when or question.task_id in let_through[task]]
+        yield from _unlisted([WorkItem(question, "test", tuple(specs)), *_swaps(question, swapped)], listed)
 
 
-def _swaps(question: Question, asks: tuple[InferenceSpec, ...]) -> Iterator[WorkItem]:
-    if asks:
-        yield from (WorkItem(one, "swap", asks) for to in SWAPPED if (one := with_answer_at(question, to)))
+def _swaps(question: Question, specs: tuple[InferenceSpec, ...]) -> Iterator[WorkItem]:
+    if specs:
+        moved = (with_answer_at(question, letter) for letter in SWAPPED)
+        yield from (WorkItem(swap, "swap", specs) for swap in moved if swap)
 
 
 def _unlisted(same: Sequence[WorkItem], listed: Container[str]) -> Iterator[WorkItem]:
-    """The items of one question with each ask once: its right choice may stand at A before it is moved there."""
-    seen: set[str] = set()
+    """Return the items of one question with each key once."""
+    seen: set[str] = set()  # The right choice may be at A before it is moved there.
     for item in same:
-        asks = dict(zip(item.keys, item.asks, strict=True))
-        if fresh := tuple(ask for key, ask in asks.items() if key not in seen and key not in listed):
+        specs = dict(zip(item.keys, item.asks, strict=True))
+        if fresh := tuple(spec for key, spec in specs.items() if key not in seen and key not in listed):
             yield item if fresh == item.asks else replace(item, asks=fresh)
-        seen |= asks.keys()
+        seen |= specs.keys()

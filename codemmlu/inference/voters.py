@@ -1,10 +1,11 @@
-"""Seats: every voter of a recipe with the ask behind it, and with what its letter prior is estimated from."""
+"""Resolved voters: every voter of a recipe with its inference spec and its calibration."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from codemmlu.dataset import QuestionSet
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
@@ -30,27 +31,27 @@ from codemmlu.schema import Question
 
 @dataclass(frozen=True)
 class ResolvedVoter:
-    """A voter with what stands behind it."""
+    """A voter with its inference spec, and with the answers that its calibration is estimated from."""
 
     name: str
     settings: AskedVoter
     pool: str
-    ask: InferenceSpec
+    spec: InferenceSpec
     calibration: Calibration | None = None
 
     @property
     def exits_early(self) -> bool:
-        """Whether its ask has to know the prior before it asks."""
+        """Tell whether inference needs the letter prior."""
         return isinstance(self.settings, DirectVoter) and self.settings.early_exit == "margin"
 
     @property
     def fits_threshold(self) -> bool:
-        """Whether its ask has to know a threshold before it asks."""
+        """Tell whether inference needs a fitted threshold."""
         return isinstance(self.settings, VerifyVoter) and self.settings.threshold == "fit"
 
     @property
     def waits(self) -> bool:
-        """Whether its ask has to know what its calibration tells before it asks."""
+        """Tell whether inference needs the result of the calibration."""
         return self.exits_early or self.fits_threshold
 
 
@@ -58,9 +59,12 @@ class ResolvedVoter:
 class Ensemble:
     """All voters of a run.
 
-    seats: those that are asked; submissions: the letters by task_id of those that are not, None for no answer
-    fit: examples that voters are asked to be weighed by, and the fit split that thresholds are fitted on
-    most_choices: the most of any question; swapped: voters that are asked with the right choice moved, too
+    Attributes:
+        voters: The voters that need inference, by name.
+        submissions: The letters of all other voters by task_id, None for no answer.
+        fit: Examples that weights are fitted on, and the fit split that thresholds are fitted on.
+        most_choices: The most choices of any question.
+        swapped: Names of the voters that also answer with the right choice moved.
     """
 
     voters: Mapping[str, ResolvedVoter]
@@ -71,7 +75,7 @@ class Ensemble:
 
     @property
     def fit_questions(self) -> tuple[Question, ...]:
-        """The examples that every voter is asked: none where one voter alone has nobody to be weighed against."""
+        """Return the examples that every voter answers: none for a single voter, which is not weighed."""
         return self.fit if len(self.voters) + len(self.submissions) > 1 else ()
 
 
@@ -79,53 +83,95 @@ class Ensemble:
 NEVER = 2.0
 
 
+@dataclass(frozen=True)
+class _CalibrationQuestions:
+    """The questions that calibrations use: a pilot, content-free questions, and the fit split."""
+
+    pilot: tuple[Question, ...]
+    null: tuple[Question, ...]
+    fit: tuple[Question, ...]
+
+
 def resolve_voters(
     recipe: Recipe,
-    models: dict[str, model_source.Model],
+    models: Mapping[str, model_source.Model],
     retrieval_key: RetrievalKey | None,
     run: RunDir,
-    questions: Callable[[], Iterator[Question]],
-    fit: tuple[Question, ...],
+    questions: QuestionSet,
 ) -> dict[str, ResolvedVoter]:
-    """The voters, each with its ask.
+    """Resolve the voters of a recipe.
 
-    view: on the examples, for voters that look at some; fit: the examples that something is fitted on
+    Args:
+        recipe: The recipe.
+        models: The models of the recipe, by name.
+        retrieval_key: How specs look at solved examples; required where a voter does.
+        run: The run directory, which may hold the pilot of an earlier attempt.
+        questions: The questions of the run, and the examples for fitting.
+
+    Returns:
+        The resolved voters, by name.
     """
     weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
-    needs = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
-    pilot = _pilot(run, questions()) if any(voter.early_exit == "margin" for voter in needs) else ()
-    empty = any(voter.calibrate == "null-prompt" for voter in needs)
-    sizes = {len(question.choices) for question in questions()} if empty else set()
-    null = null_questions(sizes)
-    found = {}
+    direct = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
+    pilot = _pilot(run, iter(questions)) if any(voter.early_exit == "margin" for voter in direct) else ()
+    empty = any(voter.calibrate == "null-prompt" for voter in direct)
+    null = null_questions({len(question.choices) for question in questions} if empty else set())
+    known = _CalibrationQuestions(pilot, null, questions.fit_examples)
+    resolved = {}
     for name, voter in recipe.asked.items():
         adapter = adapter_of(recipe, name, voter, models)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
-        asks = partial(build_run_spec, weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
-        found[name] = resolve_voter(name, voter, asks, pilot, null, fit)
-    return found
+        specs = partial(build_run_spec, weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
+        resolved[name] = _resolve_voter(name, voter, specs, known)
+    return resolved
 
 
 def adapter_of(
     recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str, model_source.Model]
 ) -> Adapter | None:
-    """The adapter that a voter answers with, proved to be there and to be one of its model. Raises UserError."""
+    """Return the adapter that a voter answers with, once it is found and fits the voter's model.
+
+    Args:
+        recipe: The recipe.
+        name: The name of the voter.
+        voter: The settings of the voter.
+        models: The models of the recipe, by name.
+
+    Returns:
+        The adapter; None for a voter without one.
+
+    Raises:
+        UserError: The adapter is not trained yet, is not found or does not fit.
+    """
     if isinstance(voter, RetrieveVoter) or voter.adapter is None:
         return None
     key = f"voters.{name}.adapter"
     run, trained = RunDir(recipe.out), recipe.finetune is not None and voter.adapter == recipe.finetune.name
     if trained and read_manifest(run, voter.adapter) is None:
         raise UserError(f"{key}: {voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that")
-    place = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
-    return inspect_adapter(place, key, voter.model, models.get(voter.model))
+    path = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
+    return inspect_adapter(path, key, voter.model, models.get(voter.model))
 
 
-def inspect_adapter(place: str, key: str, name: str, model: model_source.Model | None) -> Adapter:
-    """An adapter, proved to be there and to be one of the recipe's model `name`. Raises UserError that names `key`."""
-    adapter = lora.validate(place, key)
+def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | None) -> Adapter:
+    """Return an adapter, once it is found and fits a model of the recipe.
+
+    Args:
+        path: Where the adapter is.
+        key: The recipe key that an error names.
+        name: The name of the model in the recipe.
+        model: The model, or None to accept any.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        UserError: The adapter is not found or was trained on another model.
+    """
+    adapter = lora.validate(path, key)
     base = lora.base_of(adapter)
     if base and model and base != model.fingerprint:
-        raise UserError(f"{key}: {place} was trained on another model than models.{name} now is")
+        raise UserError(f"{key}: {path} was trained on another model than models.{name} now is")
     return adapter
 
 
@@ -138,44 +184,50 @@ def build_run_spec(
     voter: AskedVoter,
     pilot: str = "",
 ) -> InferenceSpec:
-    """The ask of a voter of a run. weights: the model's digest; length: its max_model_len, if the recipe says one."""
-    ask = build_spec(voter, weights, retrieval_key, adapter, pilot)
-    if length and (ask.examples or isinstance(voter, ReasonVoter | SampleVoter)):
-        # How many examples, and how much of what a model writes, there is room for.
-        ask = replace(ask, length=length)
-    # What is drawn by chance depends on the run's seed.
-    return replace(ask, settings=(*ask.settings, ("seed", seed))) if isinstance(voter, SampleVoter) else ask
+    """Return the inference spec of a voter of a run.
 
+    Args:
+        weights: The digest of the voter's model.
+        retrieval_key: How the spec looks at solved examples; required for a voter that does.
+        adapter: The adapter that the voter answers with.
+        seed: The seed of the run.
+        length: The model's max_model_len, if the recipe sets it.
+        voter: The settings of the voter.
+        pilot: A digest of the calibration, for a voter that needs its result during inference.
 
-def resolve_voter(
-    name: str,
-    voter: AskedVoter,
-    asks: Callable[..., InferenceSpec],
-    pilot: tuple[Question, ...],
-    null: tuple[Question, ...],
-    fit: tuple[Question, ...],
-) -> ResolvedVoter:
-    """A voter with its ask, and with what is estimated for it: from a pilot, empty questions, examples, or its own.
-
-    asks: the ask of a voter of this model and adapter, and of a pilot's digest where it needs one
+    Returns:
+        The spec of `build_spec`, with what depends on the run.
     """
+    spec = build_spec(voter, weights, retrieval_key, adapter, pilot)
+    if length and (spec.examples or isinstance(voter, ReasonVoter | SampleVoter)):
+        # The length decides how many examples there is room for, and how much of what a model writes.
+        spec = replace(spec, length=length)
+    # Random samples depend on the run's seed.
+    return replace(spec, settings=(*spec.settings, ("seed", seed))) if isinstance(voter, SampleVoter) else spec
+
+
+def _resolve_voter(
+    name: str, voter: AskedVoter, specs: Callable[..., InferenceSpec], questions: _CalibrationQuestions
+) -> ResolvedVoter:
+    """Resolve one voter; `specs` returns the spec of a voter and, where needed, its calibration's digest."""
     if isinstance(voter, VerifyVoter) and voter.threshold == "fit":
-        to_the_end = asks(voter.model_copy(update={"threshold": NEVER}))
-        known = digest(*sorted(to_the_end.key(question) for question in fit))
-        return ResolvedVoter(name, voter, voter.pool, asks(voter, known), Calibration(to_the_end, fit, "fit"))
+        to_the_end = specs(voter.model_copy(update={"threshold": NEVER}))
+        known = digest(*sorted(to_the_end.key(question) for question in questions.fit))
+        calibration = Calibration(to_the_end, questions.fit, "fit")
+        return ResolvedVoter(name, voter, voter.pool, specs(voter, known), calibration)
     if not isinstance(voter, DirectVoter) or voter.calibrate == "none":
-        return ResolvedVoter(name, voter, voter.pool, asks(voter))
-    one = asks(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
+        return ResolvedVoter(name, voter, voter.pool, specs(voter))
+    single = specs(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
     empty = voter.calibrate == "null-prompt"
-    calibration = Calibration(one, null, "null") if empty else Calibration(one, pilot)
+    calibration = Calibration(single, questions.null, "null") if empty else Calibration(single, questions.pilot)
     if voter.early_exit == "margin":
-        known = digest(*sorted(one.key(question) for question in calibration.questions or ()))
-        return ResolvedVoter(name, voter, voter.pool, asks(voter, known), calibration)
-    return ResolvedVoter(name, voter, voter.pool, asks(voter), calibration if empty else Calibration(asks(voter)))
+        known = digest(*sorted(single.key(question) for question in calibration.questions or ()))
+        return ResolvedVoter(name, voter, voter.pool, specs(voter, known), calibration)
+    return ResolvedVoter(name, voter, voter.pool, specs(voter), calibration if empty else Calibration(specs(voter)))
 
 
 def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
-    """Writes the pilot's questions down, so that raising the limit leaves them as they are."""
+    """Write the pilot's questions, so that raising the limit leaves the pilot as it is."""
     for voter in voters.values():
         if voter.exits_early and voter.calibration and voter.calibration.split == "test":
             pilot = voter.calibration.questions or ()
@@ -183,5 +235,5 @@ def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
 
 
 def weights_digest(model: model_source.Model, settings: ModelSettings) -> str:
-    """What an ask knows of its model: the files, and the settings that change its numbers."""
+    """Return the digest of a model in a spec: its files, and the settings that change its numbers."""
     return digest(model.fingerprint, answer_settings(settings))

@@ -1,4 +1,4 @@
-"""Voters as views: stored answers to one Vote per voter and question, without an engine."""
+"""Votes: stored answers become one Vote per voter and question, without an engine."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +28,12 @@ from codemmlu.schema import Answer, Question, Vote, VoteStatus, letters
 
 @dataclass(frozen=True)
 class VoterVotes:
-    """What a voter makes of what is stored: a vote for each question, in their order, and the answers behind them.
+    """The votes of one voter.
 
-    prior: the letters', where the voter divides it out
+    Attributes:
+        votes: One vote for each question, in the order of the questions.
+        answers: The answers behind the votes, by key.
+        prior: The letter prior, where the voter divides it out.
     """
 
     votes: list[Vote]
@@ -38,7 +41,7 @@ class VoterVotes:
     prior: Prior | None
 
 
-# Where a voter's answers are: the pool's name and the wanted keys to what is there.
+# Returns the stored answers of a pool under the wanted keys.
 Find = Callable[[str, set[str]], dict[str, Answer]]
 PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], Prior | None]
 
@@ -46,7 +49,7 @@ PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], Prior | None]
 def load_votes(
     run: RunDir, voters: Mapping[str, ResolvedVoter], names: Iterable[str], questions: Sequence[Question]
 ) -> dict[str, VoterVotes]:
-    """`see`, of what a run directory holds."""
+    """Return votes as `resolve_votes` does, from the answers of a run directory."""
     return resolve_votes(partial(stored_answers, run), partial(voter_prior, run), voters, names, questions)
 
 
@@ -57,57 +60,77 @@ def resolve_votes(
     names: Iterable[str],
     questions: Sequence[Question],
 ) -> dict[str, VoterVotes]:
-    """The voters of these names and those they wait for, each over all questions."""
-    seen: dict[str, VoterVotes] = {}
+    """Return the votes of some voters, and of the voters that they wait for, on all questions.
+
+    Args:
+        find: Returns stored answers.
+        prior_of: Returns the letter prior that a voter divides out.
+        voters: All voters of the run, by name.
+        names: The names of the voters to resolve.
+        questions: The questions.
+
+    Returns:
+        The votes, by the name of the voter.
+    """
+    resolved: dict[str, VoterVotes] = {}
     waiting = list(names)
     while waiting:
         name = waiting[-1]
         voter = voters[name]
         when = when_of(voter.settings)
-        if before := [other for other in (when.of if when else ()) if other not in seen]:
+        if before := [other for other in (when.of if when else ()) if other not in resolved]:
             waiting += before
             continue
         waiting.pop()
-        if name in seen:
+        if name in resolved:
             continue
-        asked = unclear(when, {other: seen[other].votes for other in when.of}) if when else None
-        wanted = {voter.ask.key(question) for question in questions if asked is None or question.task_id in asked}
+        asked = unclear(when, {other: resolved[other].votes for other in when.of}) if when else None
+        wanted = {voter.spec.key(question) for question in questions if asked is None or question.task_id in asked}
         answers = find(voter.pool, wanted)
         prior = prior_of(voter, answers)
-        votes = votes_from_answers(name, voter.settings, voter.ask, questions, answers, prior)
+        votes = votes_from_answers(name, voter.settings, voter.spec, questions, answers, prior)
         if asked is not None:
             votes = [vote if vote.task_id in asked else _skipped(vote) for vote in votes]
-        seen[name] = VoterVotes(votes, answers, prior)
-    return seen
+        resolved[name] = VoterVotes(votes, answers, prior)
+    return resolved
 
 
 def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozenset[str]:
-    """The task_ids of the questions on which the voters that a cascade waits for are too close, or silent."""
-    found = set()
+    """Return the task_ids on which the voters that a cascade waits for are too close, or silent."""
+    task_ids = set()
     for row in zip(*(votes[name] for name in when.of), strict=True):
-        said = [vote.probabilities for vote in row if vote.status == "answered"]
-        if not said and any(vote.status == "skipped" for vote in row):
-            continue  # it was clear before those were asked
-        if not said or margin(mean(said)) < when.margin_below:
-            found.add(row[0].task_id)
-    return frozenset(found)
+        answered = [vote.probabilities for vote in row if vote.status == "answered"]
+        if not answered and any(vote.status == "skipped" for vote in row):
+            continue  # The question was clear before these voters were asked.
+        if not answered or margin(mean(answered)) < when.margin_below:
+            task_ids.add(row[0].task_id)
+    return frozenset(task_ids)
 
 
 def votes_from_answers(
     voter: str,
     settings: AskedVoter,
-    ask: InferenceSpec,
+    spec: InferenceSpec,
     questions: Iterable[Question],
     answers: Mapping[str, Answer],
     prior: Prior | None = None,
 ) -> list[Vote]:
-    """One voter's votes, in the order of the questions; a question that was never asked counts as failed.
+    """Return one voter's votes; a question that was never asked counts as failed.
 
-    prior: the letters', for a voter that divides it out; see `voter_prior`
+    Args:
+        voter: The name of the voter.
+        settings: The settings of the voter.
+        spec: The spec of the answers.
+        questions: The questions.
+        answers: The stored answers, by key.
+        prior: The letter prior, for a voter that divides it out; see `voter_prior`.
+
+    Returns:
+        The votes, in the order of the questions.
     """
     votes = []
     for question in questions:
-        answer = answers.get(ask.key(question))
+        answer = answers.get(spec.key(question))
         status: VoteStatus = answer.status if answer else "failed"
         if answer and status == "answered" and _abstains(settings, answer):
             status = "abstained"
@@ -119,31 +142,44 @@ def votes_from_answers(
     return votes
 
 
-def submitted(voter: str, questions: Iterable[Question], said: Mapping[str, str | None]) -> list[Vote]:
-    """What another system said, in the order of the questions. What it did not say, or no choice has, is no answer.
+def submitted(voter: str, questions: Iterable[Question], predicted: Mapping[str, str | None]) -> list[Vote]:
+    """Return the votes of another system; a letter that is missing or that no choice has is no answer.
 
-    said: letters by task_id
+    Args:
+        voter: The name of the system.
+        questions: The questions.
+        predicted: The predicted letters, by task_id.
+
+    Returns:
+        The votes, in the order of the questions.
     """
     votes = []
     for question in questions:
-        letter = said.get(question.task_id)
-        there = letter is not None and letter in letters(len(question.choices))
-        votes.append(vote_on(voter, question, "answered" if there else "abstained", letter if there else None))
+        letter = predicted.get(question.task_id)
+        valid = letter is not None and letter in letters(len(question.choices))
+        votes.append(vote_on(voter, question, "answered" if valid else "abstained", letter if valid else None))
     return votes
 
 
 def submitted_on_fit(
-    voter: str, examples: Iterable[Question], said: Mapping[str, str | None], asked: frozenset[str]
+    voter: str, examples: Iterable[Question], predicted: Mapping[str, str | None], asked: frozenset[str]
 ) -> list[Vote]:
-    """As `submitted`, on the fit split: examples that the other system did not answer say nothing of it.
+    """Return the votes of another system on the fit split, where a missing prediction is skipped.
 
-    asked: task_ids of questions, which that other system may have meant by the same name
+    Args:
+        voter: The name of the system.
+        examples: The fit split.
+        predicted: The predicted letters, by task_id.
+        asked: The task_ids of the run's questions: a prediction under one of these may mean the question.
+
+    Returns:
+        The votes, in the order of the examples.
     """
     votes = []
     for example in examples:
         name = example.task_id.removeprefix(FIT)
-        if name in said and name not in asked:
-            votes += submitted(voter, [example], {example.task_id: said[name]})
+        if name in predicted and name not in asked:
+            votes += submitted(voter, [example], {example.task_id: predicted[name]})
         else:
             votes.append(vote_on(voter, example, "skipped"))
     return votes
@@ -157,9 +193,9 @@ def vote_on(
     probabilities: tuple[float, ...] = (),
     nearest: float | None = None,
 ) -> Vote:
-    """A vote, with what rules may know of its question."""
-    asked = (question.task_id, question.position, question.subject, len(question.choices))
-    return Vote(voter, *asked, nearest, status, letter, probabilities)
+    """Return a vote with the facts about the question that voting rules may use."""
+    facts = (question.task_id, question.position, question.subject, len(question.choices))
+    return Vote(voter, *facts, nearest, status, letter, probabilities)
 
 
 def _skipped(vote: Vote) -> Vote:
@@ -167,7 +203,7 @@ def _skipped(vote: Vote) -> Vote:
 
 
 def _probabilities(settings: AskedVoter, answer: Answer, size: int, prior: Prior | None) -> Probabilities:
-    """What a voter makes of its ask's readings and turns: shape (size,)."""
+    """Return a voter's probabilities over the choices, shape (size,), from an answer's readings and turns."""
     if settings.method == "verify":
         return verified(answer.readings, answer.turns)
     if settings.method == "verify-rank":
@@ -178,8 +214,16 @@ def _probabilities(settings: AskedVoter, answer: Answer, size: int, prior: Prior
 
 
 def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> Prior | None:
-    """What a voter divides out; None for one that does not calibrate. `answers`: the voter's own, if that is what it is
-    estimated from."""
+    """Return the letter prior that a voter divides out.
+
+    Args:
+        run: The run directory.
+        voter: The voter.
+        answers: The voter's own answers, for a voter whose prior is estimated from these.
+
+    Returns:
+        The prior; None for a voter that does not calibrate.
+    """
     if voter.calibration is None or voter.fits_threshold:
         return None
     if voter.calibration.questions is None:
@@ -188,7 +232,7 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
 
 
 def _abstains(settings: AskedVoter, answer: Answer) -> bool:
-    """Whether nothing was near enough for a voter that answers by what is near."""
+    """Tell whether a voter with method `retrieve` abstains because no example is near enough."""
     if not isinstance(settings, RetrieveVoter) or settings.abstain_below <= 0:
         return False
     return not answer.retrieved or answer.retrieved[0].similarity < settings.abstain_below

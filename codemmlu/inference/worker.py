@@ -1,8 +1,7 @@
-"""The worker, of which the actor that Ray Data hosts is made: it answers blocks of questions with one engine, the
-library of solved examples, or both.
+"""The worker of a Ray Data actor: answers blocks of questions with an engine, a retriever, or both.
 
 Every question of every block in flight is a coroutine of its own, so the engine's batch is kept full across blocks and
-never waits for the slowest question of one.
+never waits for the slowest question of a block.
 """
 
 import asyncio
@@ -33,8 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker opens in its actor. open_engine: None in a pool without a model; open_library: None without asks
-    that look at examples."""
+    """What a worker opens in its actor.
+
+    Attributes:
+        open_engine: Opens the engine; None in a pool without a model.
+        settings: What the engine is opened with.
+        open_library: Opens the retriever; None without specs that look at examples.
+    """
 
     open_engine: OpenEngine | None
     settings: EngineSettings | None
@@ -42,33 +46,42 @@ class WorkerSpec:
 
 
 @dataclass(frozen=True)
-class _Due:
-    """One ask of one question, and what it is asked for."""
+class _Request:
+    """An answer that is due: a question, the spec to answer it with, and the purpose."""
 
-    ask: InferenceSpec
-    case: MethodInput
+    spec: InferenceSpec
+    inputs: MethodInput
     split: Split
 
 
 class _GivenUp(Exception):
-    """Why a question is not asked."""
+    """The reason why a question is not asked."""
 
 
 class AnswerWorker:
-    """Called with blocks of pending questions; yields one block of Answer rows for each."""
+    """A callable that takes a block of pending questions and yields a block of Answer rows."""
 
     def __init__(
         self, tools: WorkerSpec, asks: Sequence[InferenceSpec], most_choices: int, at_once: int, mark: str
     ) -> None:
-        """at_once: asks under way, however large the blocks are: a later turn does not queue behind all first ones."""
+        """Open the retriever and the engine.
+
+        Args:
+            tools: What to open.
+            asks: The specs to answer with.
+            most_choices: The most choices of any question.
+            at_once: The most answers in flight, however large the blocks are, so that the second turn of a conversation
+                does not queue behind the first turns of all.
+            mark: A prefix of the name under which the watchdog knows this worker's processes.
+        """
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
-        self._asks = {ask.name: ask for ask in asks}
+        self._specs = {spec.name: spec for spec in asks}
         self._most_choices = most_choices
         self._room = asyncio.Semaphore(at_once)
         self._checked: asyncio.Task[None] | None = None
-        # The library first: it takes seconds, and a mistake in it should not wait for an engine.
-        self._library = tools.open_library() if tools.open_library else None
-        self._looking = asyncio.Lock()
+        # The retriever comes first: it opens in seconds, and a mistake in it should not wait for an engine.
+        self._retriever = tools.open_library() if tools.open_library else None
+        self._retrieving = asyncio.Lock()
         self._engine: Engine | None = None
         if tools.open_engine and tools.settings:
             self._engine = tools.open_engine(tools.settings)
@@ -77,14 +90,24 @@ class AnswerWorker:
             atexit.register(self._engine.close)
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """One PENDING block: questions, what they are asked for, and what is still to be asked of each."""
-        due = [self._due(row, asked) for row in block.to_pylist() for asked in row["asks"]]
+        """Answer one PENDING block: questions, their purposes, and the specs that are still due for each.
+
+        Args:
+            block: The block.
+
+        Yields:
+            One table of answers.
+
+        Raises:
+            EngineDied: The engine died; seen only where the process outlives the signal that ends it.
+        """
+        requests = self._requests(block)
         try:
             await self._check()
             began = time.time(), time.monotonic()
-            cases = await self._look_up(due)
+            looked_up = await self._look_up(requests)
             answers = await asyncio.gather(
-                *(self._in_turn(one, case, began) for one, case in zip(due, cases, strict=True))
+                *(self._in_turn(request, inputs, began) for request, inputs in zip(requests, looked_up, strict=True))
             )
         except EngineDied as died:
             # Ray replaces an actor whose process ends and hands its blocks to the next one. An exception would end the
@@ -95,56 +118,74 @@ class AnswerWorker:
         yield to_table(answers, Answer)
 
     async def fail_block(self, block: pa.Table, why: str) -> pa.Table:
-        """A PENDING block as failed answers, without asking."""
+        """Return failed answers for a PENDING block, without asking an engine."""
         began = time.time(), time.monotonic()
-        due = [self._due(row, asked) for row in block.to_pylist() for asked in row["asks"]]
-        return to_table([await self._answer(one, _GivenUp(why), began) for one in due], Answer)
+        answers = [await self._answer(request, _GivenUp(why), began) for request in self._requests(block)]
+        return to_table(answers, Answer)
 
-    def _due(self, row: dict[str, Any], asked: dict[str, Any]) -> "_Due":
-        log_prior = None if asked["log_prior"] is None else tuple(asked["log_prior"])
-        case = MethodInput(question_from(row), log_prior=log_prior, threshold=asked["threshold"])
-        return _Due(self._asks[asked["name"]], case, row["split"])
+    def _requests(self, block: pa.Table) -> list[_Request]:
+        return [self._request(row, pending) for row in block.to_pylist() for pending in row["asks"]]
 
-    async def _look_up(self, due: Sequence["_Due"]) -> list[MethodInput | Exception]:
-        """What each ask sees of its question. On a thread: the engine goes on with other blocks meanwhile."""
-        cases: list[MethodInput | Exception] = [one.case for one in due]
-        for ask in self._asks.values():
-            places = [place for place, one in enumerate(due) if one.ask is ask and ask.neighbours]
-            if places:
-                async with self._looking:
-                    found = await asyncio.to_thread(self._cases, ask, [due[place].case for place in places])
-                for place, case in zip(places, found, strict=True):
-                    cases[place] = case
-        return cases
+    def _request(self, row: dict[str, Any], pending: dict[str, Any]) -> _Request:
+        log_prior = None if pending["log_prior"] is None else tuple(pending["log_prior"])
+        inputs = MethodInput(question_from(row), log_prior=log_prior, threshold=pending["threshold"])
+        return _Request(self._specs[pending["name"]], inputs, row["split"])
 
-    def _cases(self, ask: InferenceSpec, cases: list[MethodInput]) -> list[MethodInput | Exception]:
-        assert self._library is not None
+    async def _look_up(self, requests: Sequence[_Request]) -> list[MethodInput | Exception]:
+        """Return the inputs of each request with the neighbours that its spec looks at."""
+        looked_up: list[MethodInput | Exception] = [request.inputs for request in requests]
+        for spec in self._specs.values():
+            rows = [row for row, request in enumerate(requests) if request.spec is spec and spec.neighbours]
+            if rows:
+                async with self._retrieving:  # It runs on a thread: the engine goes on with other blocks meanwhile.
+                    retrieved = await asyncio.to_thread(self._retrieve, spec, [requests[row].inputs for row in rows])
+                for row, inputs in zip(rows, retrieved, strict=True):
+                    looked_up[row] = inputs
+        return looked_up
+
+    def _retrieve(self, spec: InferenceSpec, plain: list[MethodInput]) -> list[MethodInput | Exception]:
+        assert self._retriever is not None
         try:
-            near = self._library.retrieve([case.question for case in cases], ask.neighbours)
-            if ask.method != "retrieve":
-                return [replace(case, neighbours=its) for case, its in zip(cases, near, strict=True)]
-            said = self._library.transferred(near)
+            neighbours = self._retriever.retrieve([inputs.question for inputs in plain], spec.neighbours)
+            if spec.method != "retrieve":
+                return [replace(inputs, neighbours=near) for inputs, near in zip(plain, neighbours, strict=True)]
+            predicted = self._retriever.transferred(neighbours)
             return [
-                replace(case, neighbours=its, transferred=it) for case, its, it in zip(cases, near, said, strict=True)
+                replace(inputs, neighbours=near, transferred=logs)
+                for inputs, near, logs in zip(plain, neighbours, predicted, strict=True)
             ]
-        except Exception as error:  # the wall, here too: whose trouble it is, only asking one by one tells
-            if len(cases) == 1:
+        except (
+            Exception
+        ) as error:  # The same boundary as in `_answer`; retrieving one by one finds the question at fault.
+            if len(plain) == 1:
                 return [error]
-            return [found for case in cases for found in self._cases(ask, [case])]
+            return [result for inputs in plain for result in self._retrieve(spec, [inputs])]
 
-    async def _in_turn(self, due: "_Due", case: MethodInput | Exception, looked_up: tuple[float, float]) -> Answer:
+    async def _in_turn(
+        self, request: _Request, inputs: MethodInput | Exception, looked_up: tuple[float, float]
+    ) -> Answer:
         async with self._room:
-            return await self._answer(due, case, looked_up)
+            return await self._answer(request, inputs, looked_up)
 
-    async def _answer(self, due: "_Due", case: MethodInput | Exception, looked_up: tuple[float, float]) -> Answer:
-        """One question asked one way. What goes wrong with it is its own failed row, and stops no other.
+    async def _answer(
+        self, request: _Request, inputs: MethodInput | Exception, looked_up: tuple[float, float]
+    ) -> Answer:
+        """Answer one request; an error becomes a failed row of this request and stops no other.
 
-        case: as it was looked up, or why it could not be
-        looked_up: Unix and monotonic time when the look-up of its block began, which is a part of its own time
+        Args:
+            request: The request.
+            inputs: The request's inputs after the look-up, or the error of the look-up.
+            looked_up: Unix and monotonic time when the look-up of the block began, which is part of the answer's time.
+
+        Returns:
+            The answer.
+
+        Raises:
+            EngineDied: The engine died.
         """
-        ask, question = due.ask, due.case.question
-        started, clock = looked_up if ask.neighbours else (time.time(), time.monotonic())
-        told: MethodResult = {
+        spec, question = request.spec, request.inputs.question
+        started, clock = looked_up if spec.neighbours else (time.time(), time.monotonic())
+        result: MethodResult = {
             "status": "failed",
             "letter": None,
             "readings": (),
@@ -152,38 +193,40 @@ class AnswerWorker:
             "retrieved": (),
             "error": None,
         }
-        told |= {"nearest": None, "verbatim": None, "prompt_tokens": 0, "cached_tokens": 0, "generated_tokens": 0}
+        result |= {"nearest": None, "verbatim": None, "prompt_tokens": 0, "cached_tokens": 0, "generated_tokens": 0}
         try:
-            if isinstance(case, Exception):
-                raise case
-            if case.neighbours:
-                told |= {"nearest": case.neighbours.nearest, "verbatim": case.neighbours.verbatim}
-            told |= await METHODS[ask.method](self._engine, ask, case)
+            if isinstance(inputs, Exception):
+                raise inputs
+            if inputs.neighbours:
+                result |= {"nearest": inputs.neighbours.nearest, "verbatim": inputs.neighbours.verbatim}
+            result |= await METHODS[spec.method](self._engine, spec, inputs)
         except (DoesNotFit, _GivenUp) as error:
-            told["error"] = str(error)
+            result["error"] = str(error)
         except NotFinite as error:
-            one = error.reading
-            told |= {"error": str(error), "readings": (one,), "generated_tokens": 1}
-            told |= {"prompt_tokens": one.prompt_tokens, "cached_tokens": one.cached_tokens}
+            reading = error.reading
+            result |= {"error": str(error), "readings": (reading,), "generated_tokens": 1}
+            result |= {"prompt_tokens": reading.prompt_tokens, "cached_tokens": reading.cached_tokens}
         except EngineDied:
             raise
-        except Exception as error:  # the wall: a row's trouble ends here, whatever it is
+        except Exception as error:  # This is a boundary: the trouble of one row ends here, whatever it is.
             log.error("%s failed\n%s", question.task_id, _encodable("".join(traceback.format_exception(error))))
-            told["error"] = _encodable(f"{type(error).__name__}: {error}")
+            result["error"] = _encodable(f"{type(error).__name__}: {error}")
         return Answer(
-            key=ask.key(question),
+            key=spec.key(question),
             task_id=question.task_id,
-            split=due.split,
-            ask=ask.name,
+            split=request.split,
+            ask=spec.name,
             started=started,
             seconds=time.monotonic() - clock,
-            **told,
+            **result,
         )
 
     async def _check(self) -> None:
-        """Before the first question: the engine proves on a tiny one that it can tell all letters in use apart.
+        """Make the engine prove once, on a tiny question, that it can tell all letters in use apart.
 
-        Raises UserError, which ends the run: no question could be answered.
+        Raises:
+            EngineDied: The engine died.
+            UserError: No question could be answered, which ends the run.
         """
         if self._engine is None:
             return
@@ -199,12 +242,12 @@ class AnswerWorker:
     async def _check_templates(self) -> None:
         assert self._engine is not None
         tiny = Question("check", None, "Which one?", ("this",) * self._most_choices, None, "", 0)
-        for template in sorted({ask.template for ask in self._asks.values()}):
+        for template in sorted({spec.template for spec in self._specs.values()}):
             await self._engine.check(render(tiny, template))
-        if any(ask.method in CHECKS for ask in self._asks.values()):
+        if any(spec.method in CHECKS for spec in self._specs.values()):
             await self._engine.check(render_check(tiny, 0))
 
 
 def _encodable(text: str) -> str:
-    """Without lone surrogates, which neither a log nor a table can hold."""
+    """Replace lone surrogates, which neither a log nor a table can hold."""
     return text.encode(errors="replace").decode()

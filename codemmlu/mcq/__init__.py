@@ -1,6 +1,6 @@
-"""The multiple-choice core: a question's prompt out, a reply's probabilities over the choices in. Pure numpy.
+"""The multiple-choice core: it renders prompts and turns replies into probabilities over choices. Pure numpy.
 
-One renderer for training, retrieval and inference; words are ours, before any model's chat template.
+Training, retrieval and inference share one renderer. The engine puts each model's chat template around the messages.
 """
 
 from codemmlu.mcq.conversation import p_true, ranked, shares, verified

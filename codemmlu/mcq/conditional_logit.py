@@ -1,7 +1,7 @@
-"""The conditional logit: what speaks for each of a question's choices, weighed so that the right one is likeliest.
+"""The conditional logit: features of a question's choices, weighted so that the right choice is the likeliest.
 
-P(choice) is proportional to exp(features @ weights) among the choices of one question (McFadden 1974). Fitted by
-maximum likelihood with penalties; the choices of all questions stand below each other in one table.
+P(choice) is proportional to exp(features @ weights) among the choices of one question (McFadden 1974). The weights are
+fitted by maximum likelihood with penalties. One table stacks the choices of all questions, one row per choice.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
-# The right choice of each question, from 0.
+# The index of each question's right choice, from 0.
 Right = Sequence[int] | Whole
 
 
@@ -25,13 +25,20 @@ def fit(
     lasso: float = 0.0,
     signs: bool = True,
 ) -> Array:
-    """The weights, shape (features,).
+    """Fit the weights to the right choices of many questions.
 
-    table: (choices of all questions, features); sizes: choices of each question; right: its right choice, from 0
-    ridge, lasso: penalties of the squared and of the absolute weights, in log-likelihood of the whole table
-    signs: whether weights may be negative; the lasso needs that they may not
+    Args:
+        table: Features of the choices of all questions, shape (choices, features).
+        sizes: Number of choices of each question.
+        right: Index of each question's right choice, from 0.
+        ridge: Penalty on the squared weights, in log-likelihood of the whole table.
+        lasso: Penalty on the absolute weights, in log-likelihood of the whole table; it requires `signs=False`.
+        signs: Whether weights may be negative.
+
+    Returns:
+        The weights, shape (features,).
     """
-    from scipy import optimize  # slow to import, and only fitting needs it
+    from scipy import optimize  # SciPy is slow to import, and only fitting needs it.
 
     assert not (lasso and signs), "the absolute value has no gradient at zero"
     counts = np.asarray(sizes, dtype=np.int64)
@@ -45,32 +52,33 @@ def fit(
         penalty = ridge * weights @ weights + lasso * weights.sum()
         return float(penalty - logs[chosen].sum()), gradient + 2 * ridge * weights + lasso
 
-    # SciPy's L-BFGS-B calls LAPACK on matrices of a few numbers, and OpenBLAS shares each call among all cores: on two
-    # busy cores nine tenths of a fit were one thread's wait for the other (scipy/scipy#22438).
+    # SciPy's L-BFGS-B calls LAPACK on matrices of a few numbers, and OpenBLAS splits each call among all cores: on two
+    # busy cores, nine tenths of the time of a fit was one thread's wait for the other (scipy/scipy#22438).
     with _blas().limit(limits=1, user_api="blas"):
-        found = optimize.minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
-    result: Array = np.asarray(found.x, dtype=np.float64)
+        optimum = optimize.minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
+    result: Array = np.asarray(optimum.x, dtype=np.float64)
     return result
 
 
 @cache
 def _blas() -> Any:
-    """Return the controller of the BLAS libraries, to be called once SciPy has loaded the one that it uses."""
+    """Return the controller of the loaded BLAS libraries; call this only after SciPy has loaded BLAS."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
 def log_likelihoods(table: Array, weights: Array, sizes: Sequence[int], right: Right) -> Array:
-    """The natural logarithm of each question's probability of its right choice, shape (questions,)."""
+    """Return the natural log-probability of each question's right choice, shape (questions,); see `fit`."""
     counts = np.asarray(sizes, dtype=np.int64)
     starts = np.cumsum(counts) - counts
     logs, _ = _log_shares(table @ weights, starts, counts)
-    found: Array = logs[starts + np.asarray(right)]
-    return found
+    chosen: Array = logs[starts + np.asarray(right)]
+    return chosen
 
 
 def _log_shares(scores: Array, starts: Whole, counts: Whole) -> tuple[Array, Array]:
+    """Return each choice's log-probability and probability; `starts` holds the first row of each question."""
     top = np.repeat(np.maximum.reduceat(scores, starts), counts)
     exponents = np.exp(scores - top)
     total = np.repeat(np.add.reduceat(exponents, starts), counts)

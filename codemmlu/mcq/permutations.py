@@ -1,4 +1,4 @@
-"""The orders in which one question's choices are shown: each reading sees another one."""
+"""The orders in which the choices of one question are shown: each reading has a different order."""
 
 import hashlib
 import itertools
@@ -8,16 +8,22 @@ from typing import Literal
 
 Readings = int | Literal["cyclic", "all"]
 
-# All orders of five choices are 120 readings of one question; of more, nobody waits for them.
+# Five choices have 120 orders, hence 120 readings of one question. All orders of more choices would take too long.
 MOST_ORDERS = 120
 
 
 def orders(n_choices: int, readings: Readings, seed: str) -> tuple[tuple[int, ...], ...]:
-    """order[i] = choice shown at letter i. The first is the question's own order; no order comes twice.
+    """Return the distinct orders in which a question's choices are read.
 
-    cyclic: the n_choices rotations, which put every choice at every letter once
-    all: every order, of at most five choices; of more, MOST_ORDERS of them
-    N: the first N of: the rotations, then others drawn by `seed` (a text of the question's own)
+    Args:
+        n_choices: Number of choices of the question.
+        readings: `cyclic`: the n_choices rotations, which put every choice at every letter once. `all`: every order of
+            at most five choices, and MOST_ORDERS orders of more choices. N: the first N orders of the rotations
+            followed by orders drawn at random.
+        seed: Text of the question, which seeds the drawing.
+
+    Returns:
+        Orders, where order[i] is the choice shown at letter i. The first one is the question's own order.
     """
     own = tuple(range(n_choices))
     rotations = [own[shift:] + own[:shift] for shift in range(n_choices)]

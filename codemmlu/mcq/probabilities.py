@@ -1,4 +1,4 @@
-"""Readings to probabilities over the choices, and probabilities to a letter."""
+"""The probabilities over the choices that readings give, and the letter that probabilities give."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,18 @@ from codemmlu.schema import Reading, letters
 
 Probabilities = npt.NDArray[np.float64]
 
-# Far above what adding up in another order changes (1e-15), far below what a float32 log-probability can tell apart.
+# Far above the rounding error of adding in another order (1e-15), far below the resolution of a float32
+# log-probability.
 _ROUNDING = 1e-9
 
 
 def is_finite(reading: Reading) -> bool:
-    """Whether every letter of a reading came back with a finite log-probability."""
+    """Return whether every letter of a reading has a finite log-probability."""
     return all(math.isfinite(value) for value in reading.logprobs)
 
 
 def log_softmax(logits: Probabilities) -> Probabilities:
-    """Log-probabilities that sum to one, along the last axis."""
+    """Return log-probabilities: the logits, normalised along the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     normalised: Probabilities = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normalised
@@ -29,12 +30,21 @@ def log_softmax(logits: Probabilities) -> Probabilities:
 def choice_probabilities(
     readings: Sequence[Reading], log_prior: Sequence[float] | None = None, size: int | None = None
 ) -> Probabilities:
-    """Probabilities over a question's choices, shape (n_choices,): the normalised mean log-probability.
+    """Return the probabilities over a question's choices: the normalised mean log-probability.
 
-    size: the number of choices, where readings show some of them only; those not shown have none of the probability
+    The letter prior is divided out of each reading; the result is normalised over the reading's letters, and mapped
+    back from the order in which the choices were shown.
 
-    Each reading is normalised over its letters, the letters' prior is divided out where it is given, and what is left
-    is mapped back from the order it was shown in.
+    Args:
+        readings: Readings of one question.
+        log_prior: Natural logarithm of each letter's prior; None: no prior is divided out.
+        size: Number of choices, where readings show only some; a choice that is not shown has probability zero.
+
+    Returns:
+        Probabilities, shape (n_choices,).
+
+    Raises:
+        ValueError: There is no reading.
     """
     if not readings:
         raise ValueError("no readings")
@@ -48,18 +58,18 @@ def choice_probabilities(
 
 
 def margin(probabilities: Sequence[float] | Probabilities) -> float:
-    """How far the likeliest choice is ahead of the next one, in [0, 1]; 1 of a single choice."""
+    """Return the lead of the likeliest choice over the next one, in [0, 1]; it is 1 for a single choice."""
     first, *rest = sorted((float(p) for p in probabilities), reverse=True)
     return first - rest[0] if rest else 1.0
 
 
 def mean(several: Sequence[Sequence[float]]) -> Probabilities:
-    """The mean of several probabilities over the same choices."""
+    """Return the mean of several probabilities over the same choices."""
     result: Probabilities = np.asarray(several, dtype=np.float64).mean(axis=0)
     return result
 
 
 def pick(probabilities: Sequence[float] | Probabilities) -> str:
-    """The most probable letter; of equals the first. What differs by rounding alone is equal."""
+    """Return the most probable letter; among letters equal up to rounding, the first."""
     values = np.asarray(probabilities)
     return letters(len(values))[int((values >= values.max() - _ROUNDING).argmax())]

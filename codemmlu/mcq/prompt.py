@@ -1,4 +1,4 @@
-"""The renderer: a question, an order of its choices and a template's name become a Prompt."""
+"""The renderer: it turns a question, an order of the choices and the name of a template into a Prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from codemmlu.schema import Question, letters
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat."""
+    """One message of a chat."""
 
     role: Literal["user", "assistant"]
     content: str
@@ -18,11 +18,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is shown: the chat so far, and how its answer begins.
+    """The input of a model: the chat so far, and the beginning of the model's answer.
 
-    before_letter: what the model would write between the prefill and the letter (usually nothing or one space).
-    order: order[i] = index of the choice shown at letter i.
-    words: what the model chooses among where it is no letters; each is told by its first token.
+    Attributes:
+        messages: The chat so far.
+        prefill: The beginning of the answer.
+        before_letter: What the model would write between the prefill and the letter (usually nothing or one space).
+        order: order[i] is the index of the choice shown at letter i.
+        words: The words to choose among where these are no letters; each is recognised by its first token.
     """
 
     messages: tuple[Message, ...]
@@ -33,17 +36,26 @@ class Prompt:
 
     @property
     def letters(self) -> str:
-        """The letters the model chooses among."""
+        """Return the letters that the model chooses among."""
         return letters(len(self.order))
 
 
 def render(
     question: Question, template: str, order: Sequence[int] | None = None, examples: Sequence[Question] = ()
 ) -> Prompt:
-    """The prompt for one reading of a question.
+    """Return the prompt for one reading of a question.
 
-    order: which of its choices are shown, in which order; None: all, as they stand
-    examples: solved questions, shown as earlier turns in this order; each needs its answer
+    Args:
+        question: The question to show.
+        template: A name in TEMPLATES.
+        order: Indices of the choices to show, in this order; None: all choices in the question's own order.
+        examples: Solved questions, shown as earlier turns in this order; each needs its answer.
+
+    Returns:
+        The prompt, which ends where the letter belongs.
+
+    Raises:
+        ValueError: `order` is no order of the question's choices.
     """
     shown = tuple(order) if order is not None else tuple(range(len(question.choices)))
     if not shown or len(set(shown)) != len(shown) or not set(shown) <= set(range(len(question.choices))):
@@ -55,26 +67,27 @@ def render(
 
 
 def _solved(example: Question, template: Template) -> tuple[Message, Message]:
+    """Return a solved question as a message of the user and the reply."""
     if example.answer is None:
         raise ValueError(f"{example.task_id} has no answer: it cannot be an example")
-    said = f"{template.prefill}{template.before_letter}{example.answer}"
-    return Message("user", template.wording(example.question, example.choices)), Message("assistant", said)
+    reply = f"{template.prefill}{template.before_letter}{example.answer}"
+    return Message("user", template.wording(example.question, example.choices)), Message("assistant", reply)
 
 
 def render_check(question: Question, choice: int) -> Prompt:
-    """Whether a choice is right: the words TRUE and FALSE, in this order."""
+    """Return the prompt that asks whether a choice is right: TRUE or FALSE, in this order."""
     text = check_wording(question.question, question.choices[choice])
     return Prompt((Message("user", text),), "", "", (0, 1), words=("TRUE", "FALSE"))
 
 
 def render_thought(question: Question) -> Prompt:
-    """How one would solve a question, in free text."""
+    """Return the prompt that asks how to solve a question, to be answered in free text."""
     return Prompt((Message("user", thinking_wording(question.question, question.choices)),), "", "", ())
 
 
-def render_after(thought: Prompt, said: str, question: Question, template: str) -> Prompt:
-    """The letter, after a thought."""
+def render_after(thought: Prompt, reply: str, question: Question, template: str) -> Prompt:
+    """Return the prompt that asks for the letter, after the free-text reply to the prompt `thought`."""
     chosen = TEMPLATES[template]
-    turns = (Message("assistant", said), Message("user", AFTER_THINKING))
+    turns = (Message("assistant", reply), Message("user", AFTER_THINKING))
     order = tuple(range(len(question.choices)))
     return Prompt((*thought.messages, *turns), chosen.prefill, chosen.before_letter, order)

@@ -1,15 +1,16 @@
-"""Replies: free text to a letter, with the way it was found. Nothing is guessed: what says no letter is `none`.
+r"""The parser of replies: it finds the letter in free text, and never guesses: a reply without a letter is `none`.
 
-In this order:
+The ways, in the order in which they are tried:
 
-exact    the reply is a letter, or opens with one that is set off (`B`, `(C)`, `**B**`, `B. the choice`, `B because`)
-boxed    `\\boxed{B}`
-marker   words that name the answer (`Answer: B`, `the correct option is (C)`, `D is right`, `I choose A`); of several
-         the last one counts, as a model that thinks aloud may change its mind
-option   the reply, or the last line of a long one, has the text of exactly one choice in it
+exact    the reply is a letter, or opens with a letter that is set off (`B`, `(C)`, `**B**`, `B. the choice`,
+         `B because`)
+boxed    `\boxed{B}`
+marker   words that name the answer (`Answer: B`, `the correct option is (C)`, `D is right`, `I choose A`); the last
+         such letter counts, as a model that thinks aloud may change its mind
+option   the reply, or the last line of a long reply, contains the text of exactly one choice
 
-What a reasoning model thought before `</think>` does not count, nor what a model goes on to ask itself. A letter that
-the question does not have, two letters at once (`A or B`) and a denial alone (`not A`) are no answer.
+The thoughts of a reasoning model before `</think>` do not count, nor does a further question that a model asks itself.
+A letter that the question does not have, two letters at once (`A or B`) and a denial alone (`not A`) are no answer.
 """
 
 import re
@@ -19,12 +20,13 @@ from typing import Literal
 
 from codemmlu.schema import letters
 
-Found = Literal["exact", "boxed", "marker", "option", "none"]  # a Turn may say `retry` besides: the letters were read
+# A Turn may also have `retry`: the letters were read because the reply gave none.
+Found = Literal["exact", "boxed", "marker", "option", "none"]
 
 _DRESS = r"[\s*_`\"'(\[{<]*"
 _UNDRESS = r"[\s*_`\"')\]}>.,:;!]*"
 _LONE = re.compile(rf"{_DRESS}([A-Za-z]){_UNDRESS}")
-# An opening letter counts when something sets it off: `A` may be an article.
+# An opening letter counts only where something sets it off, as `A` may be an article.
 _OPENS = re.compile(
     rf"{_DRESS}([A-Z])(?:[*_`\"')\]}}>]*(?:[.):,;\]]|\s*[-\u2013\u2014]\s|\s*\n|\s*$)"
     r"|[*_`\"')\]}>]*\s+(?:because|since|as it|is (?:the )?(?:correct|right|best|answer)|-))"
@@ -54,9 +56,9 @@ _BUT = re.compile(
 )
 _SO = re.compile(
     rf"\b(?i:therefore|thus|hence|so)\b,?\s*{_DRESS}(?:(?i:option|choice|answer)\s+)?{_DRESS}"
-    rf"(?:([B-HJ-Z]){_UNDRESS}|([AI])[.)*!]+)\s*$"  # `and so I` may be cut off
+    rf"(?:([B-HJ-Z]){_UNDRESS}|([AI])[.)*!]+)\s*$"  # A reply may be cut off after `and so I`.
 )
-# What follows takes it back, or makes another word of it: `the answer is B?`, `the response is B-tree`.
+# The text after a letter takes the letter back or makes it another word: `the answer is B?`, `the response is B-tree`.
 _TAKEN_BACK = re.compile(r"\s*\?|-tree\b|\s+is\s+(?:not\b|false|wrong|incorrect|invalid)")
 _DENIED_AFTER = re.compile(
     r"\s*(?:is|are|was|would be|isn['\u2019]t|cannot|can['\u2019]t)\b"
@@ -66,7 +68,7 @@ _TWO = re.compile(rf"{_UNDRESS}\s*(?:,|/|&|\bor\b|\band\b)\s*{_DRESS}(?:option\s
 _NEXT = re.compile(r"\n\s*(?:#+\s*|\*\*)?(?:next |new )?question\b[^\n]*:", re.IGNORECASE)
 _LISTED = re.compile(rf"^{_DRESS}[A-Z][.):]", re.MULTILINE)
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:so|but|therefore|thus|hence|because)\b", re.IGNORECASE)
-# `Let's look at each option: A. ...` goes through the choices and names none.
+# `Let's look at each option: A. ...` goes through the choices and names no answer.
 _LISTS = re.compile(
     r"\b(?:each|every|all|any|which|these|those|both)(?:\s+(?:possible|given|of the|one of the))*\s*$", re.IGNORECASE
 )
@@ -76,119 +78,120 @@ _GOES_ON = re.compile(
 )
 _EACH = re.compile(r"\b(?:each|every|the) (?:of the )?(?:given )?(?:options|choices|option|choice):", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|cannot|never|nor|neither|incorrect|wrong|false|invalid)\b|n['\u2019]t\b", re.IGNORECASE)
-_SHORTEST_OPTION = 3  # characters of a choice whose text in a reply means anything
-_SHORT_REPLY = 200  # characters: in a longer one, which may well speak of a choice's text, the last line counts
+_SHORTEST_OPTION = 3  # Characters; a shorter text of a choice means nothing in a reply.
+_SHORT_REPLY = 200  # Characters; a longer reply may well discuss the text of a choice, so only its last line counts.
 _LAST_LINE = re.compile(r"(?:^|\n)([^\n]{1,300}[.!`*\"')])\s*$")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a text says: a letter and the way it was found, or None and `none`."""
+    """The letter that a text gives and the way it was found, or None and `none`."""
 
     letter: str | None
     found: Found
 
 
 def read_reply(text: str, choices: Sequence[str]) -> Reply:
-    """The letter that a free-text reply gives for a question with these choices, as they were shown."""
+    """Return the letter that a free-text reply gives; the choices are in the order shown to the model."""
     names = letters(len(choices))
-    said = _said(text)
-    if lone := _LONE.fullmatch(said):
+    text = _final_text(text)
+    if lone := _LONE.fullmatch(text):
         return _named(lone[1], names, "exact")
-    if boxed := _BOXED.findall(said):
+    if boxed := _BOXED.findall(text):
         return _named(boxed[-1], names, "boxed")
-    marked = _marked(said, names)
-    opening = _OPENS.match(said)
-    if opening and opening[1] in names and not _TWO.match(said, opening.end(1)) and not _goes_on(said, opening.end(1)):
-        # Who goes on to name another one has changed their mind.
+    marked = _marked(text, names)
+    opening = _OPENS.match(text)
+    if opening and opening[1] in names and not _TWO.match(text, opening.end(1)) and not _goes_on(text, opening.end(1)):
+        # A model that goes on to name another letter has changed its mind.
         return Reply(opening[1], "exact") if marked in (None, opening[1]) else Reply(marked, "marker")
     if marked is not None:
         return Reply(marked, "marker")
-    return _by_text(said, choices, names)
+    return _by_text(text, choices, names)
 
 
-def _said(text: str) -> str:
-    """Without what was thought before, and without the next question a model asks itself."""
+def _final_text(text: str) -> str:
+    """Return a reply without the thoughts before it and without a question that the model asks itself."""
     if "</think>" in text:
         text = text.rpartition("</think>")[2]
     elif "<think>" in text:
-        text = ""  # it never stopped thinking
+        text = ""  # The model never stopped thinking.
     asks_on = _NEXT.search(text.strip())
     return (text.strip()[: asks_on.start()] if asks_on and asks_on.start() else text).strip()
 
 
 def _named(letter: str, names: str, found: Found) -> Reply:
+    """Return a reply of this letter, or no answer where the question has no such letter."""
     upper = letter.upper()
     return Reply(upper, found) if upper in names else Reply(None, "none")
 
 
-def _marked(said: str, names: str) -> str | None:
-    """The last letter that words name as the answer."""
+def _marked(text: str, names: str) -> str | None:
+    """Return the last letter that words name as the answer."""
     best: tuple[int, str] | None = None
-    goes_through = len(_LISTED.findall(said)) > 1
+    goes_through = len(_LISTED.findall(text)) > 1
     for pattern in (_SAYS, _IS_RIGHT, _CHOOSE, _BUT, _SO):
-        for match in pattern.finditer(said):
+        for match in pattern.finditer(text):
             letter = next(group for group in reversed(match.groups()) if group and len(group) == 1 and group.isalpha())
-            place = match.end()
-            if goes_through and _LISTED.match(said[said.rfind("\n", 0, match.start() + 1) + 1 :]):
-                continue  # `A) The correct answer is A. B) The correct answer is B.` answers nothing
-            if letter.upper() not in names or _is_article(letter, said, place) or _TWO.match(said, place):
+            end = match.end()
+            if goes_through and _LISTED.match(text[text.rfind("\n", 0, match.start() + 1) + 1 :]):
+                continue  # `A) The correct answer is A. B) The correct answer is B.` names no answer.
+            if letter.upper() not in names or _is_article(letter, text, end) or _TWO.match(text, end):
                 continue
-            if _TAKEN_BACK.match(said, place):
+            if _TAKEN_BACK.match(text, end):
                 continue
-            if pattern is not _BUT and (_denied(said, match.start(), place) or _LISTS.search(said[: match.start()])):
+            if pattern is not _BUT and (_denied(text, match.start(), end) or _LISTS.search(text[: match.start()])):
                 continue
-            if best is None or place >= best[0]:
-                best = (place, letter.upper())
+            if best is None or end >= best[0]:
+                best = (end, letter.upper())
     return best[1] if best else None
 
 
-def _is_article(letter: str, said: str, place: int) -> bool:
-    """`a` or `A` before a word is no answer: `the answer is a list`. Nor is `I` the pronoun."""
-    follows = re.match(r"\s+[A-Za-z`]", said[place : place + 3]) is not None
-    set_off = re.match(r"\s+(?:because|since|as|which|and|but|for|is|\()", said[place : place + 12]) is not None
+def _is_article(letter: str, text: str, end: int) -> bool:
+    """Return whether a letter is the article in `the answer is a list`, or the pronoun `I`."""
+    follows = re.match(r"\s+[A-Za-z`]", text[end : end + 3]) is not None
+    set_off = re.match(r"\s+(?:because|since|as|which|and|but|for|is|\()", text[end : end + 12]) is not None
     return letter in "aAI" and follows and not set_off
 
 
-def _denied(said: str, start: int, end: int) -> bool:
-    """Whether the clause up to here denies what it names: `I don't think B is correct`, `the wrong answer is B`."""
-    clause = _CLAUSE.split(said[:start])[-1] + said[start:end]
+def _denied(text: str, start: int, end: int) -> bool:
+    """Return whether the clause up to `end` is a denial or an `if`."""
+    # `I don't think B is correct`, `the wrong answer is B`.
+    clause = _CLAUSE.split(text[:start])[-1] + text[start:end]
     return _DENIAL.search(clause) is not None or _IF.search(clause) is not None
 
 
-def _by_text(said: str, choices: Sequence[str], names: str) -> Reply:
-    """The one choice whose text the reply has; of choices inside one another the longest.
-
-    Of a long reply its last line counts, unless it was cut off there or still goes through the choices.
-    """
-    if len(_LISTED.findall(said)) > 1 or _EACH.search(said):
-        return Reply(None, "none")  # it goes through the choices
-    if len(said) > _SHORT_REPLY:
-        ends = _LAST_LINE.search(said)
-        said = ends[1] if ends and not re.match(r"\s*-", ends[1]) and not _LISTED.match(ends[1]) else ""
-    heard = " ".join(said.lower().split())
+def _by_text(text: str, choices: Sequence[str], names: str) -> Reply:
+    """Return the only choice whose text the reply contains, as a reply of the way `option`."""
+    if len(_LISTED.findall(text)) > 1 or _EACH.search(text):
+        return Reply(None, "none")  # The reply goes through the choices.
+    if len(text) > _SHORT_REPLY:
+        # The last line of a long reply counts, unless the reply was cut off there or still goes through the choices.
+        ends = _LAST_LINE.search(text)
+        text = ends[1] if ends and not re.match(r"\s*-", ends[1]) and not _LISTED.match(ends[1]) else ""
+    reply = " ".join(text.lower().split())
     if not any("none of" in choice.lower() for choice in choices):
-        heard = heard.replace("none of", "")  # a choice `None` is not what that says
+        reply = reply.replace("none of", "")  # These words do not name a choice `None`.
     plain = [" ".join(choice.lower().split()) for choice in choices]
-    there = [i for i, text in enumerate(plain) if len(text) >= _SHORTEST_OPTION and _affirmed(text, heard)]
-    longest = [i for i in there if not any(i != j and plain[i] in plain[j] for j in there)]
+    matches = [i for i, choice in enumerate(plain) if len(choice) >= _SHORTEST_OPTION and _affirmed(choice, reply)]
+    # Where one choice is part of another, the longest one counts.
+    longest = [i for i in matches if not any(i != j and plain[i] in plain[j] for j in matches)]
     return Reply(names[longest[0]], "option") if len(longest) == 1 else Reply(None, "none")
 
 
-def _goes_on(said: str, place: int) -> bool:
-    """Whether what opens with a letter is no answer: it goes through the letters, or denies the one it opens with."""
-    return len(_LISTED.findall(said)) > 1 or _GOES_ON.match(said, place) is not None
+def _goes_on(text: str, end: int) -> bool:
+    """Return whether a reply goes through the letters, or denies its opening letter, which ends at `end`."""
+    return len(_LISTED.findall(text)) > 1 or _GOES_ON.match(text, end) is not None
 
 
-def _affirmed(text: str, heard: str) -> bool:
-    """Whether a text stands in another as words of its own, and is not denied there."""
-    places = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", heard))
-    return bool(places) and not any(
-        _denied(heard, place.start(), place.start()) or _denied_after(heard[place.end() :]) for place in places
+def _affirmed(choice: str, reply: str) -> bool:
+    """Return whether a choice occurs in a reply as whole words, and no occurrence is denied."""
+    matches = list(re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", reply))
+    return bool(matches) and not any(
+        _denied(reply, match.start(), match.start()) or _denied_after(reply[match.end() :]) for match in matches
     )
 
 
 def _denied_after(rest: str) -> bool:
-    """Whether what is said of something denies it: `is incorrect`."""
+    """Return whether the text after a choice denies the choice: `is incorrect`."""
     clause = _DENIED_AFTER.match(rest)
     return clause is not None and _DENIAL.search(clause[0]) is not None

@@ -1,8 +1,8 @@
-"""The templates: how a question and its choices are worded. Each is a function, so braces in code mean nothing.
+"""The templates: the wording of a question and its choices. Each is a function, so braces in code mean nothing.
 
 `codemmlu` puts the question first and the choices last, so that readings which only reorder the choices share the
-question's tokens in the engine's prefix cache. `reference` is the reference project's answer template, word for word as
-its README has it.
+question's tokens in the engine's prefix cache. `reference` is the answer template of the reference project, word for
+word as in that project's README.
 """
 
 import hashlib
@@ -16,9 +16,12 @@ Wording = Callable[[str, Sequence[str]], str]
 
 @dataclass(frozen=True)
 class Template:
-    """wording: question and choices (as shown) to the user's message.
+    """The wording of a prompt and the beginning of the model's answer.
 
-    prefill: how the model's answer begins; before_letter: what stands between that and the letter.
+    Attributes:
+        wording: Function from the question and the choices, as shown, to the user's message.
+        prefill: The beginning of the model's answer.
+        before_letter: The text between the prefill and the letter.
     """
 
     wording: Wording
@@ -27,7 +30,7 @@ class Template:
 
 
 def check_wording(question: str, choice: str) -> str:
-    """The reference project's second turn: is this answer right?"""
+    """Return the second turn of the reference project, which asks whether an answer is right."""
     return (
         "You are a programming expert and will verify the student's answer about code.\n"
         "Read the following question and verify whether the answer is correct.\n\n"
@@ -41,7 +44,7 @@ def check_wording(question: str, choice: str) -> str:
 
 
 def thinking_wording(question: str, choices: Sequence[str]) -> str:
-    """Before the answer: how would one solve this?"""
+    """Return the request to think about a question before answering."""
     return (
         f"{_shown(question, choices)}\n\n"
         "Exactly one choice is right. Think about how to solve it, step by step and briefly."
@@ -81,17 +84,17 @@ TEMPLATES: dict[str, Template] = {
 
 
 def template_digest(name: str) -> str:
-    """A hash of everything a template says, so that stored answers know the words they were given to."""
+    """Return a hash of a template's whole wording, by which stored answers record their wording."""
     template = TEMPLATES[name]
-    said = template.wording("\0question\0", ("\0first\0", "\0second\0"))
-    return hashlib.sha256("\1".join([said, template.prefill, template.before_letter]).encode()).hexdigest()[:16]
+    text = template.wording("\0question\0", ("\0first\0", "\0second\0"))
+    return hashlib.sha256("\1".join([text, template.prefill, template.before_letter]).encode()).hexdigest()[:16]
 
 
 def words_digest(method: str) -> str:
-    """A hash of what a method says besides the template; empty for those that say nothing else."""
-    said = {
+    """Return a hash of a method's wording besides the template; empty for methods without one."""
+    wording = {
         "verify": check_wording("\0question\0", "\0choice\0"),
         "verify-rank": check_wording("\0question\0", "\0choice\0"),
         "reason": thinking_wording("\0question\0", ("\0first\0", "\0second\0")) + AFTER_THINKING,
     }.get(method, "")
-    return hashlib.sha256(said.encode()).hexdigest()[:16] if said else ""
+    return hashlib.sha256(wording.encode()).hexdigest()[:16] if wording else ""

@@ -1,7 +1,7 @@
-"""The recipe: what a run is, as frozen pydantic models read from one YAML file and `key.path=value` overrides.
+"""The recipe: a run's configuration, frozen pydantic models read from a YAML file and `key.path=value` overrides.
 
-An unknown key, a wrong type or a name that points nowhere is a fault of the person: all faults are said at once, each
-with its key path, before anything starts. One module for each section.
+An unknown key, a wrong type or a name that points nowhere is a user's mistake: all mistakes are reported at once, each
+with its key path, before anything starts. Each section has a module.
 """
 
 from codemmlu.recipe.data import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings

@@ -1,4 +1,4 @@
-"""The sections `questions` and `examples`: where rows are, and how they are read."""
+"""The sections `questions` and `examples`: the source of the rows, and how rows are read."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,13 +8,12 @@ from codemmlu.recipe.base import Settings
 
 
 class _SourceSettings(Settings):
-    """Where rows are and how they are read. See `codemmlu/dataset/cleaner.py` for the cleaning rules."""
+    """A source of rows and how it is read; `codemmlu/dataset/cleaner.py` has the cleaning rules."""
 
     limit: Annotated[int, Field(ge=1)] | None = None  # the first n accepted rows, in file order
     subjects: tuple[str, ...] | None = None  # None: all
-    columns: dict[Literal["task_id", "question", "choices", "answer", "subject"], str] = Field(
-        default_factory=dict
-    )  # our name: theirs
+    # Maps a field of a question to the name of its column in the source.
+    columns: dict[Literal["task_id", "question", "choices", "answer", "subject"], str] = Field(default_factory=dict)
     answers: Literal["letter", "zero-based", "one-based", "text"] = "letter"
     encoding: str = "utf-8-sig"
     split: str = "test"  # Hub only
@@ -30,7 +29,7 @@ class _SourceSettings(Settings):
 
 
 class HoldoutSettings(Settings):
-    """`n` labelled questions, chosen by a seeded hash, are asked; all others of the same source are examples."""
+    """A split of one source: `n` labelled questions, by a seeded hash, are asked; all others are examples."""
 
     n: Annotated[int, Field(ge=1)]
     seed: int = 0
@@ -40,32 +39,34 @@ class QuestionSettings(_SourceSettings):
     """The questions that are asked."""
 
     source: str = "sample"  # sample | path | glob | s3://... | gs://... | OWNER/NAME on the Hub
-    holdout: HoldoutSettings | None = None  # where examples.source is the same: which of its rows are asked
+    holdout: HoldoutSettings | None = None  # for an examples.source that is the same: the rows that are asked
 
 
 class EmbedderSettings(Settings):
     """The sentence-transformers model that turns texts into vectors."""
 
-    # embedded | OWNER/NAME on the Hub | directory | hashing: words are counted, which needs no model and no seconds
+    # embedded | OWNER/NAME on the Hub | directory | hashing: counts words, which needs no model and hardly any time
     source: str = "embedded"
     revision: str | None = None  # Hub only
     batch_size: Annotated[int, Field(ge=1)] = 32  # texts in one forward pass
-    # Of what makes the index, and of workers without an engine; beside an engine questions are embedded on the CPU.
+    # For building the index and for workers without an engine. Beside an engine, questions are embedded on the CPU.
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda)$")] = "cpu"
 
 
 class ExampleSettings(_SourceSettings):
-    """Solved questions: what is indexed, and which of them a question is shown."""
+    """Solved questions: how they are indexed, and which of them are shown with a question."""
 
-    source: str | None = None  # as questions.source; None: `index` names one that stands already, or there is none
+    source: str | None = None  # as questions.source; None: no examples, unless `index` names an existing index
     index: str | None = None  # the index directory or address; None: in the run directory
     embedder: EmbedderSettings = EmbedderSettings()
-    text: Literal["question", "question+choices"] = "question"  # what is embedded, of examples and of questions
+    text: Literal["question", "question+choices"] = "question"  # what is embedded of examples and questions
     kind: Literal["auto", "exact", "hnsw", "ivfpq"] = "auto"  # auto: by size
     shard: Annotated[int, Field(ge=1)] = 200_000  # examples in one FAISS file
-    # Never shown: the question itself by task_id; `same`: nor one with the same text. None: same where labels are.
+    # Examples that are never shown with a question. task_id: the question itself, by its task_id. same: also an example
+    # with the same text. None: same where the questions have labels, else task_id.
     exclude: Literal["same", "task_id"] | None = None
-    near_duplicates: Literal["keep", "drop"] = "keep"  # drop: nor one at a similarity of 0.97 and more
-    min_similarity: Annotated[float, Field(ge=-1, le=1)] = -1.0  # cosine, below which no example is shown
+    near_duplicates: Literal["keep", "drop"] = "keep"  # drop: hides examples at a similarity >= 0.97
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = -1.0  # the least cosine of an example that is shown
     diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0  # maximal marginal relevance: 0 takes the nearest
-    tokens: Annotated[int, Field(ge=1)] = 2000  # of all examples in one prompt together; what is longer is left out
+    # Budget for all examples of one prompt together; an example that does not fit is left out.
+    tokens: Annotated[int, Field(ge=1)] = 2000

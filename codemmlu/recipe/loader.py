@@ -1,4 +1,4 @@
-"""Reading a recipe: one YAML file and `key.path=value` overrides; every fault is said, with its key path, at once."""
+"""The loader of recipes: it reads a YAML file and `key.path=value` overrides, and reports all mistakes at once."""
 
 import hashlib
 import json
@@ -15,7 +15,18 @@ from codemmlu.recipe.voters import METHODS
 
 
 def load(path: str, overrides: list[str]) -> Recipe:
-    """Reads a recipe and its overrides. Raises UserError with every fault, one after the other on one line."""
+    """Read a recipe and its overrides.
+
+    Args:
+        path: The YAML file.
+        overrides: Overrides such as `questions.limit=100`; a list of names for `voters` chooses among the voters.
+
+    Returns:
+        The validated recipe.
+
+    Raises:
+        UserError: The recipe has mistakes: one line names all of them.
+    """
     values = _read(path)
     chosen = None
     for override in overrides:
@@ -33,24 +44,25 @@ def load(path: str, overrides: list[str]) -> Recipe:
 
 
 def digest(*parts: object) -> str:
-    """A stable hash of plain values: 32 hex digits (128 bits) of their canonical JSON."""
+    """Return a stable hash of plain values: 32 hex digits (128 bits) of the SHA-256 of canonical JSON."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 _QUOTE = "put it in quotes, on the command line in two pairs: key='\"value\"'"
-_MERGE = "tag:yaml.org,2002:merge"  # of `<<: *other`, which is flattened later
+_MERGE = "tag:yaml.org,2002:merge"  # The tag of `<<: *other`, which is flattened later.
 
 
 class _Loader(yaml.SafeLoader):
-    """As the safe loader, but a key that stands there twice is a mistake and not the last one's victory."""
+    """A safe YAML loader that refuses a repeated key instead of keeping the last value."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._seen: set[int] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """See yaml.SafeLoader. What is merged into a mapping is no mistake, so its own keys are looked at before."""
+        """Refuse a repeated key, then merge other mappings in as yaml.SafeLoader does."""
+        # A merged mapping may repeat a key without a mistake, so the mapping's own keys are checked before the merge.
         if id(node) not in self._seen:
             self._seen.add(id(node))
             keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
@@ -65,7 +77,7 @@ def _read(path: str) -> dict[str, Any]:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: the recipe cannot be read ({error.strerror}); see recipes/ for examples") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a date such as 2024-13-45
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are not UTF-8, a date such as 2024-13-45.
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
@@ -100,7 +112,7 @@ def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> 
 
 
 def _first_key(values: dict[str, Any], keys: list[str]) -> tuple[str, list[str]]:
-    """The first key of a path and the rest. A name that is there and has dots in it (`qwen2.5`) is one key."""
+    """Return the first key of a path and the rest; an existing name with dots (`qwen2.5`) is one key."""
     for width in range(len(keys), 1, -1):
         if ".".join(keys[:width]) in values:
             return ".".join(keys[:width]), keys[width:]
@@ -109,7 +121,7 @@ def _first_key(values: dict[str, Any], keys: list[str]) -> tuple[str, list[str]]
 
 def _choose(voters: Any, chosen: list[Any]) -> Any:
     if not isinstance(voters, dict):
-        return voters  # validation says what is wrong with it
+        return voters  # Validation reports the mistake.
     names = [str(name) for name in chosen]
     if unknown := [name for name in names if name not in voters]:
         known = ", ".join(map(str, voters)) or "none"
@@ -117,37 +129,39 @@ def _choose(voters: Any, chosen: list[Any]) -> Any:
     return {name: voters[name] for name in names}
 
 
-# What pydantic puts into a place for each of the types that a value may have: no key of the recipe.
+# What pydantic adds to a location for each type that a value may have: these parts are no keys of the recipe.
 _BRANCH = re.compile(r"constrained-.+|literal\[.+|(?:tuple|list|dict)\[.+|int|float|str|bool")
 
 
 def _faults(error: ValidationError) -> list[str]:
-    """All that is wrong, one line for each place. What a value of several types might have been is one fault."""
-    told: dict[str, list[Any]] = {}
-    for one in error.errors():
-        told.setdefault(_place(list(one["loc"])), []).append(one)
-    return [_fault(place, errors) for place, errors in told.items()]
+    """Return one line for each mistaken key; a value that fits none of several types is one mistake."""
+    by_key: dict[str, list[Any]] = {}
+    for details in error.errors():
+        by_key.setdefault(_key_path(list(details["loc"])), []).append(details)
+    return [_fault(key, errors) for key, errors in by_key.items()]
 
 
-def _place(location: list[Any]) -> str:
+def _key_path(location: list[Any]) -> str:
+    """Return the key path in the recipe of a location in a pydantic error."""
     if location[:1] == ["voters"] and location[2:3] and location[2] in METHODS:
-        del location[2]  # which of the voters' kinds it is: no key of the recipe
+        del location[2]  # The kind of the voter is no key of the recipe.
     branch = next((at for at, part in enumerate(location) if at > 1 and _BRANCH.fullmatch(str(part))), len(location))
     return ".".join(str(part) for part in location[:branch] if part != "[key]")
 
 
-def _fault(place: str, errors: list[Any]) -> str:
+def _fault(key: str, errors: list[Any]) -> str:
+    """Return the line for all pydantic errors at one key path."""
     error = errors[0]
-    messages = [one["msg"].removeprefix("Value error, ").partition(", unable to parse")[0] for one in errors]
+    messages = [details["msg"].removeprefix("Value error, ").partition(", unable to parse")[0] for details in errors]
     messages = list(dict.fromkeys(message.replace("a valid tuple", "a list") for message in messages))
     message = ", or ".join([messages[0], *(more.removeprefix("Input should be ") for more in messages[1:])])
     if error["type"] == "extra_forbidden":
-        return f"{place}: there is no such key"
+        return f"{key}: there is no such key"
     if error["type"] == "missing":
-        return f"{place}: is missing"
+        return f"{key}: is missing"
     if error["type"] == "union_tag_invalid":
-        return f"{place}.method: there is no {error['ctx']['tag']!r}; methods: {', '.join(METHODS)}"
+        return f"{key}.method: there is no {error['ctx']['tag']!r}; methods: {', '.join(METHODS)}"
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
-        return f"{place}: YAML reads {error['input']} there, which is no text; {_QUOTE}"
+        return f"{key}: YAML reads {error['input']} there, which is no text; {_QUOTE}"
     shown = "" if error["type"] == "value_error" else f" (it is {str(error['input'])[:80]!r})"
-    return f"{place}: {message}{shown}" if place else message
+    return f"{key}: {message}{shown}" if key else message

@@ -1,4 +1,4 @@
-"""The section `models`: one model each, and the engines that serve it."""
+"""The section `models`: each entry is a model and the engines that serve the model."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,18 +8,18 @@ from codemmlu.recipe.base import Settings
 
 
 class ModelSettings(Settings):
-    """One model and the engine that serves it. None leaves a value to vLLM."""
+    """A model and the engines that serve the model; None leaves a value to vLLM."""
 
     source: str  # embedded | OWNER/NAME on the Hub | directory | FILE.gguf | scripted[:FILE.yaml]
     revision: str | None = None  # Hub only: a branch, tag or commit
-    tensor_parallel: Annotated[int, Field(ge=1)] | None = None  # GPUs that share each layer; None: as memory needs
-    pipeline_parallel: Annotated[int, Field(ge=1)] | None = None  # groups of them, each with some of the layers
-    # Engines, or [least, most] of a pool that grows. None: as many as the cluster's GPUs hold; 1 on the CPU
+    tensor_parallel: Annotated[int, Field(ge=1)] | None = None  # GPUs that share each layer; None: by memory
+    pipeline_parallel: Annotated[int, Field(ge=1)] | None = None  # groups of such GPUs, each with some of the layers
+    # Number of engines, or [least, most] of a pool that grows. None: as many as the cluster's GPUs hold; 1 on the CPU
     replicas: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = (
         None
     )
     experts_per_token: Annotated[int, Field(ge=1)] | None = None  # of a mixture of experts; None: the model's own
-    expert_parallel: bool = False  # whole experts on each GPU instead of a part of every one
+    expert_parallel: bool = False  # whole experts on each GPU instead of a part of every expert
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     quantization: str | None = None
     max_model_len: Annotated[int, Field(ge=16)] | None = None
@@ -54,5 +54,5 @@ class ModelSettings(Settings):
 
     @property
     def engines(self) -> tuple[int, int] | None:
-        """(least, most) engines; None: what the cluster holds."""
+        """Return the (least, most) engines; None: as many as the cluster holds."""
         return (self.replicas, self.replicas) if isinstance(self.replicas, int) else self.replicas

@@ -1,4 +1,4 @@
-"""The sections `vote`, `report` and `submission`: what is made of the answers."""
+"""The sections `vote`, `report` and `submission`: the processing of the answers."""
 
 from typing import Annotated, Literal
 
@@ -6,42 +6,45 @@ from pydantic import Field
 
 from codemmlu.recipe.base import Name, Settings
 
-Rule = Literal[
-    "log_pool", "majority", "weighted", "borda", "instant_runoff", "dawid_skene", "cascade", "stacked"
-]  # see codemmlu/voting/rules.py
-# Rules that are nothing before they are fitted.
+# The rules are explained in codemmlu/voting/rules.py.
+Rule = Literal["log_pool", "majority", "weighted", "borda", "instant_runoff", "dawid_skene", "cascade", "stacked"]
+# Rules that cannot vote before they are fitted.
 FITTED_RULES = ("stacked",)
 
 
 class FitSettings(Settings):
-    """What is fitted is fitted on `limit` examples of the fit split, asked as the questions are; never on these."""
+    """Fitting on `limit` examples of the fit split, asked like the questions; never on the questions."""
 
     limit: Annotated[int, Field(ge=1)] = 300
 
 
 class VoteSettings(Settings):
-    """How the voters' probabilities become one verdict. With one voter every rule gives that voter's answer."""
+    """The rule from the voters' probabilities to a verdict; with one voter, every rule gives its answer."""
 
     rule: Rule = "log_pool"
-    fit: FitSettings | None = None  # None: nothing is fitted, all voters weigh the same
-    # Of the rule `cascade`: the voters in turn, and the margin from which on one is clear enough to be the last.
-    # None: as they stand in the recipe; and the margin that served the fit split best, 0.2 without one.
+    fit: FitSettings | None = None  # None: nothing is fitted, and all voters have the same weight
+    # For the rule `cascade`: the voters in turn; None: the order of the recipe.
     order: tuple[Name, ...] | None = None
+    # For the rule `cascade`: the margin from which a voter is clear enough to be the last. None: the margin that served
+    # the fit split best, or 0.2 without a fit split.
     margin: Annotated[float, Field(ge=0, le=1)] | None = None
-    part: Annotated[int, Field(ge=1)] = 25_000  # questions that are reduced at once; of more parts Ray Data groups them
+    # Questions that are reduced at once; Ray Data groups more questions into several parts.
+    part: Annotated[int, Field(ge=1)] = 25_000
 
 
 class ReportSettings(Settings):
-    """What is measured besides.
+    """Additional measurements.
 
-    order_sensitivity: voters whose accuracy is measured with the right choice swapped to A, B, C and D in turn
-    (CodeMMLU, arXiv:2410.01999): four more times the asks, of questions that have an answer and four choices
+    Attributes:
+        order_sensitivity: Voters whose accuracy is measured with the right choice swapped to A, B, C and D in turn
+            (CodeMMLU, arXiv:2410.01999). This adds four times the inference, on questions with an answer and four
+            choices.
     """
 
     order_sensitivity: tuple[Name, ...] = ()
 
 
 class SubmissionSettings(Settings):
-    """submission.csv. `blank` stands where there is no answer."""
+    """The settings of submission.csv: `blank` is written where there is no answer."""
 
     blank: str = ""

@@ -1,4 +1,4 @@
-"""The whole recipe: its sections, and what one section asks of another."""
+"""The whole recipe: all sections, and the checks across sections."""
 
 from typing import Any, Self
 
@@ -23,11 +23,11 @@ from codemmlu.recipe.voters import (
 
 
 class Recipe(Settings):
-    """A whole run."""
+    """The configuration of a whole run."""
 
     out: str
     seed: int = 0
-    # GPUs that the cluster may grow to, such as 4x1xL4: four nodes of one. None: those it has
+    # GPUs that the cluster may grow to, such as 4x1xL4: four nodes with one L4 each. None: the GPUs that it has.
     gpus: str | None = None
     questions: QuestionSettings = QuestionSettings()
     examples: ExampleSettings = ExampleSettings()
@@ -76,11 +76,11 @@ class Recipe(Settings):
 
     @property
     def asked(self) -> dict[str, "AskedVoter"]:
-        """The voters that are asked something, by name."""
+        """Return the voters that need inference, by name."""
         return {name: voter for name, voter in self.voters.items() if not isinstance(voter, SubmissionVoter)}
 
     def as_yaml(self) -> str:
-        """The resolved recipe, as it is kept in the run directory."""
+        """Return the resolved recipe as the text that the run directory keeps."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
@@ -89,7 +89,7 @@ def _known(voters: dict[str, Any]) -> str:
 
 
 def _check_vote(vote: VoteSettings, voters: dict[str, Any]) -> None:
-    """Raises ValueError where the vote names what is not there."""
+    """Refuse a vote that names an unknown voter, or a rule that needs fitting without `vote.fit`."""
     if vote.rule in FITTED_RULES and not vote.fit:
         raise ValueError(f"vote.rule: {vote.rule} is fitted on solved examples; give vote.fit, or choose log_pool")
     for name in vote.order or ():
@@ -98,7 +98,7 @@ def _check_vote(vote: VoteSettings, voters: dict[str, Any]) -> None:
 
 
 def _check_finetune(recipe: "Recipe") -> None:
-    """Raises ValueError where what is trained has no model or no examples, or a voter asks another model with it."""
+    """Refuse training without a model or examples, or a voter that uses the weights with another model."""
     settings = recipe.finetune
     if settings is None:
         return
@@ -114,7 +114,7 @@ def _check_finetune(recipe: "Recipe") -> None:
 
 
 def _check_when(name: str, voters: dict[str, Any]) -> None:
-    """Raises ValueError where a cascade waits for a voter that is not there, or for itself."""
+    """Refuse a cascade that waits for an unknown voter, for a voter that is never unsure, or for itself."""
     waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
     while waits:
         voter, path = waits.pop()

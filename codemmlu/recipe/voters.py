@@ -1,4 +1,4 @@
-"""The section `voters`: who is asked, in which words, by which method."""
+"""The section `voters`: the model, wording and method of each voter."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,10 +8,15 @@ from codemmlu.recipe.base import Name, Settings
 
 
 class WhenSettings(Settings):
-    """A cascade: only questions that cheaper voters leave unclear are asked.
+    """A cascade: the voter is asked only the questions that cheaper voters leave unclear.
 
-    Unclear: between the two likeliest choices, by the mean of what those voters say, there is less than `margin_below`;
-    or none of them has an answer. What a cascade before this one found clear stays clear.
+    A question is unclear where the two likeliest choices, by the mean of the cheaper voters' probabilities, are less
+    than `margin_below` apart, or where none of these voters has an answer. A question that an earlier cascade found
+    clear stays clear.
+
+    Attributes:
+        margin_below: Margin below which a question is unclear.
+        of: Names of the cheaper voters.
     """
 
     margin_below: Annotated[float, Field(gt=0, le=1)]
@@ -19,7 +24,7 @@ class WhenSettings(Settings):
 
 
 class _ModelVoter(Settings):
-    """A voter that asks a model. What is done with the answers afterwards is no part of the ask: `_AFTERWARDS`."""
+    """A voter that asks a model; settings in `_AFTERWARDS` only process stored answers."""
 
     model: str
     adapter: str | None = None  # the name of what `finetune` trains, or a directory with LoRA weights
@@ -29,17 +34,17 @@ class _ModelVoter(Settings):
 
     @property
     def pool(self) -> str:
-        """What answers: engines of this name."""
+        """Return the name of the pool of engines that answers."""
         return self.model
 
 
 class DirectVoter(_ModelVoter):
-    """Shown the question, a model says a letter."""
+    """A voter that reads a letter directly after the question."""
 
     method: Literal["direct"] = "direct"
-    # How often the model looks, each time at another order of the choices. cyclic: every choice at every letter once.
+    # Number of readings, each with another order of the choices. cyclic: every choice is at every letter once.
     readings: Annotated[int, Field(ge=1, le=120)] | Literal["cyclic", "all"] = 1
-    # What the letters' prior is estimated from before it is divided out: the run's own readings, or empty questions.
+    # The letter prior to divide out is estimated from the run's own readings (prior) or empty questions (null-prompt).
     calibrate: Literal["none", "prior", "null-prompt"] = "none"
     # margin: a question is read again only while its two likeliest choices are less than `margin` apart.
     early_exit: Literal["none", "margin"] = "none"
@@ -55,24 +60,24 @@ class DirectVoter(_ModelVoter):
 
 
 class VerifyVoter(_ModelVoter):
-    """The reference project's agent: answers, checks its answer, and answers again without what it refused."""
+    """The reference project's agent: it answers, checks, and answers again without the refused choices."""
 
     method: Literal["verify"]
-    # P(TRUE) from which on an answer is accepted; fit: the best one for the examples of vote.fit
+    # P(TRUE) from which an answer is accepted; fit: the best threshold for the examples of vote.fit
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["fit"] = 0.5
 
 
 class VerifyRankVoter(_ModelVoter):
-    """Every choice is checked; the answer is the one with the highest P(answer) x P(TRUE)."""
+    """A voter that checks every choice, and answers with the highest P(answer) x P(TRUE)."""
 
     method: Literal["verify-rank"]
 
 
 class ReasonVoter(_ModelVoter):
-    """The model thinks first, in free text, and then says a letter."""
+    """A voter whose model thinks first, in free text, and then gives a letter."""
 
     method: Literal["reason"]
-    max_tokens: Annotated[int, Field(ge=1)] = 512  # of the thought; a letter follows where it is cut off
+    max_tokens: Annotated[int, Field(ge=1)] = 512  # of the thought; a letter follows even where the thought is cut off
 
     @model_validator(mode="after")
     def _shows_no_examples(self) -> Self:
@@ -82,7 +87,7 @@ class ReasonVoter(_ModelVoter):
 
 
 class SampleVoter(_ModelVoter):
-    """Self-consistency: several free replies, and the share of each letter among them (Wang et al. 2022)."""
+    """Self-consistency: the share of each letter among several free-text replies (Wang et al. 2022)."""
 
     method: Literal["sample"]
     n: Annotated[int, Field(ge=1, le=64)] = 6
@@ -91,37 +96,36 @@ class SampleVoter(_ModelVoter):
     top_k: Annotated[int, Field(ge=0)] = 20  # 0: all
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.8
     repetition_penalty: Annotated[float, Field(gt=0)] = 1.05
-    retry: bool = True  # a reply that says no letter is followed by a reading of the letters
+    retry: bool = True  # a reply without a letter is followed by a reading of the letters
 
 
 class RetrieveVoter(Settings):
-    """The solved examples nearest to a question say which choice is right. No engine is asked."""
+    """A voter that transfers the answers of the nearest solved examples to a question, without an engine."""
 
     method: Literal["retrieve"]
     neighbours: Annotated[int, Field(ge=1, le=256)] = 64
-    abstain_below: Annotated[float, Field(ge=-1, le=1)] = (
-        0.5  # cosine of the nearest example; 0 or less: always answers
-    )
+    # Cosine of the nearest example below which the voter abstains; 0 or less: it always answers.
+    abstain_below: Annotated[float, Field(ge=-1, le=1)] = 0.5
 
     @property
     def pool(self) -> str:
-        """What answers: workers without an engine."""
+        """Return the name of the pool of workers without an engine."""
         return self.method
 
 
 class SubmissionVoter(Settings):
-    """Another system's answers: a CSV file of `task_id,answer`. Nobody is asked; an id that it lacks is no answer."""
+    """Another system's answers, a CSV file of `task_id,answer`: no inference; a missing id has no answer."""
 
     method: Literal["submission"]
     source: str  # path | s3://... | gs://...
 
 
 def _method(value: Any) -> str:
-    # What is neither is no voter at all: the kind it is then compared with says so.
+    # A value that is neither a dict nor a voter is a mistake, which validation as a DirectVoter reports.
     return str(value.get("method", "direct") if isinstance(value, dict) else getattr(value, "method", "direct"))
 
 
-# Voters that are asked: of a model, or of the index.
+# Voters that ask a model.
 ModelVoter = DirectVoter | VerifyVoter | VerifyRankVoter | ReasonVoter | SampleVoter
 VoterSettings = Annotated[
     Annotated[DirectVoter, Tag("direct")]
@@ -135,31 +139,32 @@ VoterSettings = Annotated[
 ]
 
 
+# Voters that need inference: by a model, or by the index.
 AskedVoter = ModelVoter | RetrieveVoter
 
 METHODS = ("direct", "verify", "verify-rank", "reason", "sample", "retrieve", "submission")
-# Settings of a voter that say what is made of stored answers: changing them asks nothing again.
+# Settings of a voter that only process stored answers: changing them needs no new inference.
 _AFTERWARDS = {"calibrate", "abstain_below", "when"}
-# Settings that say who is asked in which words; the rest are the method's own.
+# Settings of the model and the wording; all others belong to the method.
 _WHOM = {"method", "model", "adapter", "template", "examples"}
 
 
 def method_settings(voter: AskedVoter) -> dict[str, JsonValue]:
-    """What a voter's method is told about how to ask."""
+    """Return the settings of a voter's method that influence the stored answers."""
     exits = isinstance(voter, DirectVoter) and voter.early_exit == "margin"
     return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | (set() if exits else {"margin"}))
 
 
 def when_of(voter: VoterSettings) -> WhenSettings | None:
-    """The condition under which a voter is asked; None: always."""
+    """Return the condition under which a voter is asked; None: always."""
     return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.when
 
 
 def adapter_name(voter: VoterSettings) -> str | None:
-    """The LoRA weights that a voter answers with: the name of what `finetune` trains, or a directory."""
+    """Return the LoRA weights of a voter: the name of the weights that `finetune` trains, or a directory."""
     return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.adapter
 
 
 def uses_examples(voter: VoterSettings) -> bool:
-    """Whether a voter looks at solved examples, and so needs an index of them."""
+    """Return whether a voter looks at solved examples, and so needs an index of examples."""
     return isinstance(voter, RetrieveVoter) or (not isinstance(voter, SubmissionVoter) and voter.examples > 0)

@@ -1,1 +1,1 @@
-"""Reports: numbers from votes and verdicts, and how they are shown."""
+"""Reports: the numbers of a run, from its votes and verdicts, and how users see them."""

@@ -1,4 +1,4 @@
-"""Comparing: several runs on the same questions, voter by voter and verdict by verdict."""
+"""The comparison of several runs on the same questions, voter by voter and verdict by verdict."""
 
 import hashlib
 import json
@@ -25,10 +25,15 @@ _NAMES = letters(26)
 
 @dataclass(frozen=True)
 class _Finished:
-    """A run that has been voted on: columns of numbers on its questions, which are in the order of their task_ids.
+    """A run with a report: columns of numbers on its questions, in the order of their task_ids.
 
-    task_ids: strings; content: a hash of what each of them asks; right: its letter from 0, -1 unlabelled;
-    columns: by voter, and `vote`
+    Attributes:
+        name: The shortest name that tells the run from the others.
+        run: The run directory.
+        task_ids: As strings.
+        content: A hash of the text and the choices of each question.
+        right: The right letter of each question, from 0; -1 where it is unlabelled.
+        columns: By voter, and under `vote` the verdicts.
     """
 
     name: str
@@ -39,13 +44,18 @@ class _Finished:
     columns: dict[str, Column]
 
 
-def compare(places: Sequence[str]) -> dict[str, Any]:
+def compare(addresses: Sequence[str]) -> dict[str, Any]:
     """Compare runs by the paired differences of their voters; of one run, return its report.
 
-    Raises:
-        UserError: A place holds no finished run, or the runs were asked other questions.
+    An address without a finished run, and runs that were asked different questions, raise a UserError.
+
+    Args:
+        addresses: The addresses of run directories.
+
+    Returns:
+        The runs' addresses by name, counts and comparisons; of one run, the content of report.json.
     """
-    runs = [RunDir(place) for place in places]
+    runs = [RunDir(address) for address in addresses]
     if len(runs) == 1:
         return _report(runs[0])
     names = _names([run.shown for run in runs])
@@ -54,7 +64,7 @@ def compare(places: Sequence[str]) -> dict[str, Any]:
     for other in several[1:]:
         _same_questions(first, other)
     return {
-        "runs": {one.name: one.run.shown for one in several},
+        "runs": {finished.name: finished.run.shown for finished in several},
         "questions": len(first.task_ids),
         "labelled": int((first.right >= 0).sum()),
         "comparisons": _pairs(several),
@@ -62,33 +72,33 @@ def compare(places: Sequence[str]) -> dict[str, Any]:
 
 
 def _pairs(several: Sequence[_Finished]) -> list[dict[str, Any]]:
-    """Every two runs' voters of one name, with Holm's correction for all of them."""
+    """Compare every two runs by each voter in both, with Holm's correction over all comparisons."""
     right = several[0].right
-    found = []
-    for place, one in enumerate(several):
-        for other in several[place + 1 :]:
-            for voter in [name for name in one.columns if name in other.columns]:
-                both = {one.name: one.columns[voter], other.name: other.columns[voter]}
-                (pair,) = statistics.compare(_sheet(right, both), both)
-                said = [column.letters for column in both.values()]
-                told = (said[0] >= 0) & (said[1] >= 0)
-                same = float((said[0] == said[1])[told].mean()) if told.any() else None
+    pairs = []
+    for number, first in enumerate(several):
+        for second in several[number + 1 :]:
+            for voter in [name for name in first.columns if name in second.columns]:
+                both = {first.name: first.columns[voter], second.name: second.columns[voter]}
+                (pair,) = statistics.compare(_score_table(right, both), both)
+                named = [column.letters for column in both.values()]
+                answered = (named[0] >= 0) & (named[1] >= 0)
+                same = float((named[0] == named[1])[answered].mean()) if answered.any() else None
                 scores = dict(zip(("first_accuracy", "second_accuracy"), _accuracies(right, both), strict=True))
-                found.append({"voter": voter, **pair, **scores, "same_letter": same})
-    for pair, corrected in zip(found, statistics.holm([pair["p"] for pair in found]), strict=True):
+                pairs.append({"voter": voter, **pair, **scores, "same_letter": same})
+    for pair, corrected in zip(pairs, statistics.holm([pair["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = corrected
-    return found
+    return pairs
 
 
 def _accuracies(right: Codes, both: Mapping[str, Column]) -> list[float | None]:
-    """Of each on the labelled questions that both were asked."""
-    sheet = _sheet(right, both)
-    asked: Bits = np.logical_and.reduce([sheet.counted(column) for column in both.values()])
-    return [float(sheet.correct(column)[asked].mean()) if asked.any() else None for column in both.values()]
+    """Return the accuracy of each of two columns on the labelled questions that both were asked."""
+    scores = _score_table(right, both)
+    asked: Bits = np.logical_and.reduce([scores.counted(column) for column in both.values()])
+    return [float(scores.correct(column)[asked].mean()) if asked.any() else None for column in both.values()]
 
 
-def _sheet(right: Codes, voters: Mapping[str, Column]) -> ScoreTable:
-    """A sheet with nothing but letters: questions of other runs are known by their task_id alone."""
+def _score_table(right: Codes, voters: Mapping[str, Column]) -> ScoreTable:
+    """Return a score table with letters alone: of questions of other runs only task_ids are known."""
     nothing = np.zeros(len(right))
     return ScoreTable(
         right, right, nothing.astype(np.int32), nothing.astype(np.int32), (), right, nothing, dict(voters), {}, {}
@@ -96,18 +106,19 @@ def _sheet(right: Codes, voters: Mapping[str, Column]) -> ScoreTable:
 
 
 def _same_questions(first: _Finished, other: _Finished) -> None:
+    """Refuse a run that has other questions than the first run, or the same with other labels."""
     if first.task_ids.equals(other.task_ids) and first.content.equals(other.content):
         differ = np.flatnonzero(first.right != other.right)
         if len(differ):
             odd = int(differ[0])
-            there, here = _letter(other.right[odd]), _letter(first.right[odd])
+            other_letter, first_letter = _letter(other.right[odd]), _letter(first.right[odd])
             raise UserError(
-                f"{other.run.shown}: {safe(first.task_ids[odd].as_py(), 80)} has the answer {there} there and {here} "
-                f"in {first.run.shown}; runs are compared on the same labels"
+                f"{other.run.shown}: {safe(first.task_ids[odd].as_py(), 80)} has the answer {other_letter} there and "
+                f"{first_letter} in {first.run.shown}; runs are compared on the same labels"
             )
         return
     asked, others = (
-        dict(zip(one.task_ids.to_pylist(), one.content.to_pylist(), strict=True)) for one in (first, other)
+        dict(zip(run.task_ids.to_pylist(), run.content.to_pylist(), strict=True)) for run in (first, other)
     )
     shared = asked.keys() & others.keys()
     differing = sum(asked[name] != others[name] for name in shared)
@@ -123,51 +134,52 @@ def _letter(code: int) -> str | None:
 
 
 def _read(name: str, run: RunDir) -> _Finished:
-    report = _report(run)  # says in one line what is no finished run
+    report = _report(run)  # refuses an address without a finished run
     asked = pa.concat_tables([_asked(run, file) for file in run.files("questions")]).sort_by("task_id").combine_chunks()
     task_ids = asked["task_id"].combine_chunks()
-    columns = {voter: _unsaid(len(task_ids)) for voter in report["voters"]}
+    columns = {voter: _skipped(len(task_ids)) for voter in report["voters"]}
     for file in reduction.stored(run, reduction.VOTES):
         votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
-        places = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
-        status, said = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
+        rows = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
+        status, named = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
         for voter, column in columns.items():
-            its = pc.equal(votes["voter"], voter).to_numpy()
-            column.status[places[its]], column.letters[places[its]] = status[its], said[its]
+            own = pc.equal(votes["voter"], voter).to_numpy()
+            column.status[rows[own]], column.letters[rows[own]] = status[own], named[own]
     columns[VOTE] = _verdicts(run, task_ids, list(columns.values()))
     return _Finished(name, run, task_ids, asked["content"].combine_chunks(), _codes(asked["answer"], _NAMES), columns)
 
 
 def _asked(run: RunDir, file: str) -> pa.Table:
-    """Of one file of questions, with a hash in the place of their text."""
+    """Return one file of questions, with a hash in place of each question's text."""
     table = run.read_table(file, ["task_id", "question", "choices", "answer"])
     content = pa.array([_hash(row) for row in table.to_pylist()], pa.binary(16))
     return table.select(["task_id", "answer"]).append_column("content", content)
 
 
 def _verdicts(run: RunDir, task_ids: "pa.Array[Any]", voters: Sequence[Column]) -> Column:
-    """The verdicts; where every voter failed there is none, and it is not wrong."""
-    column = _unsaid(len(task_ids))
+    """Return the verdicts; a question that every voter failed on counts as failed, and not as wrong."""
+    column = _skipped(len(task_ids))
     for file in reduction.stored(run, reduction.VERDICTS):
         verdicts = run.read_table(file, ["task_id", "letter"])
-        places = pc.index_in(verdicts["task_id"], value_set=task_ids).to_numpy()
-        column.letters[places] = _codes(verdicts["letter"], _NAMES)
+        rows = pc.index_in(verdicts["task_id"], value_set=task_ids).to_numpy()
+        column.letters[rows] = _codes(verdicts["letter"], _NAMES)
     failed = np.logical_and.reduce([voter.status == FAILED for voter in voters])
     silent = np.where(failed, FAILED, STATUSES.index("abstained"))
     column.status[:] = np.where(column.letters >= 0, ANSWERED, silent)
     return column
 
 
-def _unsaid(questions: int) -> Column:
+def _skipped(questions: int) -> Column:
+    """Return the column of a voter that was asked no question."""
     nothing = np.full(questions, np.nan)
     status = np.full(questions, STATUSES.index("skipped"), dtype=np.int8)
     return Column(status, np.full(questions, -1, dtype=np.int8), nothing, nothing)
 
 
 def _codes(names: Any, known: Sequence[str]) -> Codes:
-    """Their places among the known ones, -1 for none."""
-    places: Any = pc.fill_null(pc.index_in(names, value_set=pa.array(known)), -1)
-    return np.asarray(places.to_numpy(), dtype=np.int8)
+    """Return the index of each name among the known names, -1 for null and unknown ones."""
+    indices: Any = pc.fill_null(pc.index_in(names, value_set=pa.array(known)), -1)
+    return np.asarray(indices.to_numpy(), dtype=np.int8)
 
 
 def _report(run: RunDir) -> dict[str, Any]:
@@ -181,15 +193,15 @@ def _report(run: RunDir) -> dict[str, Any]:
 
 
 def _hash(row: Mapping[str, Any]) -> bytes:
-    told = json.dumps([row["question"], row["choices"]], ensure_ascii=True)
-    return hashlib.sha256(told.encode()).digest()[:16]
+    text = json.dumps([row["question"], row["choices"]], ensure_ascii=True)
+    return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def _names(shown: Sequence[str]) -> list[str]:
-    """The last part of each address; with as many parts before it as tell them apart."""
-    parts = [PurePosixPath(place).parts for place in shown]
+    """Return the last part of each address, with as many parts before it as make the names differ."""
+    parts = [PurePosixPath(address).parts for address in shown]
     for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(one[-length:]) for one in parts]
+        names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{name} ({number})" for number, name in enumerate(shown, 1)]

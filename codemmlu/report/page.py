@@ -1,7 +1,7 @@
 """report.html: one file that opens offline and prints well.
 
-Everything from questions and models is untrusted: the page's data is JSON with `<` written out, its script puts it in
-place as text, and a content security policy lets only that one script run and loads nothing.
+All text from questions and models is untrusted: the page's data is JSON with an escaped `<`, the page's script inserts
+the data as text, and a content security policy lets only that one script run and loads nothing.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import Any
 
 from codemmlu.report.summary import headline
 
-_CUT = 400  # characters of a name or an error
+_CUT = 400  # the most characters of a name or an error
 _TEMPLATE, _SCRIPT, _STYLE = "page.html.jinja", "page.js", "page.css"
 
 
@@ -25,14 +25,21 @@ def page(
     prompts: Sequence[Mapping[str, str]],
     recipe: str,
 ) -> str:
-    """The page.
+    """Render the page.
 
-    report: see outcome; figures: see figures; questions: see details; prompts: how voters are asked;
-    recipe: the resolved one, as YAML
+    Args:
+        report: The content of report.json.
+        figures: See `figures.figures`.
+        questions: See `question_list.details`.
+        prompts: See `question_list.prompts`.
+        recipe: The resolved recipe, as YAML.
+
+    Returns:
+        The text of report.html.
     """
     script = _file(_SCRIPT)
     data = {"voters": list(report["voters"]), "questions": questions, "all": report["questions"]}
-    made: str = (
+    html: str = (
         _environment()
         .get_template(_TEMPLATE)
         .render(
@@ -47,11 +54,11 @@ def page(
             data=in_script(data),
         )
     )
-    return made
+    return html
 
 
 def in_script(data: Any) -> str:
-    """JSON that can stand in a script element: no `<` ends it, or begins a comment."""
+    """Return JSON for a script element: without `<`, which could end the element or begin a comment."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

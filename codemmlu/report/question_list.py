@@ -1,6 +1,6 @@
-"""What the report shows of each question: the question, every voter's answer with its turns, and the verdict.
+"""The report's list of questions: each with every voter's answer, the answer's turns, and the verdict.
 
-Questions and what models say are untrusted text of any length: long text is cut, and says so.
+Questions and texts of models are untrusted and of any length: long text is cut, and says so.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ from codemmlu.recipe import RetrieveVoter
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Verdict, letters
 
-# Questions that the page lists; all of them are in the run directory.
+# The most questions that the page lists; the run directory has all of them.
 MOST = 10_000
-# Characters that it shows of a question, of a choice, of what a model said or was shown.
+# The most characters that the page shows of a question, of a choice, and of a text that a model wrote or was shown.
 _QUESTION, _CHOICE, _SAID = 6_000, 1_000, 2_000
 _NEIGHBOURS = 5
-_BUDGET = 30_000_000  # characters of turns in all
+_BUDGET = 30_000_000  # the most characters of all turns together
 _DIGITS = 3
 _NOTHING = -99.0
 
@@ -32,39 +32,49 @@ _NOTHING = -99.0
 def details(
     run: RunDir, ensemble: Ensemble, names: Sequence[str], verdicts: Iterator[Verdict], votes: list[str]
 ) -> list[dict[str, Any]]:
-    """The first questions in the file's order.
+    """Return the first MOST questions, as the page's script reads them.
 
-    names: the voters, as the page has them; verdicts: of all, in that order; votes: the files of the votes
+    Args:
+        run: The run directory.
+        ensemble: All voters of the run.
+        names: The voters in the order of the page.
+        verdicts: On all questions, in the order of the file.
+        votes: The files of the votes.
+
+    Returns:
+        One row per question, in the order of the file; see `_question` and `_voter`.
     """
     first = {verdict.task_id: verdict for verdict in islice(verdicts, MOST)}
     last = max((verdict.position for verdict in first.values()), default=-1)
     asked = {q.task_id: q for q in stored_questions(run) if q.task_id in first}
-    said = _votes(run, votes, last)
+    cast = _votes(run, votes, last)
     answers = _answers(run, ensemble, list(asked.values()))
     listed, spent = [], 0
     for task_id, verdict in first.items():
-        # What models said at length is left out once the page is too large to open.
-        told = {name: answers.get((name, task_id)) if spent < _BUDGET else None for name in names}
-        spent += sum(len(turn.text[:_SAID]) + 100 for one in told.values() if one for turn in one.turns)
-        row = {"v": [_voter(said[name, task_id], told[name]) for name in names]}
+        # Answers are left out, turns and all, once the page would become too large to open.
+        shown = {name: answers.get((name, task_id)) if spent < _BUDGET else None for name in names}
+        spent += sum(len(turn.text[:_SAID]) + 100 for answer in shown.values() if answer for turn in answer.turns)
+        row = {"v": [_voter(cast[name, task_id], shown[name]) for name in names]}
         listed.append(_question(asked[task_id], verdict) | row)
     return listed
 
 
 def prompts(ensemble: Ensemble, question: Question) -> list[dict[str, str]]:
-    """How each voter's model is asked: what it is shown of one question first, in the chat's own words."""
-    found = []
+    """Return the prompt that each voter's model is given for a question first, before the chat template."""
+    texts = []
     for name, voter in ensemble.voters.items():
         if isinstance(voter.settings, RetrieveVoter):
             continue
-        prompt = render(question, voter.ask.template)
+        prompt = render(question, voter.spec.template)
         shown = "\n\n".join(message.content for message in prompt.messages)
-        found.append({"voter": name, "ask": voter.ask.name, "method": voter.ask.method, "text": cut(shown, _QUESTION)})
-    return found
+        texts.append(
+            {"voter": name, "ask": voter.spec.name, "method": voter.spec.method, "text": cut(shown, _QUESTION)}
+        )
+    return texts
 
 
 def cut(text: str, most: int) -> str:
-    """Text of at most so many characters, which says how long it was."""
+    """Return a text cut to at most so many characters, with a note of the full length where it was cut."""
     return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters in all)"
 
 
@@ -102,23 +112,23 @@ def _voter(vote: Mapping[str, Any], answer: Answer | None) -> dict[str, Any]:
 
 
 def _votes(run: RunDir, files: list[str], last: int) -> dict[tuple[str, str], dict[str, Any]]:
-    found = {}
+    rows = {}
     for name in files:
         table = run.read_table(name, ["voter", "task_id", "position", "status", "letter", "probabilities"])
         for row in table.filter(pc.less_equal(table["position"], pa.scalar(last))).to_pylist():
-            found[row["voter"], row["task_id"]] = row
-    return found
+            rows[row["voter"], row["task_id"]] = row
+    return rows
 
 
 def _answers(run: RunDir, ensemble: Ensemble, questions: list[Question]) -> dict[tuple[str, str], Answer]:
-    found = {}
+    answers = {}
     for name, voter in ensemble.voters.items():
-        keys = {voter.ask.key(question) for question in questions}
+        keys = {voter.spec.key(question) for question in questions}
         for answer in stored_answers(run, voter.pool, keys).values():
-            found[name, answer.task_id] = answer
-    return found
+            answers[name, answer.task_id] = answer
+    return answers
 
 
 def _rounded(values: Iterable[float]) -> list[float]:
-    # JSON knows no infinity, which the logarithm of nothing is, and no NaN.
+    # JSON has no infinity, which the logarithm of zero is, and no NaN.
     return [round(float(np.nan_to_num(value, nan=_NOTHING, neginf=_NOTHING)), _DIGITS) for value in values]

@@ -1,4 +1,4 @@
-"""report.json: what a run has come to, in the words of the summary and the statistics."""
+"""report.json: the results of a run, put together from the summary and the statistics."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,17 @@ from codemmlu.voting.reduction import ReduceResult
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run has come to: everything that report.json tells of."""
+    """The results of a run: everything that report.json is built from.
+
+    Attributes:
+        recipe: The resolved recipe.
+        run: The run directory.
+        ensemble: All voters of the run.
+        loaded: The questions, with counts and notes of the rows that were read.
+        reduced: The result of the reduce.
+        learnt: The fitted ensemble model, and the answers that it was fitted on.
+        scores: The score table.
+    """
 
     recipe: Recipe
     run: RunDir
@@ -33,7 +43,10 @@ class Evaluation:
 
 
 def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
-    """Build report.json, but for its models and its submission.
+    """Build report.json, except for its sections on the models and on the submission.
+
+    Args:
+        evaluation: The results of the run.
 
     Returns:
         The report, and the number of answers that failed.
@@ -45,15 +58,15 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
     voters = {}
     for name in recipe.voters:
         costs = [sums["voters"].get(name) or cost_sums(()), cost_sums(learnt.besides.get(name, ()))]
-        # What its calibration was estimated from is part of its cost, as if it stood alone.
+        # The answers that a voter's calibration is estimated from are part of its cost, as if it were the only voter.
         voters[name] = (
             summary.voter(scores, name, sum_costs(costs)) | {"rank": ranks[name]} | _voter(run, ensemble, name, reduced)
         )
-    also = [(name, answer) for name, its in learnt.besides.items() for answer in its]
-    also += [("vote.fit", answer) for answer in learnt.asked_for_fit]
+    other_answers = [(name, answer) for name, answers in learnt.besides.items() for answer in answers]
+    other_answers += [("vote.fit", answer) for answer in learnt.asked_for_fit]
     broken = {
         answer.key: {"task_id": answer.task_id, "voter": name, "error": answer.error or ""}
-        for name, answer in also
+        for name, answer in other_answers
         if answer.status == "failed"
     }
     return {
@@ -64,7 +77,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
         "chance": summary.chance(scores),
         "letters_right": letter_counts(scores.right),
         "voters": voters,
-        "asks": {ask: summary.cost(told) for ask, told in sums["asks"].items()},
+        "asks": {spec: summary.cost(costs) for spec, costs in sums["asks"].items()},
         "vote": summary.vote(scores, rule) | {"rank": ranks.get(summary.VOTE)},
         "rules": summary.rules(scores, learnt.fitted),
         "fitted": {
@@ -86,7 +99,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
 
 
 def _training(recipe: Recipe, run: RunDir) -> dict[str, Any] | None:
-    """The curves of the weights that the recipe trains, and what they were learnt from; None where there are none."""
+    """Return the loss curves and the facts of the adapter that the recipe trains; None without an adapter."""
     settings = recipe.finetune
     manifest = read_manifest(run, settings.name) if settings else None
     if manifest is None or not any(adapter_name(v) == manifest.name for v in recipe.asked.values()):
@@ -96,7 +109,7 @@ def _training(recipe: Recipe, run: RunDir) -> dict[str, Any] | None:
 
 
 def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) -> dict[str, Any]:
-    """What stands behind a voter: its ask and model, and what was estimated for it."""
+    """Return the spec and model behind a voter, and its estimated prior and threshold."""
     voter = ensemble.voters.get(name)
     if voter is None:
         return {"ask": None, "model": None, "adapter": None, "prior": None, "threshold": None, "early_exit": None}
@@ -104,9 +117,9 @@ def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) ->
     if voter.calibration and voter.fits_threshold:
         threshold = stored_threshold(run, voter.pool, voter.calibration)
     return {
-        "ask": voter.ask.name,
+        "ask": voter.spec.name,
         "model": voter.pool,
-        "adapter": lora.validate(voter.ask.adapter, "adapter").fingerprint if voter.ask.adapter else None,
+        "adapter": lora.validate(voter.spec.adapter, "adapter").fingerprint if voter.spec.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
         "early_exit": reduced.sums["early_exit"].get(name),
@@ -114,5 +127,5 @@ def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) ->
 
 
 def _shares(prior: Prior | None) -> dict[str, list[float]] | None:
-    """A prior for people: number of choices to the share of each letter."""
+    """Return a prior as probabilities: the share of each letter, by the number of choices."""
     return None if prior is None else {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}

@@ -1,4 +1,4 @@
-"""The score sheet: columns of numbers on all questions of a run, from which every statistic is told."""
+"""The score table: columns of numbers on all questions, from which every statistic is computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,13 @@ _SKIPPED = STATUSES.index("skipped")
 
 @dataclass(frozen=True)
 class Column:
-    """What one voter, or the vote by one rule, said of each question.
+    """The votes of one voter, or the verdicts of one rule, on all questions.
 
-    status: places in STATUSES; letters: from 0, -1 none; sure: the probability of its letter, NaN where it has none;
-    calibrated: the same after its temperature
+    Attributes:
+        status: Indices into STATUSES.
+        letters: From 0; -1 where there is none.
+        sure: The probability of the letter, NaN where there is none.
+        calibrated: The same after the voter's temperature is applied.
     """
 
     status: Codes
@@ -33,15 +36,27 @@ class Column:
 
     @property
     def asked(self) -> Bits:
-        """Where it was asked and did not break: the rest is neither right nor wrong."""
-        found: Bits = (self.status != FAILED) & (self.status != _SKIPPED)
-        return found
+        """Return where the voter was asked and did not fail: other questions are neither right nor wrong."""
+        asked: Bits = (self.status != FAILED) & (self.status != _SKIPPED)
+        return asked
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """All questions in order. right: the right letter, from 0, -1 unlabelled; verbatim: 1 where an example has the same
-    text, -1 where nobody looked; nearest: the similarity of the nearest example, else NaN."""
+    """Numbers on all questions, in the order of their positions.
+
+    Attributes:
+        right: The right letter, from 0; -1 where it is unlabelled.
+        choices: The number of choices.
+        characters: The length of the question with its choices.
+        subjects: Indices into `subject_names`; -1 without a subject.
+        subject_names: All subjects.
+        verbatim: 1 where an example has the same text, 0 where none has, -1 where no voter looked at examples.
+        nearest: The similarity of the nearest example, else NaN.
+        voters: By voter, the voter's votes.
+        rules: By rule, the rule's verdicts.
+        alone: By voter of the method `sample`, the letters of the one reading beside the replies.
+    """
 
     right: Codes
     choices: Codes
@@ -56,23 +71,32 @@ class ScoreTable:
 
     @property
     def labelled(self) -> Bits:
-        """Which questions have a right letter."""
-        found: Bits = self.right >= 0
-        return found
+        """Return which questions have a right letter."""
+        labelled: Bits = self.right >= 0
+        return labelled
 
     def correct(self, column: Column) -> Bits:
-        """Where a voter is right."""
-        found: Bits = self.labelled & (column.letters == self.right)
-        return found
+        """Return where a voter is right."""
+        hits: Bits = self.labelled & (column.letters == self.right)
+        return hits
 
     def counted(self, column: Column) -> Bits:
-        """The questions that a voter's accuracy is told of: labelled, asked, not failed."""
-        found: Bits = self.labelled & column.asked
-        return found
+        """Return which questions count in a voter's accuracy: labelled, asked, not failed."""
+        counted: Bits = self.labelled & column.asked
+        return counted
 
 
 def sheet(reduced: pa.Table, decided: pa.Table, rule: str) -> ScoreTable:
-    """The sheet of what the reduce gave back: by question, both in the order of positions. rule: the chosen one."""
+    """Return the score table of a run.
+
+    Args:
+        reduced: The columns of the reduce, one row per question, in the order of positions.
+        decided: The columns of the verdicts, in the same order.
+        rule: The chosen rule.
+
+    Returns:
+        The score table; of rules other than the chosen one it has no confidence.
+    """
 
     def numbers(table: pa.Table, name: str) -> Numbers:
         return np.asarray(table[name].to_numpy(), dtype=np.float64)
@@ -97,10 +121,10 @@ def sheet(reduced: pa.Table, decided: pa.Table, rule: str) -> ScoreTable:
     nothing = np.full(reduced.num_rows, np.nan)
     rules = {}
     for name in named(decided, "rule"):
-        said = codes(decided, f"rule/{name}")
-        status = np.where(said >= 0, 0, np.where(everywhere, FAILED, STATUSES.index("abstained"))).astype(np.int8)
-        sure = np.where(said >= 0, numbers(decided, "sure"), np.nan) if name == rule else nothing
-        rules[name] = Column(status, said, sure, sure)
+        verdicts = codes(decided, f"rule/{name}")
+        status = np.where(verdicts >= 0, 0, np.where(everywhere, FAILED, STATUSES.index("abstained"))).astype(np.int8)
+        confidence = np.where(verdicts >= 0, numbers(decided, "sure"), np.nan) if name == rule else nothing
+        rules[name] = Column(status, verdicts, confidence, confidence)
     subjects: Any = reduced["subject"].combine_chunks()
     if isinstance(subjects, pa.ChunkedArray):
         subjects = subjects.chunk(0)
@@ -118,8 +142,8 @@ def sheet(reduced: pa.Table, decided: pa.Table, rule: str) -> ScoreTable:
     )
 
 
-def letter_counts(said: Sequence[int] | Codes) -> dict[str, int]:
-    """How often each letter stands there, in the order of the alphabet."""
-    found, counts = np.unique(np.asarray(said), return_counts=True)
+def letter_counts(codes: Sequence[int] | Codes) -> dict[str, int]:
+    """Return how often each letter occurs, in alphabetical order."""
+    values, counts = np.unique(np.asarray(codes), return_counts=True)
     names = letters(26)
-    return {names[letter]: int(count) for letter, count in zip(found, counts, strict=True) if letter >= 0}
+    return {names[letter]: int(count) for letter, count in zip(values, counts, strict=True) if letter >= 0}

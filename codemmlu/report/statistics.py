@@ -1,7 +1,7 @@
-"""Statistics one can trust: intervals, paired comparisons, ranks, calibration, coverage, slices, hindsight.
+"""Statistics: intervals, paired comparisons, ranks, calibration, coverage, slices, oracle bounds.
 
-Closed forms stand here and scipy.special has the rest: scipy.stats and statsmodels, which have the same tests, take
-seconds to import at the end of every run. tests/report/test_statistics.py compares the results with theirs.
+Closed forms are written out here and scipy.special has the rest: scipy.stats and statsmodels, which have the same
+tests, take seconds to import at the end of every run. tests/report/test_statistics.py compares the results.
 """
 
 import itertools
@@ -14,18 +14,18 @@ import numpy as np
 
 from codemmlu.report.score_table import Bits, Column, Numbers, ScoreTable
 
-# From this probability on, chance alone explains a difference well enough.
+# The significance level: from this probability on, chance alone explains a difference well enough.
 LEVEL = 0.05
 _Z = NormalDist().inv_cdf(1 - LEVEL / 2)
 _DRAWS = 10_000
 _BINS = 10
-# Subsets of more voters, and on more questions, take too long for what hindsight is worth.
+# The best subset of more voters, or on more questions, takes too long for what this bound is worth.
 _SUBSETS_OF, _SUBSETS_ON = 8, 100_000
 _MOST_SUBJECTS = 60
 
 
 def wilson(right: int, asked: int) -> list[float] | None:
-    """The 95 % interval of a proportion (Wilson 1927). None of nothing."""
+    """Return the 95 % interval of a proportion (Wilson 1927); None without questions."""
     if not asked:
         return None
     share, square = right / asked, _Z * _Z
@@ -35,29 +35,33 @@ def wilson(right: int, asked: int) -> list[float] | None:
 
 
 def bootstrap(right: int, asked: int) -> list[float] | None:
-    """The 95 % percentile interval of a proportion by the bootstrap (Efron 1979). None of nothing.
-
-    Drawing as many questions again with replacement and counting the right ones is one binomial draw.
-    """
+    """Return the 95 % percentile bootstrap interval of a proportion (Efron 1979); None without questions."""
     if not asked:
         return None
+    # Resampling all questions with replacement and counting the right ones is one binomial draw.
     draws = np.random.default_rng(0).binomial(asked, right / asked, _DRAWS) / asked
     return _middle(draws)
 
 
-def compare(sheet: ScoreTable, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
-    """Every pair of voters on the labelled questions that both were asked: who is right where the other is wrong.
+def compare(scores: ScoreTable, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    """Compare every pair of voters on the labelled questions that both were asked.
 
-    p: exact McNemar (1947), two-sided; p_holm: corrected for the number of pairs (Holm 1979)
-    interval: of the difference in accuracy, see `_paired`; only_first: right to wrong, going to the second
+    Args:
+        scores: The score table.
+        columns: The voters, and the vote, by name.
+
+    Returns:
+        One row per pair. `only_first` counts what the first voter alone has right; `p` is the exact two-sided McNemar
+        test (1947), and `p_holm` corrects it for the number of pairs (Holm 1979); `interval` is that of the difference
+        in accuracy, second minus first, see `_paired`.
     """
-    found: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for first, second in itertools.combinations(columns, 2):
-        both = sheet.counted(columns[first]) & sheet.counted(columns[second])
-        one, other = sheet.correct(columns[first])[both], sheet.correct(columns[second])[both]
-        only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
-        asked, right = int(both.sum()), int((one & other).sum())
-        found.append(
+        both = scores.counted(columns[first]) & scores.counted(columns[second])
+        first_right, second_right = scores.correct(columns[first])[both], scores.correct(columns[second])[both]
+        only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
+        asked, right = int(both.sum()), int((first_right & second_right).sum())
+        pairs.append(
             {
                 "first": first,
                 "second": second,
@@ -71,13 +75,13 @@ def compare(sheet: ScoreTable, columns: Mapping[str, Column]) -> list[dict[str, 
                 "p": mcnemar(only_first, only_second),
             }
         )
-    for pair, corrected in zip(found, holm([float(pair["p"]) for pair in found]), strict=True):
+    for pair, corrected in zip(pairs, holm([float(pair["p"]) for pair in pairs]), strict=True):
         pair["p_holm"] = corrected
-    return found
+    return pairs
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided McNemar test: whether two voters differ on the questions that one of them alone has right."""
+    """Return the exact two-sided McNemar p-value, from the questions that one voter alone has right."""
     from scipy import special  # slow to import, and one voter needs no test
 
     differing = only_first + only_second
@@ -85,58 +89,71 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for being several (Holm 1979)."""
+    """Return p-values corrected for multiple tests (Holm 1979)."""
     corrected = [0.0] * len(values)
     most = 0.0
-    for place, number in enumerate(sorted(range(len(values)), key=lambda number: values[number])):
-        most = max(most, min(1.0, values[number] * (len(values) - place)))
-        corrected[number] = most
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
+        most = max(most, min(1.0, values[index] * (len(values) - rank)))
+        corrected[index] = most
     return corrected
 
 
 def ranks(
-    sheet: ScoreTable, columns: Mapping[str, Column], pairs: Sequence[Mapping[str, Any]]
+    scores: ScoreTable, columns: Mapping[str, Column], pairs: Sequence[Mapping[str, Any]]
 ) -> dict[str, int | None]:
-    """One more than the number of voters that are better beyond chance: those that cannot be told apart share a rank.
-    None without labels."""
+    """Return ranks, which voters share whose difference is not significant; None without labels.
+
+    Args:
+        scores: The score table.
+        columns: The voters, and the vote, by name.
+        pairs: The result of `compare`.
+
+    Returns:
+        By name, one more than the number of voters that are significantly better.
+    """
     better = dict.fromkeys(columns, 0)
     for pair in pairs:
         if pair["p_holm"] < LEVEL:
             better[pair["first"] if pair["difference"] > 0 else pair["second"]] += 1
-    return {name: better[name] + 1 if sheet.counted(columns[name]).any() else None for name in columns}
+    return {name: better[name] + 1 if scores.counted(columns[name]).any() else None for name in columns}
 
 
-def calibration(sheet: ScoreTable, column: Column, sure: Numbers) -> dict[str, Any] | None:
-    """How far a voter's probabilities are from how often it is right, over bins of equal width (Guo et al. 2017).
+def calibration(scores: ScoreTable, column: Column, confidence: Numbers) -> dict[str, Any] | None:
+    """Return the expected calibration error, over bins of equal width (Guo et al. 2017).
 
-    error: the mean distance, weighed by the bins' questions. None where no probability can be told right or wrong.
+    Args:
+        scores: The score table.
+        column: The voter.
+        confidence: The probability of the voter's letter on each question.
+
+    Returns:
+        The bins, and `error`, the mean distance of confidence and accuracy, weighted by the questions of the bins; None
+        where no question has both a confidence and a label.
     """
-    told = sheet.counted(column) & np.isfinite(sure)
-    if not told.any():
+    usable = scores.counted(column) & np.isfinite(confidence)
+    if not usable.any():
         return None
-    said, right = np.clip(sure[told], 0.0, 1.0), sheet.correct(column)[told]
-    place = np.minimum((said * _BINS).astype(int), _BINS - 1)
+    stated, right = np.clip(confidence[usable], 0.0, 1.0), scores.correct(column)[usable]
+    bin_numbers = np.minimum((stated * _BINS).astype(int), _BINS - 1)
     bins = []
     for number in range(_BINS):
-        inside = place == number
+        inside = bin_numbers == number
         if inside.any():
             bins.append(
-                {"count": int(inside.sum()), "said": float(said[inside].mean()), "right": float(right[inside].mean())}
+                {"count": int(inside.sum()), "said": float(stated[inside].mean()), "right": float(right[inside].mean())}
             )
-    error = sum(one["count"] * abs(one["said"] - one["right"]) for one in bins) / len(said)
+    error = sum(row["count"] * abs(row["said"] - row["right"]) for row in bins) / len(stated)
     return {"error": error, "bins": bins}
 
 
-def coverage(sheet: ScoreTable, column: Column) -> list[dict[str, Any]]:
-    """Accuracy on the share of labelled questions that a voter is surest of, in tenths.
-
-    Surest: by the probability of its answer; of equally sure ones the first in the file comes first.
-    """
-    counted = sheet.counted(column)
+def coverage(scores: ScoreTable, column: Column) -> list[dict[str, Any]]:
+    """Return accuracy on the tenths of the labelled questions that a voter is most confident of."""
+    counted = scores.counted(column)
     asked = int(counted.sum())
-    told = np.flatnonzero(counted & np.isfinite(column.sure))
-    order = told[np.argsort(-np.round(column.sure[told], 6), kind="stable")]
-    right = np.cumsum(sheet.correct(column)[order])
+    usable = np.flatnonzero(counted & np.isfinite(column.sure))
+    # Confidence is the probability of the answer; of equally confident answers, the first in the file comes first.
+    order = usable[np.argsort(-np.round(column.sure[usable], 6), kind="stable")]
+    right = np.cumsum(scores.correct(column)[order])
     curve = []
     for tenth in range(1, 11):
         count = round(asked * tenth / 10)
@@ -146,103 +163,108 @@ def coverage(sheet: ScoreTable, column: Column) -> list[dict[str, Any]]:
     return curve
 
 
-def slices(sheet: ScoreTable, rule: str) -> dict[str, list[dict[str, Any]]]:
-    """Every voter's accuracy, and the vote's, by subject, by number of choices and by length: of labelled questions."""
+def slices(scores: ScoreTable, rule: str) -> dict[str, list[dict[str, Any]]]:
+    """Return every voter's and the vote's accuracy by subject, number of choices and question length."""
     groups: dict[str, list[tuple[str, Bits]]] = {"subject": [], "choices": [], "characters": []}
-    names, counts = np.unique(sheet.subjects[sheet.labelled & (sheet.subjects >= 0)], return_counts=True)
+    names, counts = np.unique(scores.subjects[scores.labelled & (scores.subjects >= 0)], return_counts=True)
     for name in names[np.argsort(-counts, kind="stable")][:_MOST_SUBJECTS]:
-        groups["subject"].append((sheet.subject_names[name], sheet.subjects == name))
-    for size in np.unique(sheet.choices[sheet.labelled]):
-        groups["choices"].append((str(size), sheet.choices == size))
-    if sheet.labelled.any():
-        lengths = sheet.characters[sheet.labelled]
+        groups["subject"].append((scores.subject_names[name], scores.subjects == name))
+    for size in np.unique(scores.choices[scores.labelled]):
+        groups["choices"].append((str(size), scores.choices == size))
+    if scores.labelled.any():
+        lengths = scores.characters[scores.labelled]
         edges = np.unique(np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1), method="lower"))
         for number, (low, high) in enumerate(itertools.pairwise(edges)):
-            inside = (sheet.characters >= low if number == 0 else sheet.characters > low) & (sheet.characters <= high)
+            above = scores.characters >= low if number == 0 else scores.characters > low
+            inside = above & (scores.characters <= high)
             groups["characters"].append((f"{low if number == 0 else low + 1:,} to {high:,}", inside))
     return {
         kind: [
             {
                 "name": name,
-                "questions": int((inside & sheet.labelled).sum()),
-                "voters": _within(sheet, sheet.voters, inside),
-                "vote": _within(sheet, {rule: sheet.rules[rule]}, inside)[rule],
+                "questions": int((inside & scores.labelled).sum()),
+                "voters": _within(scores, scores.voters, inside),
+                "vote": _within(scores, {rule: scores.rules[rule]}, inside)[rule],
             }
-            for name, inside in some
+            for name, inside in members
         ]
-        for kind, some in groups.items()
+        for kind, members in groups.items()
     }
 
 
-def agreement(sheet: ScoreTable) -> dict[str, dict[str, float | None]]:
-    """The share of questions on which two voters say the same letter, of those that both answer. Needs no labels."""
+def agreement(scores: ScoreTable) -> dict[str, dict[str, float | None]]:
+    """Return how often two voters name the same letter where both answer; this needs no labels."""
     table: dict[str, dict[str, float | None]] = {}
-    for name, one in sheet.voters.items():
-        table[name] = {}
-        for other, its in sheet.voters.items():
-            both = (one.letters >= 0) & (its.letters >= 0)
-            table[name][other] = float((one.letters == its.letters)[both].mean()) if both.any() else None
+    for first, column in scores.voters.items():
+        table[first] = {}
+        for second, other in scores.voters.items():
+            both = (column.letters >= 0) & (other.letters >= 0)
+            table[first][second] = float((column.letters == other.letters)[both].mean()) if both.any() else None
     return table
 
 
-def hindsight(sheet: ScoreTable) -> dict[str, Any] | None:
-    """What could have been, had one known the right letters; None without labels. Not a result, but a bound.
+def hindsight(scores: ScoreTable) -> dict[str, Any] | None:
+    """Return what knowing the right letters would have achieved: oracle bounds, not a result.
 
-    oracle: the share of questions on which any voter is right; best_subset: of all sets of voters the one whose
-    majority, ties broken by how sure its voters are, is right most often
+    Returns:
+        `oracle`, the share of questions on which any voter is right, and `best_subset`, the set of voters whose
+        majority is right most often, with ties broken by confidence; None without labels.
     """
-    columns = sheet.voters
-    # As in every accuracy: where all have failed, nothing could have been.
-    among = np.logical_or.reduce([sheet.counted(column) for column in columns.values()])
+    columns = scores.voters
+    # Questions that all voters failed on are left out, as in every accuracy.
+    among = np.logical_or.reduce([scores.counted(column) for column in columns.values()])
     if not among.any():
         return None
-    right = np.array([sheet.correct(column)[among] for column in columns.values()])
+    right = np.array([scores.correct(column)[among] for column in columns.values()])
     oracle = float(right.any(axis=0).mean())
     best = None
     if 1 < len(columns) <= _SUBSETS_OF and among.sum() <= _SUBSETS_ON:
-        said = np.array([column.letters[among] for column in columns.values()])
-        sure = np.array([np.nan_to_num(column.sure[among], nan=0.5) for column in columns.values()])
-        gold = sheet.right[among]
-        size = int(said.max(initial=0)) + 1
-        ballots = (np.arange(size)[:, None] == said[:, None, :]) * (1 + 1e-3 * np.clip(sure, 0, 1))[:, None, :]
+        named = np.array([column.letters[among] for column in columns.values()])
+        confidence = np.array([np.nan_to_num(column.sure[among], nan=0.5) for column in columns.values()])
+        gold = scores.right[among]
+        size = int(named.max(initial=0)) + 1
+        ballots = (np.arange(size)[:, None] == named[:, None, :]) * (1 + 1e-3 * np.clip(confidence, 0, 1))[:, None, :]
         sets = [s for n in range(1, len(columns) + 1) for s in itertools.combinations(range(len(columns)), n)]
         hits = [float(_majority_right(ballots[list(chosen)].sum(axis=0), gold).mean()) for chosen in sets]
-        place = int(np.argmax(hits))  # the first: of equals the smallest
-        best = {"voters": [list(columns)[i] for i in sets[place]], "accuracy": hits[place]}
+        index = int(np.argmax(hits))  # the first, and so the smallest, of equally good sets
+        best = {"voters": [list(columns)[i] for i in sets[index]], "accuracy": hits[index]}
     return {"oracle": oracle, "best_subset": best}
 
 
 def order_sensitivity(accuracies: Mapping[str, float | None], asked: int) -> dict[str, Any]:
-    """Accuracy with the right choice at each letter in turn, and how far apart these are (arXiv:2410.01999).
-
-    std: of the accuracies, over these letters alone
-    """
+    """Return accuracy by the right choice's letter, and the deviation over letters (arXiv:2410.01999)."""
     known = [value for value in accuracies.values() if value is not None]
     return {"asked": asked, "accuracy": dict(accuracies), "std": float(np.std(known)) if known else None}
 
 
-def accuracy(sheet: ScoreTable, column: Column, among: Bits | None = None) -> tuple[int, int]:
-    """How many labelled questions a voter has right, and of how many."""
-    counted = sheet.counted(column) if among is None else sheet.counted(column) & among
-    return int(sheet.correct(column)[counted].sum()), int(counted.sum())
+def accuracy(scores: ScoreTable, column: Column, among: Bits | None = None) -> tuple[int, int]:
+    """Return how many labelled questions a voter has right, and how many count."""
+    counted = scores.counted(column) if among is None else scores.counted(column) & among
+    return int(scores.correct(column)[counted].sum()), int(counted.sum())
 
 
-def _within(sheet: ScoreTable, columns: Mapping[str, Column], inside: Bits) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+def _within(scores: ScoreTable, columns: Mapping[str, Column], inside: Bits) -> dict[str, float | None]:
+    accuracies: dict[str, float | None] = {}
     for name, column in columns.items():
-        right, asked = accuracy(sheet, column, inside)
-        found[name] = right / asked if asked else None
-    return found
+        right, asked = accuracy(scores, column, inside)
+        accuracies[name] = right / asked if asked else None
+    return accuracies
 
 
 def _majority_right(counts: Numbers, gold: np.ndarray[Any, Any]) -> Bits:
-    found: Bits = (counts.argmax(axis=0) == gold) & (counts.max(axis=0) > 0)
-    return found
+    right: Bits = (counts.argmax(axis=0) == gold) & (counts.max(axis=0) > 0)
+    return right
 
 
 def _paired(only_first: int, only_second: int, asked: int) -> list[float] | None:
-    """The difference of two accuracies on the same questions: from bootstrap draws, and never narrower than what the
-    exact test beside it leaves open (Clopper and Pearson 1934, of the questions on which one alone is right)."""
+    """Return the 95 % interval of the difference of two accuracies; None without questions.
+
+    The interval comes from bootstrap draws, and is never narrower than what the exact test beside it leaves open
+    (Clopper and Pearson 1934, on the questions that one voter alone has right).
+
+    Returns:
+        The lower and the upper end, of the second accuracy minus the first, on the same questions.
+    """
     if not asked:
         return None
     differing = only_first + only_second
@@ -257,7 +279,7 @@ def _paired(only_first: int, only_second: int, asked: int) -> list[float] | None
 
 
 def _exact(count: int, of: int) -> tuple[float, float]:
-    """The exact 95 % interval of a proportion (Clopper and Pearson 1934)."""
+    """Return the exact 95 % interval of a proportion (Clopper and Pearson 1934)."""
     from scipy import special
 
     tail = LEVEL / 2

@@ -1,1 +1,1 @@
-"""Retrieval: solved examples, the index that finds the nearest of them, and what they say of a question."""
+"""Retrieval: index solved examples, find the nearest ones to a question, and transfer their answers."""

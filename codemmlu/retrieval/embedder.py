@@ -1,4 +1,4 @@
-"""The embedder that turns texts into vectors: a sentence-transformers model, or hashed words, which need none."""
+"""The embedder, which turns texts into vectors: a sentence-transformers model, or hashed words."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,18 +12,25 @@ import numpy.typing as npt
 from codemmlu.engine import model_source
 from codemmlu.engine.bundled import MINILM, unpacked
 from codemmlu.errors import UserError
-from codemmlu.recipe import EmbedderSettings
+from codemmlu.recipe import EmbedderSettings, ExampleSettings
 from codemmlu.retrieval.hashing import FINGERPRINT, HASHING, HashingEncoder
+from codemmlu.schema import Question
 
 Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """An embedder that can be loaded: plain values that cross to an actor.
+    """An embedder that can be loaded, as plain values that can be sent to an actor.
 
-    fingerprint: changes when the weights or anything else that lies beside them do
-    threads: CPU threads of one forward pass; None: torch's own choice
+    Attributes:
+        source: As `examples.embedder.source` in the recipe; a directory by its absolute path.
+        revision: Revision of a model on the Hub.
+        fingerprint: A hash that changes when the weights or any file beside them change.
+        batch_size: Texts in one forward pass.
+        device: `cpu` or `cuda`.
+        cache: Folder of downloaded and unpacked models.
+        threads: CPU threads of one forward pass; None: torch's own choice.
     """
 
     source: str
@@ -39,11 +46,22 @@ class Encoder(Protocol):
     """A loaded embedder."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of length 1, shape (n_texts, dimensions). A text beyond the model's length is cut at its end."""
+        """Return vectors of length 1, shape (n_texts, dimensions); a text that is too long loses its end."""
 
 
 def find(settings: EmbedderSettings, cache: str) -> Embedder:
-    """Proves that an embedder is there, before any actor starts. Raises UserError."""
+    """Find an embedder and check that it is there, before any actor starts.
+
+    Args:
+        settings: The recipe's `examples.embedder`.
+        cache: Folder of downloaded and unpacked models.
+
+    Returns:
+        The embedder, with the revision that the Hub resolved and the fingerprint of its files.
+
+    Raises:
+        UserError: The embedder is not there, or is no model that can be loaded.
+    """
     source, revision = settings.source, settings.revision
     try:
         if source == model_source.EMBEDDED:
@@ -67,15 +85,27 @@ def find(settings: EmbedderSettings, cache: str) -> Embedder:
 
 
 def open_encoder(embedder: Embedder) -> Encoder:
-    """Open the encoder that `embedder.source` names. A model takes about ten seconds, most of them to import torch.
+    """Open the encoder of an embedder.
 
-    Raises:
-        UserError: The model cannot be loaded.
+    A model takes about ten seconds, most of them to import torch. UserError passes through for a model that cannot be
+    loaded.
+
+    Returns:
+        The encoder that `embedder.source` names.
     """
     return HashingEncoder() if embedder.source == HASHING else _SentenceEncoder(embedder)
 
 
+def text_of(question: Question, settings: ExampleSettings) -> str:
+    """Return the text that is embedded for a question or an example: `examples.text`."""
+    if settings.text == "question":
+        return question.question
+    return "\n".join([question.question, *question.choices])
+
+
 class _SentenceEncoder:
+    """An encoder that is a sentence-transformers model."""
+
     def __init__(self, embedder: Embedder) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
@@ -84,8 +114,8 @@ class _SentenceEncoder:
             raise UserError("examples.embedder.device: there is no GPU for cuda here; set it to cpu")
         if embedder.threads:
             torch.set_num_threads(embedder.threads)
-        embedded = embedder.source == model_source.EMBEDDED
-        path = str(unpacked(MINILM, Path(embedder.cache))) if embedded else embedder.source
+        is_bundled = embedder.source == model_source.EMBEDDED
+        path = str(unpacked(MINILM, Path(embedder.cache))) if is_bundled else embedder.source
         try:
             self._model: Any = SentenceTransformer(
                 path,
@@ -108,7 +138,7 @@ class _SentenceEncoder:
 
 
 def _fingerprint(folder: Path) -> str:
-    """A hash of every file: embedders are small, and their pooling and lengths lie in files of their own."""
+    """Hash all files: embedders are small, and pooling and lengths are configured in separate files."""
     state = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts):
         if file.suffix in (".json", ".safetensors", ".txt", ".model"):

@@ -1,4 +1,6 @@
-"""FAISS: the only module that knows it. Indexes over unit vectors by inner product, which is then the cosine.
+"""FAISS indexes over unit vectors by inner product, which is then the cosine.
+
+No other module imports FAISS.
 
 exact    every vector is compared (IndexFlatIP)
 hnsw     a graph over the vectors: near-exact, in a fraction of the time, at a little more memory
@@ -15,25 +17,44 @@ from codemmlu.errors import UserError
 
 Vectors = npt.NDArray[np.float32]
 
-_NEIGHBOURS, _CONSTRUCTION, _SEARCH = 32, 100, 128  # HNSW: links of a node, and the widths of its searches
-_threads = 0  # of a search; 0: FAISS's own choice
+_NEIGHBOURS, _CONSTRUCTION, _SEARCH = 32, 100, 128  # HNSW: links of a node, search widths of building and of searching
+_threads = 0  # threads of a search; 0: FAISS's own choice
 _PROBES = 32  # IVF: lists that are searched
-TRAINING = 100_000  # IVF-PQ: vectors that its lists and codes are learned from
+TRAINING = 100_000  # IVF-PQ: the most vectors that lists and codes are learned from
 
 
 def train(sample: Vectors) -> bytes:
-    """An empty IVF-PQ index with its lists and codes learned, shape of sample (n, dimensions); shards share it."""
+    """Learn the lists and codes of an IVF-PQ index, which all shards share.
+
+    Args:
+        sample: Vectors to learn from, shape (n, dimensions).
+
+    Returns:
+        The FAISS file of the trained index, which holds no vectors yet.
+    """
     dimensions = sample.shape[1]
     lists = int(min(4096, 4 * len(sample) ** 0.5, len(sample) / 39))
     codes = next(m for m in range(max(1, dimensions // 4), 0, -1) if dimensions % m == 0)
-    # np: codes are not also ordered for polysemous search, which nothing here does and which takes seconds a code.
+    # "np" leaves out ordering the codes for polysemous search, which is not used and which takes seconds per code.
     index = faiss.index_factory(dimensions, f"IVF{lists},PQ{codes}x8np", faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return _bytes(index)
 
 
 def build(kind: str, vectors: Vectors, trained: bytes | None = None) -> bytes:
-    """A FAISS file over vectors of shape (n, dimensions)."""
+    """Build an index over vectors.
+
+    Args:
+        kind: `exact`, `hnsw` or `ivfpq`.
+        vectors: Unit vectors, shape (n, dimensions).
+        trained: The file that `train` returned; ivfpq needs it.
+
+    Returns:
+        The content of a FAISS file.
+
+    Raises:
+        ValueError: An ivfpq index comes without `trained`.
+    """
     dimensions = vectors.shape[1]
     index: Any
     if kind == "exact":
@@ -50,9 +71,13 @@ def build(kind: str, vectors: Vectors, trained: bytes | None = None) -> bytes:
 
 
 def open_index(content: npt.NDArray[np.uint8]) -> Any:
-    """A FAISS index over a buffer, without copying it where FAISS can; the index keeps the buffer alive.
+    """Open a FAISS file in memory, without a copy where FAISS can do without.
 
-    Raises UserError for bytes that are no FAISS file.
+    Returns:
+        The index, which keeps the buffer alive.
+
+    Raises:
+        UserError: The bytes are no FAISS file.
     """
     reader = faiss.ZeroCopyIOReader(  # type: ignore[attr-defined]  # FAISS's stubs leave it out
         faiss.swig_ptr(content), content.size
@@ -68,26 +93,30 @@ def open_index(content: npt.NDArray[np.uint8]) -> Any:
         index.hnsw.efSearch = _SEARCH
     if isinstance(index, faiss.IndexIVF):
         index.nprobe = _PROBES
-    index.referenced_objects = [content]  # type: ignore[attr-defined]  # as FAISS keeps what an index points into
+    index.referenced_objects = [content]  # type: ignore[attr-defined]  # FAISS's own way to keep a buffer alive
     return index
 
 
 def search(index: Any, queries: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-    """Cosines and row numbers of the k nearest, each of shape (n_queries, k), nearest first; row -1: no more there."""
+    """Find the k nearest vectors of each query.
+
+    Returns:
+        Cosines and row numbers, each of shape (n_queries, k), nearest first; the row is -1 where no vector is left.
+    """
     if _threads:
-        faiss.omp_set_num_threads(_threads)  # OpenMP keeps it for each thread that calls
+        faiss.omp_set_num_threads(_threads)  # OpenMP keeps the number separately for each calling thread
     similarities, rows = index.search(queries, k)
     return similarities, rows
 
 
 def exact_rows(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-    """As `search`, by comparing with all of `vectors`: what approximate kinds are measured against."""
+    """Search as `search` does, by comparing all `vectors`: the reference for the recall of other kinds."""
     similarities, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
     return similarities, rows
 
 
 def use_threads(number: int) -> None:
-    """How many cores this process's searches take: beside an engine, one."""
+    """Set how many cores the searches of this process take: one beside an engine."""
     global _threads
     _threads = number
 

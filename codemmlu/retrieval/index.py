@@ -1,11 +1,11 @@
-"""The shelf: the index of solved examples that a run needs, made where it does not stand."""
+"""The index of solved examples that a run needs: found, or built where there is none that fits."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from codemmlu import dataset
+from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
-from codemmlu.dataset.examples import asked_content_keys, holdout_ids
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import refuse_without_gpu
 from codemmlu.errors import Progress, UserError
@@ -23,6 +23,7 @@ from codemmlu.retrieval.index_store import (
 )
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir, check_persistent_path
+from codemmlu.schema import Question
 
 if TYPE_CHECKING:
     from codemmlu.retrieval import shared_index
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetrievalKey:
-    """How asks look at solved examples.
+    """How inference specs look at solved examples.
 
-    fingerprint: of the index and of the rule by which examples are chosen
-    fitted: the same, and what the weights of `retrieve` were fitted without
-    tokens: of all examples in one prompt
-    spare: how many more examples are looked up than are shown, to stand in for those that are too long
+    Attributes:
+        fingerprint: Digest of the index and of the policy by which examples are selected.
+        fitted: The same, with the examples that the weights of `retrieve` were fitted without.
+        tokens: The most tokens of all examples in one prompt.
+        spare: Whether more examples are looked up than are shown, to replace examples that are too long.
     """
 
     fingerprint: str
@@ -46,7 +48,7 @@ class RetrievalKey:
 
 @dataclass(frozen=True)
 class ExampleIndex:
-    """An index that stands, and how this run looks into it."""
+    """An index that exists, and how this run looks at it."""
 
     index: RunDir
     manifest: IndexManifest
@@ -56,14 +58,24 @@ class ExampleIndex:
 
     @property
     def retrieval_key(self) -> RetrievalKey:
-        """What the asks' keys know of it."""
+        """Return what the answer keys of specs depend on."""
         looks = digest(self.manifest.fingerprint, asdict(self.rule))
         left_out = self.manifest.weights.left_out if self.manifest.weights else ""
         return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
 
 
 def place_of(recipe: Recipe) -> RunDir:
-    """Where the index of a recipe is. Raises UserError."""
+    """Return the directory of a recipe's index.
+
+    Args:
+        recipe: The recipe.
+
+    Returns:
+        The directory, which may not exist.
+
+    Raises:
+        UserError: examples.index is no usable address.
+    """
     settings = recipe.examples
     if settings.index is None:
         return RunDir(recipe.out).below("index")
@@ -74,107 +86,130 @@ def place_of(recipe: Recipe) -> RunDir:
         raise UserError(str(error).replace("out:", "examples.index:", 1)) from None
 
 
-def ensure_index(recipe: Recipe, progress: Progress, labelled: bool) -> ExampleIndex:
-    """The index of solved examples: made if it does not stand or its inputs changed. Raises UserError."""
+@dataclass(frozen=True)
+class _IndexInputs:
+    """What finding or building an index depends on."""
+
+    recipe: Recipe
+    progress: Progress
+    questions: QuestionSet
+    index: RunDir
+    embedder: Embedder
+
+    def spec(self, kind: str, fingerprint: str, content_keys: set[str]) -> IndexSpec:
+        """Return what the index is built of.
+
+        Args:
+            kind: exact, hnsw or ivfpq.
+            fingerprint: The fingerprint of the inputs.
+            content_keys: The content keys of the examples.
+
+        Returns:
+            The spec, which leaves the questions that are asked out of the weights.
+        """
+        asked = self.questions.content_keys & content_keys
+        left_out = digest(*sorted(asked)) if asked else ""
+        recipe = self.recipe
+        return IndexSpec(recipe.examples, self.embedder, kind, fingerprint, recipe.seed, frozenset(asked), left_out)
+
+
+def ensure_index(recipe: Recipe, progress: Progress, questions: QuestionSet, labelled: bool) -> ExampleIndex:
+    """Return the index of solved examples; build it where there is none, or where its inputs changed.
+
+    A UserError says if there is neither an index nor examples to build it of, or if it does not fit the recipe.
+
+    Args:
+        recipe: The recipe of the run.
+        progress: Where to report.
+        questions: The questions that are asked, and the examples.
+        labelled: Whether any question has an answer, which decides how duplicates are treated.
+
+    Returns:
+        The index, with weights that are fitted on no question that is asked.
+    """
     settings = recipe.examples
-    where = place_of(recipe)
     embedder = find_embedder(settings.embedder, cache_folder())
-    rule = SelectionPolicy.of(settings, labelled)
-    asked = asked_content_keys(recipe)
+    inputs = _IndexInputs(recipe, progress, questions, place_of(recipe), embedder)
+    policy = SelectionPolicy.of(settings, labelled)
     if settings.source is None:
-        return ExampleIndex(where, _prebuilt(recipe, progress, where, embedder, asked), embedder, settings, rule)
-    if settings.index is None or not where.is_local:
-        return ExampleIndex(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
-    where.create()
-    with where.lock():  # a place of its own: another run may be making the same
-        return ExampleIndex(where, _made(recipe, progress, where, embedder, asked), embedder, settings, rule)
+        manifest = _prebuilt(inputs)
+    elif settings.index is None or not inputs.index.is_local:
+        manifest = _made(inputs)
+    else:
+        inputs.index.create()
+        with inputs.index.lock():  # Outside the run directory another run may be building the same index.
+            manifest = _made(inputs)
+    return ExampleIndex(inputs.index, manifest, embedder, settings, policy)
 
 
-def _prebuilt(
-    recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]
-) -> IndexManifest:
-    """An index that somebody else made: used as it stands, but for weights that were fitted on what is asked now."""
-    settings = recipe.examples
-    manifest = read_manifest(where)
+def _prebuilt(inputs: _IndexInputs) -> IndexManifest:
+    """Return an index that another run built, with weights fitted on no question that is asked now."""
+    index, settings = inputs.index, inputs.recipe.examples
+    manifest = read_manifest(index)
     if manifest is None:
-        raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
-    check_embedder(manifest, settings, embedder, where)
-    progress.say(f"examples: {manifest.count:,} in the index at {where.shown} ({manifest.kind})")
+        raise UserError(f"examples.index: there is none at {index.shown}; give examples.source to make it of")
+    check_embedder(manifest, settings, inputs.embedder, index)
+    inputs.progress.say(f"examples: {manifest.count:,} in the index at {index.shown} ({manifest.kind})")
     files = [shard.examples for shard in manifest.shards]
-    theirs = {str(twin) for name in files for twin in where.read_table(name, ["twin"])["twin"].to_pylist()}
-    plan = _plan(recipe, progress, embedder, manifest.kind, manifest.fingerprint, asked, theirs)
-    return _fitted(recipe, progress, where, manifest, plan)
+    content_keys = {str(key) for name in files for key in index.read_table(name, ["twin"])["twin"].to_pylist()}
+    return _fitted(inputs, manifest, inputs.spec(manifest.kind, manifest.fingerprint, content_keys))
 
 
-def _made(
-    recipe: Recipe, progress: Progress, where: RunDir, embedder: Embedder, asked: frozenset[str]
-) -> IndexManifest:
-    """The index of examples.source: as it stands, with other weights, or made anew."""
-    say = progress.say
+def _made(inputs: _IndexInputs) -> IndexManifest:
+    """Return the index of examples.source: as it is, with other weights, or built anew."""
+    recipe, index, embedder, say = inputs.recipe, inputs.index, inputs.embedder, inputs.progress.say
     settings = recipe.examples
-    manifest = read_manifest(where)
-    examples, notes = dataset.read_examples(settings, holdout_ids(recipe) or frozenset())
+    manifest = read_manifest(index)
+    examples = inputs.questions.examples
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
     wanted = fingerprint(settings, embedder, kind, content, recipe.seed)
-    plan = _plan(recipe, progress, embedder, kind, wanted, asked, {content_key(example) for example in examples})
+    spec = inputs.spec(kind, wanted, {content_key(example) for example in examples})
     if manifest and manifest.fingerprint == wanted:
         say(f"examples: {manifest.count:,} from {settings.source}; their index stands and nothing changed: reused")
-        fitted = _fitted(recipe, progress, where, manifest, plan)
+        fitted = _fitted(inputs, manifest, spec)
         if fitted is not manifest:
-            where.write(MANIFEST, fitted.model_dump_json(indent=1).encode())
+            index.write(MANIFEST, fitted.model_dump_json(indent=1).encode())
         return fitted
     why = _changed(manifest, embedder, settings, kind)
     say(f"examples: {len(examples):,} with an answer from {settings.source}{why}")
-    for note in notes:
+    for note in inputs.questions.example_notes:
         say(f"  {note}")
-    from codemmlu.cluster import locks, session
+    return _build(inputs, spec, examples)
+
+
+def _build(inputs: _IndexInputs, spec: IndexSpec, examples: Sequence[Question]) -> IndexManifest:
+    from codemmlu.cluster import locks, session  # Slow to import, and most runs find their index.
     from codemmlu.retrieval import index_builder
 
     resources = session.join()
-    if settings.embedder.device == "cuda":
+    if spec.settings.embedder.device == "cuda":
         refuse_without_gpu(resources)
-    where.create()
-    locks.refuse_unshared(where)
-    manifest = index_builder.build(progress, where, plan, examples)
+    inputs.index.create()
+    locks.refuse_unshared(inputs.index)
+    manifest = index_builder.build(inputs.progress, inputs.index, spec, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"
-    say(
-        f"examples: an index of {manifest.count:,} ({kind}, {manifest.dimensions} dimensions{recall}) is at "
-        f"{where.shown}; {manifest.examples_per_second:.1f} examples/s embedded"
+    inputs.progress.say(
+        f"examples: an index of {manifest.count:,} ({spec.kind}, {manifest.dimensions} dimensions{recall}) is at "
+        f"{inputs.index.shown}; {manifest.examples_per_second:.1f} examples/s embedded"
     )
     return manifest
 
 
-def _plan(
-    recipe: Recipe,
-    progress: Progress,
-    embedder: Embedder,
-    kind: str,
-    wanted: str,
-    asked: frozenset[str],
-    examples: set[str],
-) -> IndexSpec:
-    both = asked & examples
-    left_out = digest(*sorted(both)) if both else ""
-    return IndexSpec(recipe.examples, embedder, kind, wanted, recipe.seed, both, left_out)
-
-
-def _fitted(
-    recipe: Recipe, progress: Progress, where: RunDir, manifest: IndexManifest, plan: IndexSpec
-) -> IndexManifest:
-    """The manifest with weights that were fitted on none of the questions that are asked now."""
-    if manifest.weights and manifest.weights.left_out == plan.left_out:
+def _fitted(inputs: _IndexInputs, manifest: IndexManifest, spec: IndexSpec) -> IndexManifest:
+    """Return the manifest with weights that are fitted on none of the questions that are asked now."""
+    if manifest.weights and manifest.weights.left_out == spec.left_out:
         return manifest
-    from codemmlu.cluster import session
+    from codemmlu.cluster import session  # Slow to import, and most runs find their weights.
     from codemmlu.retrieval import index_builder
 
-    progress.say("examples: other questions are asked than before, the weights are fitted without them")
+    inputs.progress.say("examples: other questions are asked than before, the weights are fitted without them")
     session.join()
-    return index_builder.refit(where, manifest, plan)
+    return index_builder.refit(inputs.index, manifest, spec)
 
 
 def _changed(manifest: IndexManifest | None, embedder: Embedder, settings: ExampleSettings, kind: str) -> str:
-    """Why an index that stands is made again."""
+    """Return why an existing index is built again, as the end of a message."""
     if manifest is None:
         return ""
     was = {"embedder": manifest.embedder_fingerprint, "text": manifest.text, "kind": manifest.kind}
@@ -184,7 +219,7 @@ def _changed(manifest: IndexManifest | None, embedder: Embedder, settings: Examp
 
 
 def publish(index: ExampleIndex) -> "shared_index.SharedIndex":
-    """The index in Ray's object store, once for all pools."""
+    """Put the index into Ray's object store, once for all pools."""
     from codemmlu.retrieval import shared_index
 
     return shared_index.publish(index.index, index.manifest, index.embedder, index.settings, index.rule)

@@ -1,6 +1,6 @@
-"""The index directory: one folder a shard with its FAISS file and its examples, and a manifest, written last.
+"""The index directory: a folder per shard, and a manifest, which is written last.
 
-manifest.json                       what the index is of, and the hash of every file
+manifest.json                       what the index was made of, and the hash of every file
 00000/index.faiss                   vectors of the shard's examples, by row
 00000/examples.parquet              the examples, in the same order, with the vectors of their choices
 """
@@ -23,11 +23,12 @@ VERSION = 1
 MANIFEST = "manifest.json"
 INDEX, EXAMPLES = "index.faiss", "examples.parquet"
 
-# From how many examples on `auto` takes the next kind. 50,000 comparisons take a core about 5 ms a question.
+# The number of examples from which `auto` takes the next kind. 50,000 comparisons take a core about 5 ms per question.
 AUTO = ((50_000, "exact"), (1_000_000, "hnsw"))
 _SMALLEST_IVFPQ = 10_000  # 256 codes are learned from at least 39 vectors each (FAISS's own limit)
 
-# vector, choice_vectors: float16, shapes (dimensions,) and (n_choices, dimensions), as bytes
+# The column `twin` is the content key of the example. `vector` and `choice_vectors` are the bytes of float16 arrays of
+# shapes (dimensions,) and (n_choices, dimensions).
 EXAMPLE = (
     QUESTION.append(pa.field("twin", pa.string()))
     .append(pa.field("vector", pa.large_binary()))
@@ -36,11 +37,13 @@ EXAMPLE = (
 
 
 class _Model(BaseModel):
+    """A part of the manifest."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Shard(_Model):
-    """One shard's files, by their names in the index directory, with their sha256."""
+    """One shard: its number of examples, and its files by name in the index directory, with their sha256."""
 
     count: int
     index: str
@@ -50,18 +53,18 @@ class Shard(_Model):
 
 
 class TransferWeights(_Model):
-    """What `retrieve` learned from the examples alone: see `transfer`."""
+    """The weights of the method `retrieve`, fitted on the examples alone: see `answer_transfer`."""
 
     features: tuple[str, ...]
-    scales: tuple[float, ...]
+    scales: tuple[float, ...]  # of each feature, which is divided by its scale
     weights: tuple[float, ...]
-    fitted_on: int
+    fitted_on: int  # number of examples
     seed: int
     left_out: str  # digest of the asked questions among the examples, on which nothing is fitted
 
 
 class IndexManifest(_Model):
-    """What an index is of. `fingerprint` names all that determines what it finds."""
+    """The description of an index. `fingerprint` changes with anything that determines the search results."""
 
     version: int
     fingerprint: str
@@ -74,17 +77,23 @@ class IndexManifest(_Model):
     count: int
     dimensions: int
     shards: tuple[Shard, ...]
-    weights: TransferWeights | None  # None: every example is a question that is asked
-    recall_at_10: float | None  # of an approximate kind, against exact
+    weights: TransferWeights | None  # None: every example is also a question of the run
+    recall_at_10: float | None  # of an approximate kind against exact; None: the kind is exact
     examples_per_second: float
 
 
 @dataclass(frozen=True)
 class IndexSpec:
-    """What an index is made of: everything but the examples themselves.
+    """The inputs of an index, except for the examples themselves.
 
-    asked: twin keys of the questions of this run; no weight is fitted on an example that is one of them
-    left_out: their digest, see Weights
+    Attributes:
+        settings: The recipe's section `examples`.
+        embedder: The embedder of examples and questions.
+        kind: `exact`, `hnsw` or `ivfpq`.
+        fingerprint: See `fingerprint` in this module.
+        seed: Seed of the sample that the weights are fitted on.
+        asked: Content keys of the run's questions; no weight is fitted on an example with one of these keys.
+        left_out: Digest of `asked`, see TransferWeights.
     """
 
     settings: ExampleSettings
@@ -97,12 +106,23 @@ class IndexSpec:
 
 
 def fingerprint(settings: ExampleSettings, embedder: Embedder, kind: str, content: str, seed: int) -> str:
-    """Of an index over examples with the digest `content`."""
+    """Return the fingerprint of an index over examples whose digest is `content`."""
     return digest("index", VERSION, embedder.fingerprint, settings.text, kind, settings.shard, content, seed)
 
 
 def kind_for(wanted: str, count: int) -> str:
-    """The kind of an index of `count` vectors. Raises UserError when there are too few to learn codes from."""
+    """Return the kind of an index.
+
+    Args:
+        wanted: The recipe's `examples.kind`.
+        count: Number of vectors in the index.
+
+    Returns:
+        `exact`, `hnsw` or `ivfpq`.
+
+    Raises:
+        UserError: There are too few vectors to learn the codes of ivfpq from.
+    """
     if wanted == "auto":
         return next((kind for most, kind in AUTO if count < most), "ivfpq")
     if wanted == "ivfpq" and count < _SMALLEST_IVFPQ:
@@ -111,7 +131,14 @@ def kind_for(wanted: str, count: int) -> str:
 
 
 def read_manifest(index: RunDir) -> IndexManifest | None:
-    """The manifest of an index, None where none was finished. Raises UserError for a broken one."""
+    """Read the manifest of an index.
+
+    Returns:
+        The manifest; None where no index was finished.
+
+    Raises:
+        UserError: The manifest is broken, or of another version.
+    """
     try:
         text = index.read(MANIFEST)
     except FileNotFoundError:
@@ -132,7 +159,11 @@ def read_manifest(index: RunDir) -> IndexManifest | None:
 
 
 def check_embedder(manifest: IndexManifest, settings: ExampleSettings, embedder: Embedder, index: RunDir) -> None:
-    """Questions must be embedded as the examples were. Raises UserError that says both."""
+    """Refuse to embed questions in another way than the examples of an index.
+
+    Raises:
+        UserError: The embedder or the text differs; the message names both.
+    """
     ours = (embedder.source, embedder.revision, embedder.fingerprint)
     theirs = (manifest.embedder, manifest.revision, manifest.embedder_fingerprint)
     if ours[2] != theirs[2]:
@@ -145,21 +176,28 @@ def check_embedder(manifest: IndexManifest, settings: ExampleSettings, embedder:
 
 
 def read_checked(index: RunDir, name: str, sha256: str) -> bytes:
-    """A file of an index. Raises UserError that says both hashes when it is not the one that was written."""
+    """Read a file of an index, and check its hash.
+
+    Returns:
+        The content.
+
+    Raises:
+        UserError: The file cannot be read, or is not the one that was written; the message names both hashes.
+    """
     try:
         content = index.read(name)
     except OSError as error:
         raise UserError(f"examples.index: {index.shown}/{name} cannot be read: {str(error).splitlines()[0]}") from None
-    if (found := sha256_of(content)) != sha256:
+    if (actual := sha256_of(content)) != sha256:
         raise UserError(
-            f"examples.index: {index.shown}/{name} has sha256 {found[:16]}..., its manifest says {sha256[:16]}...: "
+            f"examples.index: {index.shown}/{name} has sha256 {actual[:16]}..., its manifest says {sha256[:16]}...: "
             f"it was changed or cut off; delete {index.shown} and run again"
         )
     return content
 
 
 def sha256_of(content: bytes) -> str:
-    """64 hex digits."""
+    """Return the SHA-256 of bytes, as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The library: an opened index with its examples and its embedder, as an actor holds it."""
+"""The retriever: an opened index with its examples and its embedder, as an actor holds it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,28 @@ from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer
-from codemmlu.retrieval.embedder import Encoder
+from codemmlu.retrieval.embedder import Encoder, text_of
 from codemmlu.retrieval.index_store import EXAMPLE, TransferWeights
 from codemmlu.retrieval.selection import Candidate, SelectionPolicy, diverse, filter_candidates, ranked
-from codemmlu.retrieval.texts import text_of
 from codemmlu.schema import QUESTION, Question, question_from
 
 Vectors = npt.NDArray[np.float32]
 
-# Candidates that are fetched beyond those wanted, for those that a question may not see.
+# Candidates that are fetched beyond the wanted number, in place of those that a question may not see.
 _SPARE = 32
-# From so many on no more are looked at: where thousands of copies are nearest, what is behind them is not near.
+# The number of candidates from which on the search is not widened: examples behind thousands of nearer copies are far.
 _FARTHEST = 5_000
 
 
 @dataclass(frozen=True)
 class LoadedShard:
-    """A shard's FAISS index and its examples; `buffer` is what both lie in, and is kept alive with them."""
+    """A shard in memory.
+
+    Attributes:
+        index: The FAISS index.
+        examples: The examples by row, see EXAMPLE; without the column `vector` where no diversity is wanted.
+        buffer: The memory that the index points into, kept alive with it.
+    """
 
     index: Any
     examples: pa.Table
@@ -37,10 +42,15 @@ class LoadedShard:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What the library has near one question.
+    """The examples near one question.
 
-    solved: nearest first, at most as many as were wanted
-    nearest, verbatim: of all examples but the question itself, shown or not (None: there is no other)
+    Attributes:
+        question: The question.
+        vector: Vector of the question, shape (dimensions,).
+        solved: The retrieved examples, nearest first, at most as many as were wanted.
+        nearest: Similarity of the nearest example except for the question itself, whether the question may see it or
+            not; None: there is no other example.
+        verbatim: Whether an example other than the question has the same text, whether the question may see it or not.
     """
 
     question: Question
@@ -51,7 +61,7 @@ class Neighbours:
 
 
 class Retriever:
-    """Finds the examples nearest to questions. One call at a time."""
+    """A search for the examples nearest to questions, for one call at a time."""
 
     def __init__(
         self,
@@ -62,49 +72,51 @@ class Retriever:
         settings: ExampleSettings,
         rule: SelectionPolicy,
     ) -> None:
+        """Keep opened shards; `weights` and `encoder` may be None where no call needs them."""
         self._shards, self._dimensions, self._weights, self._encoder = shards, dimensions, weights, encoder
         self._settings, self._rule = settings, rule
         self._starts = np.cumsum([0, *(len(shard.examples) for shard in shards)])
 
     def retrieve(self, questions: Sequence[Question], most: int) -> list[Neighbours]:
-        """At most `most` solved neighbours of each question. Raises ValueError where a vector is not finite."""
+        """Return at most `most` neighbours of each question; ValueError where a vector is not finite."""
         queries = self._encode([text_of(question, self._settings) for question in questions])
         return self.near(questions, queries, most)
 
     def near(self, questions: Sequence[Question], queries: Vectors, most: int) -> list[Neighbours]:
-        """As `look_up`, where the questions' vectors (n_questions, dimensions) are known."""
-        found: dict[int, Neighbours] = {}
-        waiting, fetched, there = list(range(len(questions))), 2 * most + _SPARE, int(self._starts[-1])
+        """Return neighbours as `retrieve` does, by the questions' vectors, shape (n_questions, dimensions)."""
+        neighbours: dict[int, Neighbours] = {}
+        waiting, fetched, count = list(range(len(questions))), 2 * most + _SPARE, int(self._starts[-1])
         while waiting:
             candidates = self._candidates(queries[waiting], fetched)
-            for place, near in zip(waiting, candidates, strict=True):
-                found[place] = self._neighbours(questions[place], queries[place], near, most)
-            # Of one with hundreds of copies that it may not see all that came may be such, and more are near enough.
+            for number, near in zip(waiting, candidates, strict=True):
+                neighbours[number] = self._neighbours(questions[number], queries[number], near, most)
+            # A question may have hundreds of copies that it may not see. Where they fill all that was fetched, further
+            # candidates may still be near enough.
             waiting = [
-                place
-                for place, near in zip(waiting, candidates, strict=True)
-                if len(found[place].solved) < most
-                and len(near) == fetched < min(there, _FARTHEST)
+                number
+                for number, near in zip(waiting, candidates, strict=True)
+                if len(neighbours[number].solved) < most
+                and len(near) == fetched < min(count, _FARTHEST)
                 and near[-1].similarity >= self._rule.min_similarity
             ]
-            fetched = min(4 * fetched, there)
-        return [found[place] for place in range(len(questions))]
+            fetched = min(4 * fetched, count)
+        return [neighbours[number] for number in range(len(questions))]
 
     def transferred(self, neighbours: Sequence[Neighbours]) -> list[npt.NDArray[np.float64]]:
-        """Log-probabilities over the choices of each question, by what its neighbours say."""
+        """Return log-probabilities over the choices of each question, as its neighbours predict them."""
         assert self._weights is not None, "fitted before it is asked"
-        texts = [choice for one in neighbours for choice in one.question.choices]
+        texts = [choice for near in neighbours for choice in near.question.choices]
         encoded = self._encode(texts)
-        ends = np.cumsum([len(one.question.choices) for one in neighbours])[:-1]
+        ends = np.cumsum([len(near.question.choices) for near in neighbours])[:-1]
         return [
             answer_transfer.log_probabilities(
-                answer_transfer.features(one.question, one.vector, own, one.solved), self._weights
+                answer_transfer.features(near.question, near.vector, choice_vectors, near.solved), self._weights
             )
-            for one, own in zip(neighbours, np.split(encoded, ends), strict=True)
+            for near, choice_vectors in zip(neighbours, np.split(encoded, ends), strict=True)
         ]
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
-        """Equal texts are embedded once: choices such as `True` come in every second question."""
+        """Embed texts, equal ones once: choices such as `True` come in every second question."""
         assert self._encoder is not None, "opened without an embedder"
         distinct = list(dict.fromkeys(texts))
         encoded = self._encoder.encode(distinct)
@@ -113,28 +125,30 @@ class Retriever:
             raise ValueError(f"the embedder gave a vector that is not finite for {bad[:80]!r}")
         if encoded.shape[1] != self._dimensions:
             raise ValueError(f"the embedder gave {encoded.shape[1]} dimensions, the index has {self._dimensions}")
-        place = {text: row for row, text in enumerate(distinct)}
-        found: Vectors = encoded[[place[text] for text in texts]]
-        return found
+        row_of = {text: row for row, text in enumerate(distinct)}
+        vectors: Vectors = encoded[[row_of[text] for text in texts]]
+        return vectors
 
     def _candidates(self, queries: Vectors, most: int) -> list[list[Candidate]]:
-        """Of every shard its nearest, and of those the nearest."""
-        from codemmlu.retrieval import faiss_index  # FAISS: only who searches loads it
+        """Return the nearest candidates of each query over all shards, nearest first."""
+        from codemmlu.retrieval import faiss_index  # only processes that search load FAISS
 
-        found: list[list[Candidate]] = [[] for _ in queries]
+        nearest: list[list[Candidate]] = [[] for _ in queries]
         for shard, start in zip(self._shards, self._starts, strict=False):
             similarities, rows = faiss_index.search(shard.index, queries, min(most, len(shard.examples)))
-            names, twins = shard.examples["task_id"], shard.examples["twin"]
-            for place, row in np.argwhere(rows >= 0):
-                at = int(rows[place, row])
-                similarity = float(similarities[place, row])
-                candidate = Candidate(int(start) + at, similarity, names[at].as_py(), twins[at].as_py())
-                found[place].append(candidate)
-        return [ranked(candidates)[:most] for candidates in found]
+            task_ids, keys = shard.examples["task_id"], shard.examples["twin"]
+            for query, rank in np.argwhere(rows >= 0):
+                row = int(rows[query, rank])
+                similarity = float(similarities[query, rank])
+                candidate = Candidate(int(start) + row, similarity, task_ids[row].as_py(), keys[row].as_py())
+                nearest[query].append(candidate)
+        return [ranked(candidates)[:most] for candidates in nearest]
 
     def _neighbours(self, question: Question, query: Vectors, candidates: list[Candidate], most: int) -> Neighbours:
+        """Select the neighbours of one question from the nearest candidates."""
         twin = content_key(question)
-        # What is asked to fit on is an example itself, and sees what it would if it were none: not its twins either.
+        # A question that something is fitted on is an example itself. It has to see what it would see if it were not
+        # among the examples, so that it does not see examples of the same text either.
         fit = question.task_id.startswith(FIT)
         own = question.task_id.removeprefix(FIT) if fit else question.task_id
         others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]
@@ -145,29 +159,30 @@ class Retriever:
         return Neighbours(
             question,
             query,
-            tuple(self._solved(candidate) for candidate in seen[:most]),
+            tuple(self._retrieved(candidate) for candidate in seen[:most]),
             others[0].similarity if others else None,
             any(candidate.twin == twin for candidate in others),
         )
 
-    def _solved(self, candidate: Candidate) -> answer_transfer.RetrievedExample:
-        shard, row = self._place(candidate.row)
+    def _retrieved(self, candidate: Candidate) -> answer_transfer.RetrievedExample:
+        shard, row = self._locate(candidate.row)
         (fields,) = self._shards[shard].examples.slice(row, 1).select(QUESTION.names).to_pylist()
         choice_vectors = unpack(self._value(candidate.row, "choice_vectors"), self._dimensions)
         return answer_transfer.RetrievedExample(question_from(fields), candidate.similarity, choice_vectors)
 
     def _value(self, row: int, column: str) -> bytes:
-        shard, at = self._place(row)
-        value: bytes = self._shards[shard].examples[column][at].as_py()
+        shard, row_in_shard = self._locate(row)
+        value: bytes = self._shards[shard].examples[column][row_in_shard].as_py()
         return value
 
-    def _place(self, row: int) -> tuple[int, int]:
+    def _locate(self, row: int) -> tuple[int, int]:
+        """Return the shard of a row of the index, and the row within that shard."""
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
         return shard, row - int(self._starts[shard])
 
 
 def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[str, Any]:
-    """An example's row: see EXAMPLE."""
+    """Return the row that an index stores for an example, see EXAMPLE."""
     values = {name: getattr(question, name) for name in QUESTION.names}
     stored = {
         "twin": content_key(question),
@@ -179,5 +194,5 @@ def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[s
 
 
 def unpack(packed: bytes, dimensions: int) -> Vectors:
-    """Stored vectors, shape (n, dimensions)."""
+    """Return stored vectors as float32, shape (n, dimensions)."""
     return np.frombuffer(packed, dtype=np.float16).reshape(-1, dimensions).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which of the nearest examples a question may see, and in what order: pure functions of similarities."""
+"""The choice among the nearest examples: those a question may see, in what order. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from codemmlu.dataset.dedup import TWINS
 from codemmlu.recipe import ExampleSettings
-from codemmlu.retrieval.texts import TWINS
 
 Vectors = npt.NDArray[np.float32]
 
-# Digits of a cosine that count: beyond these it depends on what else was in the batch, and order must not.
+# Digits of a cosine that count. Digits beyond depend on the other texts of the batch, and the order must not.
 DIGITS = 5
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An example near a question: where it stands in the index, how near, and what tells it apart from others."""
+    """An example near a question.
+
+    Attributes:
+        row: Row of the example, counted over all shards of the index.
+        similarity: Cosine of the example and the question.
+        task_id: The example's task_id.
+        twin: The example's content key, which is equal for equal texts.
+    """
 
     row: int
     similarity: float
@@ -27,7 +34,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SelectionPolicy:
-    """Which examples a question may see. See ExampleSettings for what the fields mean; `exclude` is resolved."""
+    """The examples that a question may see: the fields of ExampleSettings, with `exclude` resolved."""
 
     exclude: str
     near_duplicates: str
@@ -36,20 +43,21 @@ class SelectionPolicy:
 
     @classmethod
     def of(cls, settings: ExampleSettings, labelled: bool) -> "SelectionPolicy":
-        """The recipe's rule. Where questions carry labels, an example with the same text would give them away."""
+        """Return the policy of a recipe, for questions that are `labelled` or not."""
+        # Where questions carry labels, an example with the same text would give the label away.
         exclude = settings.exclude or ("same" if labelled else "task_id")
         return cls(exclude, settings.near_duplicates, settings.min_similarity, settings.diversity)
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Nearest first; of equally near ones the first in the index."""
+    """Sort candidates by similarity, nearest first; equally near ones by their rows in the index."""
     return sorted(candidates, key=lambda c: (-round(c.similarity, DIGITS), c.row))
 
 
 def filter_candidates(
     rule: SelectionPolicy, task_id: str, twin: str, candidates: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Candidates that the question with this task_id and text may see, in their order."""
+    """Return the candidates that the question with this task_id and content key may see, in their order."""
 
     def may(candidate: Candidate) -> bool:
         if candidate.task_id == task_id or candidate.similarity < rule.min_similarity:
@@ -62,10 +70,19 @@ def filter_candidates(
 
 
 def diverse(candidates: Sequence[Candidate], vectors: Vectors, diversity: float, most: int) -> list[Candidate]:
-    """The first `most` by maximal marginal relevance (Carbonell and Goldstein 1998), nearest first.
+    """Select candidates by maximal marginal relevance (Carbonell and Goldstein 1998).
 
-    vectors: of the candidates, shape (n_candidates, dimensions). Each next one is the nearest to the question, less
-    `diversity` times its likeness to what was taken before.
+    Each step takes the candidate with the highest (1 - diversity) x similarity to the question - diversity x greatest
+    similarity to a candidate that was taken before.
+
+    Args:
+        candidates: The candidates, nearest first.
+        vectors: Vectors of the candidates, shape (n_candidates, dimensions).
+        diversity: Weight of the difference among the selected, in [0, 1).
+        most: The most candidates to select.
+
+    Returns:
+        The selected candidates, nearest first.
     """
     taken: list[int] = []
     likeness = np.zeros(len(candidates))

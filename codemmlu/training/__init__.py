@@ -1,1 +1,1 @@
-"""Training: solved questions become LoRA weights. What is learnt in which order, the backends, and what is kept."""
+"""Training: solved questions become LoRA weights, which are published in the run directory."""

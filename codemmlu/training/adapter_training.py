@@ -1,14 +1,14 @@
-"""Learning: the weights that a recipe's `finetune` asks for, made where they do not stand.
+"""Adapter training: train the weights of a recipe's `finetune`, unless they exist and nothing changed.
 
-And that no weights are asked what they were made of.
+Also refuse to evaluate weights on their own training questions.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
-from codemmlu.dataset.examples import asked_content_keys
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
@@ -21,18 +21,34 @@ from codemmlu.schema import Question
 from codemmlu.training.training_set import build_training_set, fingerprint
 
 
-def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, settings: FinetuneSettings) -> Manifest:
-    """Trains what the recipe's `finetune` says, or says that it stands already. Raises UserError."""
-    say = progress.say
+def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: QuestionSet) -> Manifest:
+    """Train the adapter of the recipe's `finetune`, unless it is trained already.
+
+    Args:
+        recipe: The recipe of the run, with a section `finetune`.
+        progress: Where to report.
+        run: The run directory, which the weights go to.
+        questions: The questions that are asked, none of which is learnt from, and the examples.
+
+    Returns:
+        The manifest of the adapter.
+
+    Raises:
+        UserError: The recipe cannot be trained as it is.
+    """
+    settings, say = recipe.finetune, progress.say
+    assert settings is not None
     base = recipe.models[settings.model]
     if is_scripted(base.source):
         raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
     model = model_source.validate(base.source, base.revision, model_source.cache_folder())
-    index = ensure_index(recipe, progress, labelled=True) if settings.examples else None
-    start = find_start(recipe, settings, model)
-    goes_on = start.fingerprint if start else ""
-    training_set = build_training_set(recipe, settings, partial(_nearest, index) if index else None, goes_on)
-    wanted = fingerprint(settings, model, training_set, goes_on)
+    index = ensure_index(recipe, progress, questions, labelled=True) if settings.examples else None
+    start = find_start(settings, model, questions)
+    start_fingerprint = start.fingerprint if start else ""
+    training_set = build_training_set(
+        settings, recipe.seed, questions, partial(_nearest, index) if index else None, start_fingerprint
+    )
+    wanted = fingerprint(settings, model, training_set, start_fingerprint)
     known = lora.learnt_by(base.source) | (lora.learnt_by(start.path) if start else frozenset())
     training_set = replace(training_set, learnt=training_set.learnt | known)
     manifest = read_manifest(run, settings.name)
@@ -47,8 +63,8 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, settings: Fi
 
         session.join()
         run.clear(f"merged/{settings.name}")
-        place = start.path if start else None
-        manifest = ray_trainer.train(progress, run, settings, model, training_set, wanted, place, recipe.gpus)
+        job = ray_trainer.TrainJob(settings, model, training_set, wanted, start.path if start else None)
+        manifest = ray_trainer.train(progress, run, job, recipe.gpus)
         before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
         right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
         say(
@@ -65,7 +81,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, settings: Fi
 
 
 def _nearest(index: ExampleIndex, questions: Sequence[Question], most: int) -> list[list[str]]:
-    """The task_ids of the examples nearest to each question, by the rule by which voters see them."""
+    """Return the task_ids of the examples nearest to each question, by the selection policy of the voters."""
     from codemmlu.cluster import session
     from codemmlu.retrieval import shared_index
 
@@ -73,12 +89,24 @@ def _nearest(index: ExampleIndex, questions: Sequence[Question], most: int) -> l
     return shared_index.nearest(publish(index), questions, most)
 
 
-def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.Model) -> lora.Adapter | None:
-    """The weights that training goes on from. Raises UserError where they do not fit it, or know what is asked."""
+def find_start(settings: FinetuneSettings, model: model_source.Model, questions: QuestionSet) -> lora.Adapter | None:
+    """Return the adapter that training starts from.
+
+    Args:
+        settings: The settings of the training.
+        model: The model to train.
+        questions: The questions that are asked.
+
+    Returns:
+        The adapter; None where training starts from new weights.
+
+    Raises:
+        UserError: The adapter does not fit the model, or was trained on questions that are asked.
+    """
     if settings.start is None:
         return None
     start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
-    if both := lora.learnt_by(start.path) & asked_content_keys(recipe):
+    if both := lora.learnt_by(start.path) & questions.content_keys:
         raise UserError(
             f"finetune.start: {len(both):,} of the questions are among those that {settings.start} was trained on; ask "
             "others, or start from other weights"
@@ -86,19 +114,33 @@ def find_start(recipe: Recipe, settings: FinetuneSettings, model: model_source.M
     return start
 
 
-def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], fit: Sequence[Question]) -> None:
-    """Raises UserError where a voter would answer questions that its weights were trained on, or be weighed by such."""
-    parts = {
-        "the questions": asked_content_keys(recipe),
-        "the examples that are fitted on": frozenset(map(content_key, fit)),
-    }
+def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], questions: QuestionSet) -> None:
+    """Refuse to evaluate or weigh a voter on questions that its weights were trained on.
+
+    Args:
+        recipe: The recipe of the run.
+        voters: The voters, by name.
+        questions: The questions that are asked, and the examples that weights are fitted on.
+
+    Raises:
+        UserError: An adapter, or a model with a merged adapter, was trained on one of these questions.
+    """
     for name, voter in voters.items():
-        # Weights that were merged into a model keep what they were made of beside it.
-        made = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
-        for key, place in (made | ({f"voters.{name}.adapter": voter.ask.adapter} if voter.ask.adapter else {})).items():
-            for what, asked in parts.items():
-                if both := lora.learnt_by(place) & asked:
+        for key, path in _weights(recipe, name, voter).items():
+            trained = lora.learnt_by(path)
+            if not trained:
+                continue
+            fitted = frozenset(map(content_key, questions.fit_examples))
+            parts = {"the questions": questions.content_keys, "the examples that are fitted on": fitted}
+            for part, content_keys in parts.items():
+                if both := trained & content_keys:
                     raise UserError(
-                        f"{key}: {len(both):,} of {what} are among those that it was trained on; train it again "
+                        f"{key}: {len(both):,} of {part} are among those that it was trained on; train it again "
                         "without them (jobs/finetune.py), or ask others"
                     )
+
+
+def _weights(recipe: Recipe, name: str, voter: ResolvedVoter) -> dict[str, str]:
+    """Return the paths of a voter's weights by recipe key; a model may have an adapter merged into it."""
+    weights = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
+    return weights | ({f"voters.{name}.adapter": voter.spec.adapter} if voter.spec.adapter else {})

@@ -1,4 +1,7 @@
-"""The backends: what loads a model with LoRA weights to be trained. Imported inside a training worker alone."""
+"""The backends, which load a model with LoRA weights to be trained.
+
+The libraries of a backend are imported inside a training worker alone.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,31 +14,50 @@ from codemmlu.recipe import FinetuneSettings
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A peft model whose LoRA weights alone are trained, its tokenizer, and the numbers it computes in."""
+    """A model that is loaded for training.
+
+    Attributes:
+        model: A peft model, of which only the LoRA weights are trained.
+        tokenizer: The tokenizer, with its chat template.
+        precision: The number format of the computation: `bf16`, `fp16` or `fp32`.
+    """
 
     model: Any
     tokenizer: Any
-    precision: str  # bf16 | fp16 | fp32
+    precision: str
 
 
 class Backend(Protocol):
-    """Loads a model. start: LoRA weights to go on from."""
+    """A function that loads a model."""
 
     def __call__(self, source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
-        """Seconds to minutes. Raises UserError where this machine cannot."""
+        """Load a model, which takes seconds to minutes.
+
+        Args:
+            source: Directory or Hub id of the model.
+            revision: Revision of a model on the Hub.
+            settings: The recipe's section `finetune`.
+            start: Directory of the LoRA weights to go on from; None: new weights.
+
+        Returns:
+            The model, with LoRA weights to be trained.
+
+        Raises:
+            UserError: The model cannot be trained with these settings on this machine.
+        """
 
 
 def precision() -> str:
-    """bf16 where the hardware multiplies it, else fp16 on a GPU and fp32 on a CPU."""
+    """Return `bf16` where the hardware multiplies bf16 numbers, else `fp16` on a GPU and `fp32` on a CPU."""
     import torch
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"  # there is no public question of the kind
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"  # torch has no public function for this
 
 
 def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
-    """transformers, peft and bitsandbytes: on NVIDIA GPUs and on CPUs."""
+    """Load a model with transformers, peft and bitsandbytes, on NVIDIA GPUs and on CPUs."""
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -48,18 +70,18 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    where = {"": torch.cuda.current_device()} if torch.cuda.is_available() else {"": "cpu"}
+    device_map = {"": torch.cuda.current_device()} if torch.cuda.is_available() else {"": "cpu"}
     base = AutoModelForCausalLM.from_pretrained(
         source,
         revision=revision,
         dtype=dtype,
-        device_map=where,
+        device_map=device_map,
         quantization_config=four_bits if settings.quantization == "nf4" else None,
         attn_implementation="sdpa",
     )
     for module in base.modules():
-        # On a CPU bitsandbytes 0.50 packs weights at the first evaluation into a form that has no gradient, and leaves
-        # them so: what is trained afterwards learns through the other layers alone, without an error.
+        # On a CPU, bitsandbytes 0.50 packs weights at the first evaluation into a form that has no gradient, and leaves
+        # them packed: later training learns through the other layers alone, without an error.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
@@ -77,13 +99,13 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         )
         try:
             model = get_peft_model(base, lora)
-        except ValueError as error:  # no layer has such a name
+        except ValueError as error:  # peft finds no layer with such a name
             raise UserError(f"finetune.targets: {error}") from error
     return LoadedModel(model, tokenizer, kind)
 
 
 def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
-    """Unsloth's kernels: NVIDIA GPUs alone. `choose` has seen to it that there is nothing to go on from."""
+    """Load a model with Unsloth's kernels, on NVIDIA GPUs alone; `choose` makes sure that `start` is None."""
     from transformers import AutoTokenizer
     from unsloth import FastLanguageModel
 
@@ -94,7 +116,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         max_seq_length=settings.max_length,
         load_in_4bit=settings.quantization == "nf4",
         dtype=None,
-        use_exact_model_name=True,  # not a mirror of its own, whose weights and words are others
+        use_exact_model_name=True,  # Unsloth's mirror of a model has other weights and another tokenizer
     )
     model = FastLanguageModel.get_peft_model(
         model,
@@ -115,7 +137,19 @@ BACKENDS: dict[str, Backend] = {"unsloth": load_with_unsloth, "peft": load_with_
 
 
 def choose(settings: FinetuneSettings, on_gpu: bool, has: Callable[[str], bool]) -> tuple[str, str]:
-    """The backend, and why. has: whether a package is there. Raises UserError where the one asked for cannot run."""
+    """Choose the backend of a training.
+
+    Args:
+        settings: The recipe's section `finetune`.
+        on_gpu: Whether there is an NVIDIA GPU.
+        has: Tells whether a package is installed, by its name.
+
+    Returns:
+        A name in BACKENDS, and the reason for the choice.
+
+    Raises:
+        UserError: The backend that the recipe names cannot run.
+    """
     obstacles = (
         ("it needs an NVIDIA GPU", not on_gpu),
         ("it trains with one worker", settings.workers > 1),
@@ -123,7 +157,7 @@ def choose(settings: FinetuneSettings, on_gpu: bool, has: Callable[[str], bool])
         ("it does not tune preferences", settings.objective == "preference"),
         ("it is not installed (make setup EXTRAS=gpu,dev)", not has("unsloth")),
     )
-    obstacle = next((why for why, there in obstacles if there), None)
+    obstacle = next((reason for reason, applies in obstacles if applies), None)
     if settings.backend == "unsloth" and obstacle:
         raise UserError(f"finetune.backend: unsloth cannot run here: {obstacle}; set it to peft, or to auto")
     if settings.backend != "auto":

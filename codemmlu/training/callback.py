@@ -1,7 +1,7 @@
-"""What stands beside the trainer while it trains: progress, evaluations, the best weights, checkpoints for Ray.
+"""The callback of the trainer: progress, evaluations, the best weights, and checkpoints for Ray.
 
-A checkpoint holds the trainer's own (`trainer/`: weights, optimizer, schedule, random states, history) and the best
-weights so far (`best/`).
+A checkpoint holds the trainer's own checkpoint (`trainer/`: weights, optimizer, schedule, random states, history) and
+the best weights so far (`best/`).
 """
 
 import math
@@ -23,42 +23,44 @@ _STATE = "trainer_state.json"
 
 
 class TrainingCallback(TrainerCallback):  # type: ignore[misc]
-    """Says how it goes, evaluates when it is time, keeps the best weights, and hands checkpoints to Ray."""
+    """A trainer callback for progress, evaluations, the best weights and Ray's checkpoints."""
 
-    def __init__(self, course: TrainJobSpec, trainer: Any, scratch: Path) -> None:
-        self._course, self._trainer, self._scratch = course, trainer, scratch
-        self._first = ray.train.get_context().get_world_rank() == 0
+    def __init__(self, spec: TrainJobSpec, trainer: Any, scratch: Path) -> None:
+        """Keep the job, the trainer, and a folder for the files that a checkpoint is made of."""
+        self._spec, self._trainer, self._scratch = spec, trainer, scratch
+        self._is_first = ray.train.get_context().get_world_rank() == 0
         self._began: tuple[float, int] | None = None
         self._best = scratch / BEST
         self._reported = 0
 
     def resume(self) -> str | None:
-        """The trainer's own checkpoint to go on from, None to begin."""
+        """Unpack Ray's checkpoint, and return the path of the trainer's own checkpoint; None to begin."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return None
-        with checkpoint.as_directory() as found:
-            shutil.copytree(Path(found, TRAINER), self._scratch / TRAINER, dirs_exist_ok=True)
-            if Path(found, BEST).is_dir():
-                shutil.copytree(Path(found, BEST), self._best, dirs_exist_ok=True)
-        # Preference tuning's reference, which is as it was at the start: the trainer would load it and nothing else.
+        with checkpoint.as_directory() as folder:
+            shutil.copytree(Path(folder, TRAINER), self._scratch / TRAINER, dirs_exist_ok=True)
+            if Path(folder, BEST).is_dir():
+                shutil.copytree(Path(folder, BEST), self._best, dirs_exist_ok=True)
+        # The reference of preference tuning is the same as at the start. Were it here, the trainer would load it and
+        # nothing else.
         shutil.rmtree(self._scratch / TRAINER / "ref", ignore_errors=True)
-        if self._first:
-            self._course.tell({"kind": "resume"})
+        if self._is_first:
+            self._spec.tell({"kind": "resume"})
         return str(self._scratch / TRAINER)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """What the model knows before it learns anything."""
+        """Evaluate the model before it has learnt anything."""
         if state.global_step == 0:
             self._trainer.evaluate()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The clock runs from the first step on."""
+        """Start the clock at the first step."""
         self._began = self._began or (time.monotonic(), state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Evaluates so often in an epoch, evenly, and at the end."""
-        settings = self._course.settings
+        """Schedule `evaluations` evenly spaced evaluations per epoch, the last one at the end, and saves."""
+        settings = self._spec.settings
         times = settings.epochs * settings.evaluations
         due = {round(state.max_steps * (number + 1) / times) for number in range(times)}
         control.should_evaluate = state.global_step in due
@@ -67,80 +69,82 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
     ) -> None:
-        """One line for the driver."""
-        if not self._first or "loss" not in logs or self._began is None:
+        """Tell the driver the loss and the speed."""
+        if not self._is_first or "loss" not in logs or self._began is None:
             return
         seconds, steps = time.monotonic() - self._began[0], state.global_step - self._began[1]
-        told = {"kind": "step", "step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
-        told |= {"tokens_per_second": self._rate(state), "seconds": seconds, "steps": steps}
-        self._course.tell(told)
+        message = {"kind": "step", "step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
+        message |= {"tokens_per_second": self._rate(state), "seconds": seconds, "steps": steps}
+        self._spec.tell(message)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
     ) -> None:
-        """Keeps the weights that do best on the tune part; stops after so many evaluations without better ones.
+        """Keep the weights with the lowest loss on the tune part, and stop when none are better.
 
-        Raises UserError where the loss is no number any more: no weights are the best of such.
+        Training stops after `patience` evaluations without better weights.
+
+        Raises:
+            UserError: The loss is no finite number any more, so that no weights are the best.
         """
         if not math.isfinite(metrics["eval_loss"]):
             if state.global_step == 0:
-                what = self._course.start or self._course.source
+                weights = self._spec.start or self._spec.source
                 raise UserError(
-                    f"finetune.model: before anything is learnt the loss of {redact_credentials(what)} on the tune "
+                    f"finetune.model: before anything is learnt the loss of {redact_credentials(weights)} on the tune "
                     f"part is {metrics['eval_loss']}: "
                     "its numbers overflow in this machine's precision; take another model"
                 )
             raise UserError(
-                f"finetune.learning_rate: with {self._course.settings.learning_rate} the loss on the tune part is "
+                f"finetune.learning_rate: with {self._spec.settings.learning_rate} the loss on the tune part is "
                 f"{metrics['eval_loss']} after step {state.global_step:,}; lower it"
             )
-        if self._first:
-            told = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
-            self._course.tell(told | {"accuracy": metrics.get("eval_accuracy")})
+        if self._is_first:
+            message = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
+            self._spec.tell(message | {"accuracy": metrics.get("eval_accuracy")})
         since = self._since_best(state)
-        if since == 0 and self._first:
+        if since == 0 and self._is_first:
             shutil.rmtree(self._best, ignore_errors=True)
             self._trainer.accelerator.unwrap_model(self._trainer.model).save_pretrained(
                 self._best, selected_adapters=["default"]
             )
-        if since is not None and since >= self._course.settings.patience:
+        if since is not None and since >= self._spec.settings.patience:
             control.should_training_stop = control.should_save = True
 
     def _since_best(self, state: TrainerState) -> int | None:
-        """Evaluations since the best one; None before the first of what was learnt.
-
-        The very first evaluation is of the model before it learnt anything: there are no weights to keep of it.
-        """
+        """Return the number of evaluations since the best one; None before training was evaluated."""
+        # The very first evaluation is of the model before it learnt anything: there are no weights of it to keep.
         losses = [log["eval_loss"] for log in state.log_history if "eval_loss" in log][1:]
         return len(losses) - 1 - losses.index(min(losses)) if losses else None
 
     def is_over(self, checkpoint: str) -> bool:
-        """Whether a checkpoint is one at which training was stopped early."""
+        """Return whether training was stopped early at a checkpoint."""
         since = self._since_best(TrainerState.load_from_json(f"{checkpoint}/{_STATE}"))
-        return since is not None and since >= self._course.settings.patience
+        return since is not None and since >= self._spec.settings.patience
 
     def close(self, checkpoint: str | None) -> None:
-        """Reports what had been at its end already when it was stopped, so that Ray has a result."""
+        """Report a training that was at its end already when it was resumed, so that Ray has a result."""
         if self._reported == 0:
             self.report(TrainerState.load_from_json(f"{checkpoint}/{_STATE}") if checkpoint else self._trainer.state)
 
     def _rate(self, state: TrainerState) -> float | None:
-        """Tokens a second of this worker since it began, evaluations included; padding does not count."""
-        counts = [log["worker_tokens"] for log in state.log_history if "worker_tokens" in log]  # of letters alone
+        """Return this worker's tokens per second since the first step, evaluations included, without padding."""
+        # Only the trainers of training/trainers.py log the count.
+        counts = [log["worker_tokens"] for log in state.log_history if "worker_tokens" in log]
         if self._began is None or not counts:
             return None
         return float(counts[-1]) / max(1e-9, time.monotonic() - self._began[0])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """After the trainer wrote its own checkpoint."""
+        """Report the state that the trainer has just written as its own checkpoint."""
         self.report(state)
 
     def report(self, state: TrainerState) -> None:
-        """Every worker takes part; the first hands over the checkpoint."""
+        """Report a state to Ray; every worker takes part, and the first hands over the checkpoint."""
         self._reported += 1
         metrics = {"step": state.global_step, "memory_gib": _peak_memory(), "tokens_per_second": self._rate(state)}
         metrics |= {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}
-        if not self._first:
+        if not self._is_first:
             ray.train.report(metrics)
             return
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
@@ -153,7 +157,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def _peak_memory() -> float:
-    """GiB at most so far: of the GPU, or of this process."""
+    """Return the peak memory so far, in GiB: of the GPU, or of this process."""
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 2**30)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

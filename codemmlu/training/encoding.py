@@ -1,8 +1,8 @@
-"""Lessons: what a model is trained on, as token sequences in the order in which they are learnt.
+"""The encoding of training examples: token sequences in the order of training.
 
-Prompts are those of the voters, by the one renderer; the loss is on the answer's letter alone. Nothing is ever cut: a
-sequence that is too long is left out and counted. All of it follows from the examples and the settings, so that a
-training that was interrupted goes on in the same order.
+Prompts come from the renderer that voters use, and the loss is on the answer's letter alone. No sequence is ever cut:
+one that is too long is left out and counted. The sequences and their order follow from the examples and the settings,
+so that an interrupted training goes on in the same order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,9 @@ from codemmlu.mcq import render
 from codemmlu.recipe import FinetuneSettings, digest
 from codemmlu.schema import QUESTION, Question, letters, question_from
 
-# What a worker is given: an example, which part it is in, its neighbours by their rows in the same table, nearest
-# first, and for preference tuning the text's index among the choices that the model wrongly likes best.
+# The table that a worker reads. `part` is the example's part of the split, `neighbours` are the rows of its neighbours
+# in the same table, nearest first, and `rejected` is the index of the wrong choice that the model likes best, for
+# preference tuning.
 LESSON = (
     QUESTION.append(pa.field("part", pa.string()))
     .append(pa.field("neighbours", pa.list_(pa.int32())))
@@ -28,13 +29,19 @@ LESSON = (
 IGNORED = -100  # the label of a token that carries no loss
 _POOLED = 16  # micro-batches that are sorted by length together
 
-
+# The fields of one sequence or preference pair, as token ids.
 Row = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """An example with the solved ones that are shown before it, nearest last; rejected: of preference tuning."""
+    """An example to train on.
+
+    Attributes:
+        question: The solved question.
+        shown: Solved questions that the prompt shows before, nearest last.
+        rejected: For preference tuning, the index of the wrong choice that the model likes best.
+    """
 
     question: Question
     shown: tuple[Question, ...] = ()
@@ -47,7 +54,17 @@ def examples_to_table(
     neighbours: Sequence[Sequence[int]],
     rejected: Mapping[int, int],
 ) -> pa.Table:
-    """Examples as a LESSON table. neighbours: of each, rows of `examples`; rejected: by row."""
+    """Make a LESSON table of examples.
+
+    Args:
+        examples: Solved questions.
+        parts: Part of each example.
+        neighbours: For each example, the indices of its neighbours in `examples`.
+        rejected: For preference tuning, the index of an example to that of the rejected choice.
+
+    Returns:
+        One row per example, in the order of the examples.
+    """
     rows = [
         {
             **{name: getattr(example, name) for name in QUESTION.names},
@@ -61,24 +78,29 @@ def examples_to_table(
 
 
 def examples_from_table(table: pa.Table, part: str, settings: FinetuneSettings) -> list[TrainingExample]:
-    """One part of a LESSON table. A seeded share of it is shown no examples, so that the model learns to do without."""
+    """Return the training examples of one part of a LESSON table."""
     rows = table.to_pylist()
     questions = [question_from(row) for row in rows]
-    found = []
+    examples = []
     for row, question in zip(rows, questions, strict=True):
         if row["part"] != part:
             continue
-        near = [questions[place] for place in reversed(row["neighbours"][: settings.examples])]
+        near = [questions[number] for number in reversed(row["neighbours"][: settings.examples])]
+        # A seeded share of the train part is shown no neighbours, so that the model learns to answer without them.
         if part == "train" and _share("withhold", settings.seed, question) < settings.withhold:
             near = []
-        found.append(TrainingExample(question, tuple(near), row["rejected"]))
-    return found
+        examples.append(TrainingExample(question, tuple(near), row["rejected"]))
+    return examples
 
 
 def order_of(question: Question, epoch: int, settings: FinetuneSettings) -> tuple[int, ...]:
-    """In which order an epoch shows the choices: a seeded one, turned by one place each epoch.
+    """Return the order in which an epoch shows the choices of a question.
 
-    So over as many epochs as there are choices the right one stands at each letter once, and none can be learnt.
+    The order is seeded, and rotated by one place per epoch. Over as many epochs as there are choices, the right choice
+    is at each letter once, so that no letter can be learnt.
+
+    Returns:
+        Indices of the choices, in the order shown.
     """
     places = range(len(question.choices))
     if not settings.reorder:
@@ -87,10 +109,17 @@ def order_of(question: Question, epoch: int, settings: FinetuneSettings) -> tupl
     return tuple(int(start[(place + epoch) % len(places)]) for place in places)
 
 
-def sequence(tokenizer: Any, lesson: TrainingExample, order: Sequence[int], template: str) -> tuple[list[int], int]:
-    """A prompt's tokens, and the token of its right letter. Raises UserError where that is not one token."""
-    question = lesson.question
-    prompt = render(question, template, order, lesson.shown)
+def sequence(tokenizer: Any, example: TrainingExample, order: Sequence[int], template: str) -> tuple[list[int], int]:
+    """Encode an example with its choices in an order.
+
+    Returns:
+        The tokens of the prompt, and the token of the right letter.
+
+    Raises:
+        UserError: The letter is not one token of its own after the prompt.
+    """
+    question = example.question
+    prompt = render(question, template, order, example.shown)
     right = letters(len(order))[list(order).index(letters(26).index(question.answer or ""))]
     text, tokens = chat_template.encode(tokenizer, prompt)
     token = chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + right)
@@ -99,27 +128,36 @@ def sequence(tokenizer: Any, lesson: TrainingExample, order: Sequence[int], temp
     return tokens, token
 
 
-def letter_tokens(tokenizer: Any, lesson: TrainingExample, size: int, template: str) -> list[int]:
-    """The tokens of the first `size` letters after a prompt, those that are one token."""
-    prompt = render(lesson.question, template)
+def letter_tokens(tokenizer: Any, example: TrainingExample, size: int, template: str) -> list[int]:
+    """Return the tokens of those of the first `size` letters that are one token after a prompt."""
+    prompt = render(example.question, template)
     text, tokens = chat_template.encode(tokenizer, prompt)
-    found = (chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in letters(size))
-    return [token for token in found if token is not None]
+    ids = (chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + name) for name in letters(size))
+    return [token for token in ids if token is not None]
 
 
 def encode_sft(
-    tokenizer: Any, its: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
+    tokenizer: Any, examples: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[Row], int]:
-    """Lessons as sequences {input_ids, labels} of equal length, and how many were too long.
+    """Encode examples for supervised fine-tuning.
 
-    A lesson that is too long sheds its most distant examples first. epoch: None: choices as they stand.
+    Where a sequence is too long, the most distant neighbours are left out of the prompt first.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        examples: Examples to train on.
+        epoch: Epoch whose order of the choices is shown; None: the questions' own order.
+        settings: The recipe's section `finetune`.
+
+    Returns:
+        Sequences with the fields input_ids and labels, of equal length, and how many examples were too long.
     """
     rows, dropped = [], 0
-    for lesson in its:
-        plain = tuple(range(len(lesson.question.choices)))
-        order = plain if epoch is None else order_of(lesson.question, epoch, settings)
-        for first in range(len(lesson.shown) + 1):
-            fewer = TrainingExample(lesson.question, lesson.shown[first:])
+    for example in examples:
+        plain = tuple(range(len(example.question.choices)))
+        order = plain if epoch is None else order_of(example.question, epoch, settings)
+        for first in range(len(example.shown) + 1):
+            fewer = TrainingExample(example.question, example.shown[first:])
             tokens, letter = sequence(tokenizer, fewer, order, settings.template)
             if len(tokens) < settings.max_length:
                 rows.append({"input_ids": [*tokens, letter], "labels": [IGNORED] * len(tokens) + [letter]})
@@ -130,19 +168,26 @@ def encode_sft(
 
 
 def encode_preference(
-    tokenizer: Any, its: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
+    tokenizer: Any, examples: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[Row], int]:
-    """Preference pairs {prompt_ids, chosen_ids, rejected_ids}, and how many were too long.
+    """Encode examples as preference pairs, whose two sides differ by the letter alone.
 
-    They differ by the letter alone. epoch: None: choices as they stand.
+    Args:
+        tokenizer: The model's tokenizer.
+        examples: Examples to train on.
+        epoch: Epoch whose order of the choices is shown; None: the questions' own order.
+        settings: The recipe's section `finetune`.
+
+    Returns:
+        Pairs with the fields prompt_ids, chosen_ids and rejected_ids, and how many examples were too long.
     """
     rows, dropped = [], 0
-    for lesson in its:
-        assert lesson.rejected is not None
-        plain = tuple(range(len(lesson.question.choices)))
-        order = plain if epoch is None else order_of(lesson.question, epoch, settings)
-        wrong = replace(lesson.question, answer=letters(26)[lesson.rejected])
-        tokens, letter = sequence(tokenizer, lesson, order, settings.template)
+    for example in examples:
+        assert example.rejected is not None
+        plain = tuple(range(len(example.question.choices)))
+        order = plain if epoch is None else order_of(example.question, epoch, settings)
+        wrong = replace(example.question, answer=letters(26)[example.rejected])
+        tokens, letter = sequence(tokenizer, example, order, settings.template)
         _, other = sequence(tokenizer, TrainingExample(wrong), order, settings.template)
         if len(tokens) < settings.max_length:
             rows.append({"prompt_ids": tokens, "chosen_ids": [letter], "rejected_ids": [other]})
@@ -153,47 +198,64 @@ def encode_preference(
 
 def build_epochs(
     tokenizer: Any,
-    its: Sequence[TrainingExample],
+    examples: Sequence[TrainingExample],
     settings: FinetuneSettings,
-    make: Callable[[Any, Sequence[TrainingExample], int | None, FinetuneSettings], tuple[list[Row], int]],
+    encode: Callable[[Any, Sequence[TrainingExample], int | None, FinetuneSettings], tuple[list[Row], int]],
 ) -> tuple[list[Row], int]:
-    """All epochs' rows in the order in which they are learnt, and how many lessons were too long.
+    """Encode the examples of all epochs.
 
-    make: `encoded` or `pairs`
+    Args:
+        tokenizer: The model's tokenizer.
+        examples: Examples to train on.
+        settings: The recipe's section `finetune`.
+        encode: `encode_sft` or `encode_preference`.
+
+    Returns:
+        Rows of all epochs, in the order of training, and how many examples were too long in an epoch.
     """
-    found: list[Row] = []
+    ordered: list[Row] = []
     rest: list[Row] = []
     dropped = 0
     for epoch in range(settings.epochs):
-        rows, dropped = make(tokenizer, its, epoch, settings)
+        rows, dropped = encode(tokenizer, examples, epoch, settings)
         whole, rest = by_length([*rest, *rows], settings.batch_size, digest("epoch", settings.seed, epoch))
-        found += whole
-    return [*found, *rest], dropped
+        ordered += whole
+    return [*ordered, *rest], dropped
 
 
 def by_length(rows: Sequence[Row], batch: int, seed: str) -> tuple[list[Row], list[Row]]:
-    """Rows in a seeded random order in which each micro-batch holds sequences of about one length, and what is left.
+    """Shuffle rows so that each micro-batch holds sequences of about one length.
 
-    Padding is computed for nothing, so pools of some micro-batches are sorted, cut, and the pieces shuffled again.
-    Fewer rows than fill a micro-batch are left for the next epoch: those after them would be cut elsewhere.
+    Computing on padding is wasted, so pools of some micro-batches of shuffled rows are sorted and cut, and the
+    micro-batches of a pool shuffled again.
+
+    Args:
+        rows: Sequences or preference pairs.
+        batch: Rows in a micro-batch.
+        seed: Seed of the order, in hex digits.
+
+    Returns:
+        The rows of whole micro-batches, and the rows that do not fill one. The latter belong to the next epoch: here
+        they would shift the cuts of the micro-batches after them.
     """
     random = np.random.default_rng(int(seed, 16))
-    mixed = [rows[place] for place in random.permutation(len(rows))]
+    mixed = [rows[number] for number in random.permutation(len(rows))]
     full = len(mixed) // batch * batch
-    found = []
+    ordered = []
     for start in range(0, full, batch * _POOLED):
         pool = sorted(mixed[start : min(full, start + batch * _POOLED)], key=lambda row: max(map(len, row.values())))
         pieces = [pool[first : first + batch] for first in range(0, len(pool), batch)]
-        found += [row for place in random.permutation(len(pieces)) for row in pieces[place]]
-    return found, mixed[full:]
+        ordered += [row for number in random.permutation(len(pieces)) for row in pieces[number]]
+    return ordered, mixed[full:]
 
 
 def _random(*parts: Any) -> np.random.Generator:
+    """Return a generator that is seeded by names and, as the last part, a question."""
     *names, question = parts
-    name = digest(*names, question.question, question.choices, question.task_id)
-    return np.random.default_rng(int(name, 16))
+    seed = digest(*names, question.question, question.choices, question.task_id)
+    return np.random.default_rng(int(seed, 16))
 
 
 def _share(name: str, seed: int, question: Question) -> float:
-    """A question's place between 0 and 1."""
+    """Return a seeded number in [0, 1) for a question."""
     return float(_random(name, seed, question).random())

@@ -1,4 +1,4 @@
-"""The course: what crosses from the driver to a training worker, and where they find what each other left."""
+"""The training job: plain values that the driver sends to its workers, and names of shared files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,25 @@ from typing import Any
 
 from codemmlu.recipe import FinetuneSettings
 
-# In the training's folder: what is learnt, and what went wrong that trying again does not change.
+# Files in the training's folder: the training examples, and an error that would recur in a new attempt.
 LESSONS, FAULT = "lessons.parquet", "fault.txt"
-# In a checkpoint.
+# Folders in a checkpoint: the trainer's own checkpoint, and the best weights so far.
 TRAINER, BEST = "trainer", "best"
 
 
 @dataclass(frozen=True)
 class TrainJobSpec:
-    """What a worker is told: plain values.
+    """The job of a training worker.
 
-    address: of the folder with the lessons; source, revision, cache: the model, as an engine is given it
-    start: LoRA weights to go on from; backend: a name in BACKENDS
-    tell: called by the first worker with what it has to say
+    Attributes:
+        address: The training's folder, which has the training examples.
+        source: The model, named as for an engine.
+        revision: Revision of a model on the Hub.
+        cache: Folder of downloaded and unpacked models.
+        start: Directory or address of the LoRA weights to go on from; None: new weights.
+        backend: A name in BACKENDS.
+        settings: The recipe's section `finetune`.
+        tell: Sends a message of the first worker to the driver.
     """
 
     address: str
@@ -32,7 +38,7 @@ class TrainJobSpec:
 
 
 def too_large(settings: FinetuneSettings) -> str:
-    """What to say where memory does not hold a step."""
+    """Return the error message where a step does not fit the memory."""
     return (
         f"finetune.batch_size: {settings.batch_size} sequences of up to {settings.max_length:,} tokens do not fit the "
         "memory; lower it and raise finetune.accumulation, or lower finetune.max_length"

@@ -1,10 +1,42 @@
 """Merging: LoRA weights added to the model they were trained for, which any engine then serves."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from codemmlu.engine import lora, model_source
+from codemmlu.engine.adapter_store import folder_of
+from codemmlu.run_dir import RunDir
+
+
+def merge_adapter(address: str, name: str, model: model_source.Model) -> str:
+    """Merge an adapter of a run into its model, which is written to the run directory.
+
+    Args:
+        address: The run directory.
+        name: Name of the adapter.
+        model: The model that the adapter was trained for.
+
+    Returns:
+        Where the merged model is, as shown to the user.
+    """
+    run = RunDir(address)
+    folder = f"merged/{name}"
+    run.clear(folder)
+    cache = model_source.cache_folder()
+    with TemporaryDirectory() as scratch:
+        adapter = lora.local(run.below(folder_of(name)).address, cache)
+        merged(model_source.resolve(model.source, cache), model.revision, str(adapter), scratch)
+        # config.json comes last, as it says that the model is complete.
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
+            if file.name == "config.json":
+                run.write(f"{folder}/{lora.LEARNT}", (adapter / lora.LEARNT).read_bytes())
+            run.write(f"{folder}/{file.name}", file.read_bytes())
+    return run.below(folder).shown
 
 
 def merged(source: str, revision: str | None, adapter: str, folder: str) -> None:
-    """Writes the merged model to `folder` as safetensors, in the model's own number format."""
+    """Write the merged model to `folder` as safetensors, in the model's own number format."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

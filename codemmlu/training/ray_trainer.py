@@ -1,9 +1,9 @@
-"""The Ray Train plan of a finetune: lessons go in, published weights come out.
+"""The training with Ray Train: training examples go in, published weights come out.
 
-lessons -> [Ray Train: N workers run training.loop] -> checkpoints in the run's storage -> adapters/NAME
+examples -> [Ray Train: N workers run training.train_loop] -> checkpoints in the run's storage -> adapters/NAME
 
-Ray keeps the state of a training under its name; the name is a hash of all that is learnt, so that the same command
-goes on where it was stopped, and another one begins anew.
+Ray keeps the state of a training in a folder whose name is a hash of all that is learnt, so that the same command goes
+on where it was stopped, and another one begins anew.
 """
 
 import importlib
@@ -15,9 +15,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
@@ -27,75 +27,99 @@ from ray.util.queue import Queue
 
 from codemmlu.cluster import locks, session, tasks
 from codemmlu.engine import lora, model_source
-from codemmlu.engine.adapter_store import Manifest, folder_of, points, publish, what_is_learnt
+from codemmlu.engine.adapter_store import Manifest, points, publish, what_is_learnt
 from codemmlu.errors import EngineDied, Progress, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
 from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, TrainJobSpec, too_large
+from codemmlu.training.merging import merge_adapter
 from codemmlu.training.training_set import TrainingSet
 
 FOLDER = "training"
-_RETRIES = 3  # times that workers which died are started again
+_RETRIES = 3  # times that workers are started again after they died
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 _SECONDS_BETWEEN_LINES = 15.0
 
 
-def train(
-    progress: Progress,
-    run: RunDir,
-    settings: FinetuneSettings,
-    model: model_source.Model,
-    training_set: TrainingSet,
-    name: str,
-    start: str | None = None,
-    gpus: str | None = None,
-) -> Manifest:
-    """Trains, or goes on, and publishes the best weights.
+@dataclass(frozen=True)
+class TrainJob:
+    """The inputs of a training.
 
-    name: its curriculum.fingerprint; start: where the weights are that it goes on from; gpus: as in the recipe
+    Attributes:
+        settings: The recipe's section `finetune`.
+        model: The model that the weights are trained for.
+        training_set: The examples.
+        fingerprint: Fingerprint of all that determines the weights, see `fingerprint` in training_set.py.
+        start: Directory or address of the LoRA weights to go on from; None: new weights.
+    """
 
-    Raises UserError for what the person can change, EngineDied when workers kept dying.
+    settings: FinetuneSettings
+    model: model_source.Model
+    training_set: TrainingSet
+    fingerprint: str
+    start: str | None = None
+
+
+def train(progress: Progress, run: RunDir, job: TrainJob, gpus: str | None = None) -> Manifest:
+    """Train, or go on with a training that was stopped, and publish the best weights.
+
+    EngineDied passes through when workers kept dying.
+
+    Args:
+        progress: Where the training reports to the user.
+        run: The run directory.
+        job: The training.
+        gpus: The recipe's `gpus`.
+
+    Returns:
+        The manifest of the published weights.
+
+    Raises:
+        UserError: The training needs another recipe or machine, as the message says.
     """
     resources = session.join(gpus)
     locks.refuse_unshared(run)
+    settings, model = job.settings, job.model
     on_gpu = resources.gpus > 0
     if on_gpu and resources.gpus < settings.workers:
         raise UserError(f"finetune.workers: {settings.workers} need a GPU each, there are {resources.gpus}; lower it")
     backend, why = backends.choose(settings, on_gpu, _is_installed)
-    folder = run.below(f"{FOLDER}/{name[:16]}")
+    folder = run.below(f"{FOLDER}/{job.fingerprint[:16]}")
     if not folder.exists(LESSONS):
         if run.has_folder(FOLDER):
             progress.say("finetune: what another recipe left half trained is removed")
         run.clear(FOLDER)
     folder.clear(FAULT)
-    folder.write_table(LESSONS, training_set.table)
-    where = f"{settings.workers} worker{'s' * (settings.workers > 1)} on {'GPU' if on_gpu else 'the CPU'}"
-    progress.say(f"finetune: {training_set.train:,} examples, {settings.epochs} epochs; {where}; {backend}: {why}")
+    folder.write_table(LESSONS, job.training_set.table)
+    workers = f"{settings.workers} worker{'s' * (settings.workers > 1)} on {'GPU' if on_gpu else 'the CPU'}"
+    progress.say(
+        f"finetune: {job.training_set.train:,} examples, {settings.epochs} epochs; {workers}; {backend}: {why}"
+    )
     with _progress(progress, settings) as tell:
-        course = TrainJobSpec(
+        spec = TrainJobSpec(
             folder.address,
             model.source,
             model.revision,
             model_source.cache_folder(),
-            start,
+            job.start,
             backend,
             settings,
             tell,
         )
-        result = _fitted(course, settings, folder, on_gpu)
-    cost = {one: (result.metrics or {}).get(one) for one in ("device", "memory_gib", "tokens_per_second")}
-    with result.checkpoint.as_directory() as found:
-        manifest = _published(run, settings, model, training_set, name, backend, Path(found), cost)
+        result = _fit(spec, folder, on_gpu)
+    cost = {name: (result.metrics or {}).get(name) for name in ("device", "memory_gib", "tokens_per_second")}
+    with result.checkpoint.as_directory() as checkpoint:
+        manifest = _publish(run, job, backend, Path(checkpoint), cost)
     run.clear(FOLDER)
     return manifest
 
 
 def _cores_each(workers: int) -> int:
-    """The most that all workers can have. Raises UserError where there are more workers than cores."""
+    """Return the most cores that each worker can have; UserError where there are too few cores."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     for each in range(max(cores), 0, -1):
-        if sum(its // each for its in cores) >= workers:
+        if sum(count // each for count in cores) >= workers:
             return each
     raise UserError(f"finetune.workers: {workers} need a core each, there are {sum(cores)}; lower it")
 
@@ -104,8 +128,8 @@ def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _attend(config: dict[str, Any]) -> None:
-    """In a worker: what it needs takes seconds to load, and is loaded there alone."""
+def _run_worker(config: dict[str, Any]) -> None:
+    """Run the training loop in a worker, which alone loads the libraries: that takes seconds."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if config["course"].backend == "unsloth":
         importlib.import_module("unsloth")  # before transformers, which it changes
@@ -114,11 +138,13 @@ def _attend(config: dict[str, Any]) -> None:
     run_worker(config["course"])
 
 
-def _fitted(course: TrainJobSpec, settings: FinetuneSettings, folder: RunDir, on_gpu: bool) -> Any:
+def _fit(spec: TrainJobSpec, folder: RunDir, on_gpu: bool) -> Any:
+    """Run Ray Train to the end, and return its result. Its errors become UserError or EngineDied."""
+    settings = spec.settings
     each = {"CPU": 1.0, "GPU": 1.0} if on_gpu else {"CPU": float(_cores_each(settings.workers))}
     trainer = TorchTrainer(
-        _attend,
-        train_loop_config={"course": course},
+        _run_worker,
+        train_loop_config={"course": spec},
         scaling_config=ray.train.ScalingConfig(num_workers=settings.workers, use_gpu=on_gpu, resources_per_worker=each),
         run_config=ray.train.RunConfig(
             name="ray",
@@ -131,11 +157,11 @@ def _fitted(course: TrainJobSpec, settings: FinetuneSettings, folder: RunDir, on
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         result = trainer.fit()
-    except SystemExit:  # Ray Train's own way with Ctrl-C, and with the exit code 0
+    except SystemExit:  # Ray Train turns Ctrl-C into an exit with code 0
         raise KeyboardInterrupt from None
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        said = str(error).lower()
-        if "outofmemory" in said or "out of memory" in said:  # Ray ends a worker before the machine's memory is full
+        text = str(error).lower()
+        if "outofmemory" in text or "out of memory" in text:  # Ray ends a worker before the machine's memory is full
             raise UserError(too_large(settings)) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
@@ -148,7 +174,7 @@ def _fitted(course: TrainJobSpec, settings: FinetuneSettings, folder: RunDir, on
 
 @contextmanager
 def _progress(progress: Progress, settings: FinetuneSettings) -> Iterator[Any]:
-    """A place for the workers to say how it goes; what they say becomes lines."""
+    """Give the workers a queue for messages about their progress, which become lines for the user."""
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": session.here()})
     ended = threading.Event()
 
@@ -174,88 +200,64 @@ def _progress(progress: Progress, settings: FinetuneSettings) -> Iterator[Any]:
 
 
 class _Speaker:
-    """Turns what a worker tells into lines for a person."""
+    """The writer of a worker's messages as lines for the user."""
 
     def __init__(self, progress: Progress, settings: FinetuneSettings) -> None:
         self._progress, self._settings = progress, settings
-        self._said, self._tokens = -_SECONDS_BETWEEN_LINES, 0.0
+        self._last_line = -_SECONDS_BETWEEN_LINES
 
-    def say(self, told: dict[str, Any]) -> None:
-        """One message."""
+    def say(self, message: dict[str, Any]) -> None:
+        """Write the line of one message; steps have a line every _SECONDS_BETWEEN_LINES, and at the end."""
         say = self._progress.say
-        if told["kind"] == "begin":
-            dropped = f"; {told['dropped']:,} are too long and left out" if told["dropped"] else ""
-            say(f"finetune: {told['sequences']:,} sequences in {told['steps']:,} steps{dropped}")
-        elif told["kind"] == "resume":
+        if message["kind"] == "begin":
+            dropped = f"; {message['dropped']:,} are too long and left out" if message["dropped"] else ""
+            say(f"finetune: {message['sequences']:,} sequences in {message['steps']:,} steps{dropped}")
+        elif message["kind"] == "resume":
             say("finetune: goes on from its last checkpoint")
-        elif told["kind"] == "tune":
-            right = "" if told["accuracy"] is None else f", {told['accuracy']:.3f} right"
-            say(f"finetune: after step {told['step']:,} loss {told['loss']:.3f}{right} on the tune part")
-        elif told["seconds"] - self._said >= _SECONDS_BETWEEN_LINES or told["step"] == told["of"]:
-            self._said = told["seconds"]
-            left = told["seconds"] / told["steps"] * (told["of"] - told["step"])
-            rate = f", {told['tokens_per_second']:,.0f} tokens/s" if told["tokens_per_second"] else ""
+        elif message["kind"] == "tune":
+            right = "" if message["accuracy"] is None else f", {message['accuracy']:.3f} right"
+            say(f"finetune: after step {message['step']:,} loss {message['loss']:.3f}{right} on the tune part")
+        elif message["seconds"] - self._last_line >= _SECONDS_BETWEEN_LINES or message["step"] == message["of"]:
+            self._last_line = message["seconds"]
+            left = message["seconds"] / message["steps"] * (message["of"] - message["step"])
+            rate = f", {message['tokens_per_second']:,.0f} tokens/s" if message["tokens_per_second"] else ""
             say(
-                f"finetune: step {told['step']:,} of {told['of']:,}, loss {told['loss']:.3f}{rate}, "
+                f"finetune: step {message['step']:,} of {message['of']:,}, loss {message['loss']:.3f}{rate}, "
                 f"{left // 60:.0f} min {left % 60:02.0f} s left"
             )
 
 
-def _published(
-    run: RunDir,
-    settings: FinetuneSettings,
-    model: model_source.Model,
-    training_set: TrainingSet,
-    name: str,
-    backend: str,
-    found: Path,
-    cost: dict[str, Any],
-) -> Manifest:
-    state = json.loads((found / TRAINER / "trainer_state.json").read_text(encoding="utf-8"))
+def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: dict[str, Any]) -> Manifest:
+    """Publish the best weights of a checkpoint; `cost` holds the manifest's fields of the same names."""
+    settings, model = job.settings, job.model
+    state = json.loads((checkpoint / TRAINER / "trainer_state.json").read_text(encoding="utf-8"))
     train, tune = points(state["log_history"])
     best = min(tune[1:], key=lambda point: point.loss)
     learnt = what_is_learnt(settings)
-    if settings.start:  # whose shape it is, whatever the settings say
-        of = json.loads((found / BEST / lora.CONFIG).read_text(encoding="utf-8"))
-        learnt |= {"rank": of["r"], "alpha": of["lora_alpha"], "targets": of["target_modules"]}
+    if settings.start:  # the weights keep the shape of those they started from, whatever the settings say
+        config = json.loads((checkpoint / BEST / lora.CONFIG).read_text(encoding="utf-8"))
+        learnt |= {"rank": config["r"], "alpha": config["lora_alpha"], "targets": config["target_modules"]}
     manifest = Manifest(
         name=settings.name,
-        fingerprint=name,
+        fingerprint=job.fingerprint,
         base=model.source,
         revision=model.revision,
         base_fingerprint=model.fingerprint,
-        examples=training_set.fingerprint,
-        train_examples=training_set.train,
+        examples=job.training_set.fingerprint,
+        train_examples=job.training_set.train,
         steps=state["global_step"],
         best_step=best.step,
         backend=backend,
         **cost,
         settings=learnt,
-        versions={one: importlib.metadata.version(one) for one in _LIBRARIES},
+        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
         train=train,
         tune=tune,
     )
-    publish(run, found / BEST, training_set.learnt, manifest)
+    publish(run, checkpoint / BEST, job.training_set.learnt, manifest)
     return manifest
 
 
 def merge(run: RunDir, settings: FinetuneSettings, model: model_source.Model) -> str:
-    """In a Ray task: the model with its weights added, as a plain directory. Returns where it is."""
-    return str(tasks.call(_merge, run.address, settings.name, model))
-
-
-def _merge(address: str, name: str, model: model_source.Model) -> str:
-    from codemmlu.training.merging import merged
-
-    run = RunDir(address)
-    folder = f"merged/{name}"
-    run.clear(folder)
-    with TemporaryDirectory() as scratch:
-        adapter = lora.local(run.below(folder_of(name)).address, model_source.cache_folder())
-        merged(model_source.resolve(model.source, model_source.cache_folder()), model.revision, str(adapter), scratch)
-        # What says that the model is there comes last.
-        for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
-            if file.name == "config.json":
-                run.write(f"{folder}/{lora.LEARNT}", (adapter / lora.LEARNT).read_bytes())
-            run.write(f"{folder}/{file.name}", file.read_bytes())
-    return run.below(folder).shown
+    """Merge the published weights into the model in a Ray task, and return where the merged model is."""
+    return str(tasks.call(merge_adapter, run.address, settings.name, model))

@@ -1,6 +1,6 @@
-"""The loop that each of Ray Train's workers runs: TRL's trainer over our lessons, with Ray's checkpoints.
+"""The loop of each Ray Train worker: TRL's trainer on our sequences, with Ray's checkpoints.
 
-Whatever ends a worker, it goes on from the last checkpoint with the lessons in the same order.
+Whatever ends a worker, training goes on from the last checkpoint with the sequences in the same order.
 """
 
 import math
@@ -36,29 +36,38 @@ from codemmlu.training.trainers import AnswerTokenDPOTrainer, AnswerTokenSFTTrai
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
-_CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch has no type of its own for that
+_CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch has no exception type for this
 
 
 @dataclass(frozen=True)
 class TrainTune:
-    """The examples that are learnt from, and those that say when to stop."""
+    """The examples of a training.
+
+    Attributes:
+        train: Examples to train on.
+        tune: Examples to evaluate on, which decide when to stop.
+    """
 
     train: list[TrainingExample]
     tune: list[TrainingExample]
 
 
-def run_worker(course: TrainJobSpec) -> None:
-    """Trains to the end, from the last checkpoint on if there is one.
+def run_worker(spec: TrainJobSpec) -> None:
+    """Train to the end, from the last checkpoint on if there is one.
 
-    A mistake of the person's is written down for the driver. Every worker finds it, so all end here without being
-    started again; where memory is out one alone may know, so that all are, and end then.
+    A user's mistake is written to a file for the driver. Every worker meets the mistake, so all workers end without
+    being started again. Where memory runs out, only one worker may notice: the error has all workers started again,
+    and they end as soon as they see the file.
+
+    Raises:
+        RuntimeError: A step does not fit the memory.
     """
-    folder = RunDir(course.address)
+    folder = RunDir(spec.address)
     if folder.exists(FAULT):
         return
-    settings = course.settings
+    settings = spec.settings
     try:
-        _attend(course, folder)
+        _train(spec, folder)
     except UserError as error:
         folder.write(FAULT, str(error).encode())
     except RuntimeError as error:
@@ -68,34 +77,35 @@ def run_worker(course: TrainJobSpec) -> None:
         raise RuntimeError(too_large(settings)) from error
 
 
-def _attend(course: TrainJobSpec, folder: RunDir) -> None:
-    settings = course.settings
+def _train(spec: TrainJobSpec, folder: RunDir) -> None:
+    settings = spec.settings
     set_seed(settings.seed)  # LoRA weights start the same in every worker
-    start = str(lora.local(course.start, course.cache)) if course.start else None
-    loaded = BACKENDS[course.backend](resolve(course.source, course.cache), course.revision, settings, start)
+    start = str(lora.local(spec.start, spec.cache)) if spec.start else None
+    loaded = BACKENDS[spec.backend](resolve(spec.source, spec.cache), spec.revision, settings, start)
     table = folder.read_table(LESSONS)
     parts = TrainTune(examples_from_table(table, "train", settings), examples_from_table(table, "tune", settings))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = TRAINERS[settings.objective](loaded, parts, course, _arguments(settings, loaded, scratch))
+        trainer = TRAINERS[settings.objective](loaded, parts, spec, _arguments(settings, loaded, scratch))
         for parameter in trainer.model.parameters():
-            if parameter.requires_grad:  # TRL makes those of a quantised model bf16, in which small steps are lost
+            # TRL casts the LoRA weights of a quantised model to bf16, in which small steps are lost.
+            if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-        reporter = TrainingCallback(course, trainer, Path(scratch))
-        trainer.add_callback(reporter)
-        resumed = reporter.resume()
-        if resumed is None or not reporter.is_over(resumed):
+        callback = TrainingCallback(spec, trainer, Path(scratch))
+        trainer.add_callback(callback)
+        resumed = callback.resume()
+        if resumed is None or not callback.is_over(resumed):
             trainer.train(resume_from_checkpoint=resumed)
-        reporter.close(resumed)
+        callback.close(resumed)
 
 
 def _arguments(settings: FinetuneSettings, loaded: LoadedModel, scratch: str) -> dict[str, Any]:
-    """What both of TRL's trainers are told."""
+    """Return the arguments that both of TRL's trainers take."""
     return {
         "output_dir": f"{scratch}/out",
         "per_device_train_batch_size": settings.batch_size,
         "per_device_eval_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.accumulation,
-        "num_train_epochs": 1,  # the lessons of all epochs stand one after the other
+        "num_train_epochs": 1,  # the data holds the sequences of all epochs, one epoch after the other
         "train_sampling_strategy": "sequential",
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": _SCHEDULES[settings.schedule],
@@ -107,10 +117,10 @@ def _arguments(settings: FinetuneSettings, loaded: LoadedModel, scratch: str) ->
         "bf16": loaded.precision == "bf16",
         "fp16": loaded.precision == "fp16",
         "use_cpu": not torch.cuda.is_available(),
-        "max_length": None,  # what is too long was left out: nothing is cut
+        "max_length": None,  # sequences that are too long were left out: none is cut
         "seed": settings.seed,
         "logging_steps": 1,
-        "eval_strategy": "no",  # the Reporter says when
+        "eval_strategy": "no",  # TrainingCallback decides when
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
@@ -119,18 +129,19 @@ def _arguments(settings: FinetuneSettings, loaded: LoadedModel, scratch: str) ->
     }
 
 
-def _answers(loaded: LoadedModel, parts: TrainTune, course: TrainJobSpec, arguments: dict[str, Any]) -> Any:
-    """Supervised: the loss is on the right letter."""
-    # padding_free is said: where it is not, Unsloth turns it on, and rows come without the mask that is read here.
+def _answers(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, arguments: dict[str, Any]) -> Any:
+    """Return a trainer for supervised fine-tuning, with the loss on the right letter."""
+    # padding_free is given explicitly: Unsloth turns it on otherwise, and rows come without the mask that our trainer
+    # reads.
     args = SFTConfig(**arguments, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
-    return AnswerTokenSFTTrainer(args=args, **trainer_inputs(loaded, parts, course, encode_sft))
+    return AnswerTokenSFTTrainer(args=args, **trainer_inputs(loaded, parts, spec, encode_sft))
 
 
-def _preferences(loaded: LoadedModel, parts: TrainTune, course: TrainJobSpec, arguments: dict[str, Any]) -> Any:
-    """Direct preference optimisation: the right letter over the wrong one."""
+def _preferences(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, arguments: dict[str, Any]) -> Any:
+    """Return a trainer for direct preference optimisation of the right letter over the wrong one."""
     return AnswerTokenDPOTrainer(
-        args=DPOConfig(**arguments, beta=course.settings.beta),
-        **trainer_inputs(loaded, parts, course, encode_preference),
+        args=DPOConfig(**arguments, beta=spec.settings.beta),
+        **trainer_inputs(loaded, parts, spec, encode_preference),
     )
 
 
@@ -141,13 +152,26 @@ TRAINERS: dict[str, Callable[[LoadedModel, TrainTune, TrainJobSpec, dict[str, An
 
 
 def trainer_inputs(
-    loaded: LoadedModel, parts: TrainTune, course: TrainJobSpec, encode: Callable[..., Any]
+    loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, encode: Callable[..., Any]
 ) -> dict[str, Any]:
-    """What both trainers are given: the model and, as sequences, what it learns from and is tried on."""
-    settings = course.settings
+    """Return the inputs that both trainers take: the model, and sequences to train and to evaluate on.
+
+    Args:
+        loaded: The model.
+        parts: Examples to train and to evaluate on.
+        spec: The job, whose `tell` gets the numbers of sequences and steps.
+        encode: `encode_sft` or `encode_preference`.
+
+    Returns:
+        Keyword arguments of a trainer.
+
+    Raises:
+        UserError: Every example of a part is too long.
+    """
+    settings = spec.settings
     rows, dropped = build_epochs(loaded.tokenizer, parts.train, settings, encode)
-    asked, _ = encode(loaded.tokenizer, parts.tune, None, settings)
-    if not rows or not asked:
+    tune_rows, _ = encode(loaded.tokenizer, parts.tune, None, settings)
+    if not rows or not tune_rows:
         part = "tune" if rows else "train"
         raise UserError(
             f"finetune.max_length: every example of the {part} part is longer than {settings.max_length:,} tokens; "
@@ -156,12 +180,12 @@ def trainer_inputs(
     context = ray.train.get_context()
     if context.get_world_rank() == 0:
         steps = math.ceil(len(rows) / (settings.batch_size * settings.accumulation * context.get_world_size()))
-        course.tell({"kind": "begin", "sequences": len(rows), "dropped": dropped, "steps": steps})
-    sizes = max(len(lesson.question.choices) for lesson in parts.train)
+        spec.tell({"kind": "begin", "sequences": len(rows), "dropped": dropped, "steps": steps})
+    size = max(len(example.question.choices) for example in parts.train)
     return {
-        "letter_tokens": letter_tokens(loaded.tokenizer, parts.train[0], sizes, settings.template),
+        "letter_tokens": letter_tokens(loaded.tokenizer, parts.train[0], size, settings.template),
         "model": loaded.model,
         "train_dataset": Dataset.from_list(rows),
-        "eval_dataset": Dataset.from_list(asked),
+        "eval_dataset": Dataset.from_list(tune_rows),
         "processing_class": loaded.tokenizer,
     }

@@ -1,7 +1,7 @@
-"""TRL's trainers on our sequences: the model's head applied to the letters alone, and a pair read once.
+"""TRL's trainers on our sequences: the model's head sees the letters alone, and a pair is read once.
 
-A sequence has one token that is learnt. TRL's own loss runs a chunk of at least 256 tokens through the head, frozen as
-it is: on Qwen2.5-0.5B's vocabulary of 151,936 that was more than half of a step on a CPU.
+A sequence has one token that is learnt. TRL's own loss runs a chunk of at least 256 tokens through the head, although
+the head is frozen: with the vocabulary of Qwen2.5-0.5B (151,936 tokens), that was more than half of a step on a CPU.
 """
 
 from collections.abc import Sequence
@@ -16,28 +16,28 @@ from codemmlu.training.encoding import IGNORED
 
 
 class _Letters:
-    """What both trainers tell: while training the tokens that this worker has read, in an evaluation how often it is
-    right.
+    """The metrics of both trainers: tokens read by this worker while training, accuracy in an evaluation.
 
-    letter_tokens: the tokens of all letters in use; accuracy is told among these
+    The accuracy is among `letter_tokens`, the tokens of all letters in use.
     """
 
-    def __init__(self, letter_tokens: Sequence[int], **told: Any) -> None:
-        super().__init__(**told)
+    def __init__(self, letter_tokens: Sequence[int], **arguments: Any) -> None:
+        super().__init__(**arguments)
         self._letter_tokens, self._read = torch.tensor(letter_tokens), 0
 
-    def _note(self: Any, logits: torch.Tensor, right: torch.Tensor, seen: torch.Tensor) -> None:
+    def _note(self: Any, logits: torch.Tensor, right: torch.Tensor, mask: torch.Tensor) -> None:
+        """Update the metrics with the logits of one batch, the right letters' tokens and the attention mask."""
         if self.model.training:
-            self._read += int(seen.sum())
+            self._read += int(mask.sum())
             self._metrics["train"]["worker_tokens"] = [self._read]
             return
-        among = self._letter_tokens.to(logits.device)
-        found = among[logits[:, among].argmax(-1)] == right
-        self._metrics["eval"]["accuracy"] += self.accelerator.gather_for_metrics(found.float()).tolist()
+        letter_tokens = self._letter_tokens.to(logits.device)
+        is_right = letter_tokens[logits[:, letter_tokens].argmax(-1)] == right
+        self._metrics["eval"]["accuracy"] += self.accelerator.gather_for_metrics(is_right.float()).tolist()
 
 
 class AnswerTokenSFTTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
-    """As SFTTrainer, on sequences {input_ids, labels} whose last token alone is labelled."""
+    """An SFTTrainer on sequences {input_ids, labels} of which the last token alone is labelled."""
 
     def compute_loss(
         self,
@@ -46,26 +46,27 @@ class AnswerTokenSFTTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The cross-entropy of each row's letter: their sum by the letters of the whole step, of all workers."""
+        """Return the cross-entropy of the rows' letters: the sum over the letters of the step in all workers."""
         labels = inputs.pop("labels")
-        row, place = (labels != IGNORED).nonzero(as_tuple=True)
-        wanted = labels[row, place]
-        logits = _before(model, inputs, row, place)
-        losses = functional.cross_entropy(logits, wanted, reduction="none")
-        self._note(logits, wanted, inputs["attention_mask"])
+        row, position = (labels != IGNORED).nonzero(as_tuple=True)
+        right = labels[row, position]
+        logits = _logits_of(model, inputs, row, position)
+        losses = functional.cross_entropy(logits, right, reduction="none")
+        self._note(logits, right, inputs["attention_mask"])
         if num_items_in_batch is None:
             return losses.mean()
         return losses.sum() / num_items_in_batch * self.accelerator.num_processes
 
 
 class AnswerTokenDPOTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
-    """As DPOTrainer, on pairs that are tokens already: {prompt_ids, chosen_ids, rejected_ids}, one letter each.
+    """A DPOTrainer on pairs of one letter each, as tokens: {prompt_ids, chosen_ids, rejected_ids}.
 
-    TRL would put them through the chat template as finished turns, which is not how voters ask, and end each answer
-    with tokens that come after a letter and not before it.
+    TRL would put the pairs through the chat template as finished turns, which is not how voters ask, and would end each
+    answer with tokens that come after a letter and not before it.
     """
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        """Return the dataset as it is."""
         return dataset
 
     def compute_loss(
@@ -75,30 +76,35 @@ class AnswerTokenDPOTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """DPO's loss (Rafailov et al. 2023, arXiv:2305.18290, equation 7), the mean over the pairs.
+        """Compute the loss of DPO (Rafailov et al. 2023, arXiv:2305.18290, equation 7).
 
-        Both letters stand at one place after one prompt, so that one pass says how likely each is, where TRL reads the
-        prompt with the one and again with the other; and what all letters share falls out of their difference.
+        Both letters are at the same position after the same prompt, so that one forward pass gives the logits of both,
+        where TRL reads the prompt once with each letter. The normaliser of the logits is the same for all letters, and
+        cancels in their difference.
+
+        Returns:
+            The mean loss over the pairs.
         """
-        half = len(inputs["input_ids"]) // 2  # the chosen ones, then the rejected
-        row, place = inputs["completion_mask"][:half].nonzero(as_tuple=True)
-        chosen, rejected = (ids[row, place] for ids in inputs["input_ids"].split(half))
+        half = len(inputs["input_ids"]) // 2  # the chosen sequences come first, then the rejected ones
+        row, position = inputs["completion_mask"][:half].nonzero(as_tuple=True)
+        chosen, rejected = (ids[row, position] for ids in inputs["input_ids"].split(half))
         once = {name: inputs[name][:half] for name in ("input_ids", "attention_mask")}
-        logits = _before(model, once, row, place)
-        at = torch.arange(half, device=logits.device)
-        plain = self.accelerator.unwrap_model(self.model)
-        with torch.no_grad(), use_adapter(plain, adapter_name="ref" if "ref" in plain.peft_config else None):
-            reference = _before(self.model, once, row, place)
-        margin = (logits - reference)[at, chosen] - (logits - reference)[at, rejected]
+        logits = _logits_of(model, once, row, position)
+        pair = torch.arange(half, device=logits.device)
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        with torch.no_grad(), use_adapter(unwrapped, adapter_name="ref" if "ref" in unwrapped.peft_config else None):
+            reference = _logits_of(self.model, once, row, position)
+        margin = (logits - reference)[pair, chosen] - (logits - reference)[pair, rejected]
         self._note(logits, chosen, once["attention_mask"])
         return -functional.logsigmoid(self.beta * margin).mean()
 
 
-def _before(model: Any, inputs: dict[str, Any], row: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """What the model says to every token at given places of given rows: [places, vocabulary], float32."""
-    # Rows end at different places, and the model keeps the same ones of all.
-    kept, which = torch.unique(place - 1, return_inverse=True)
+def _logits_of(model: Any, inputs: dict[str, Any], row: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    """Return the logits for the tokens at given positions of given rows: [positions, vocabulary], float32."""
+    # The logits for a token are those of the position before. Rows end at different positions, and the model keeps the
+    # same positions of all rows.
+    kept, index = torch.unique(position - 1, return_inverse=True)
     logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
-    # Unsloth's models keep all places whatever they are told; those asked for are always fewer.
-    at = place - 1 if logits.shape[1] == inputs["input_ids"].shape[1] else which
-    return cast(torch.Tensor, logits[row, at].float())
+    # Unsloth's models keep all positions, whatever they are told; the positions asked for are always fewer.
+    column = position - 1 if logits.shape[1] == inputs["input_ids"].shape[1] else index
+    return cast(torch.Tensor, logits[row, column].float())

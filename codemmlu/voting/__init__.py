@@ -1,1 +1,1 @@
-"""Voting: what a voter makes of its ask's readings, and what all voters together make of a question."""
+"""Voting: stored answers become votes, and the votes of all voters on a question become one verdict."""

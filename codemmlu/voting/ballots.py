@@ -1,6 +1,7 @@
-"""Ballots: what all voters say of some questions, in columns.
+"""Ballots: the votes of all voters on some questions, in arrays.
 
-Arrays over (questions, voters, choices): questions with fewer choices than the widest one have choices that are none.
+The arrays have the axes (questions, voters, choices). A question with fewer choices than the widest question is padded
+with choices that do not exist.
 """
 
 from collections.abc import Sequence
@@ -25,16 +26,19 @@ FAILED = STATUSES.index("failed")
 
 @dataclass(frozen=True)
 class Ballots:
-    """One row of votes per question.
+    """The votes of all voters, one row per question.
 
-    voters: by name, in the order of the alphabet: nothing depends on the order in which they came
-    task_ids, positions: of the questions, (questions,)
-    choices: which choices there are, (questions, choices)
-    status: places in STATUSES, (questions, voters)
-    letters: the choice each voter named, from 0; -1 where it did not vote, (questions, voters)
-    probabilities: (questions, voters, choices); zero where there is no choice or no vote
-    sharp: which votes are a letter without probabilities, (questions, voters)
-    similarity: of the nearest solved example, NaN where nobody looked, (questions,); subjects: theirs
+    Attributes:
+        voters: Names in alphabetical order: no result depends on the order in which the voters came.
+        task_ids: (questions,).
+        positions: (questions,).
+        choices: Whether each choice exists, (questions, choices).
+        status: Indices into STATUSES, (questions, voters).
+        letters: The choice that each voter named, from 0; -1 where the voter did not vote, (questions, voters).
+        probabilities: (questions, voters, choices); zero where there is no choice or no vote.
+        sharp: Whether a vote is a letter without probabilities, (questions, voters).
+        similarity: Cosine of the nearest solved example, NaN where no voter looked at examples, (questions,).
+        subjects: (questions,).
     """
 
     voters: tuple[str, ...]
@@ -50,18 +54,18 @@ class Ballots:
 
     @property
     def voting(self) -> Bits:
-        """Which votes count: abstentions, failures and what was not asked never do. (questions, voters)."""
-        found: Bits = self.status == ANSWERED
-        return found
+        """Return which votes count, (questions, voters): abstained, failed and skipped ones never do."""
+        counting: Bits = self.status == ANSWERED
+        return counting
 
     @property
     def sizes(self) -> Whole:
-        """How many choices each question has."""
-        found: Whole = self.choices.sum(axis=1)
-        return found
+        """Return how many choices each question has, (questions,)."""
+        counts: Whole = self.choices.sum(axis=1)
+        return counts
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> "Ballots":
-        """The questions at these places."""
+        """Return the ballots of the questions at these indices."""
         columns = ("positions", "choices", "status", "letters", "probabilities", "sharp", "similarity")
         return replace(
             self,
@@ -72,16 +76,23 @@ class Ballots:
 
 
 def ballots(votes: pa.Table) -> Ballots:
-    """A table of votes (see VOTE) as ballots; its rows may come in any order.
+    """Return a table of votes as ballots; the rows may come in any order.
 
-    Raises ValueError where a voter has no vote, or two, on a question.
+    An answered vote counts as failed where its letter is no choice, or where it has probabilities that are not finite,
+    are negative, sum to zero or are not one for each choice. Probabilities are normalised to a sum of one.
 
-    A vote that answers with probabilities that are none (not finite, negative, nothing in all, or not one for each
-    choice) or with a letter that is none counts as failed. What does not sum to one is brought to it.
+    Args:
+        votes: A table with the schema `schema.VOTE`.
+
+    Returns:
+        One row per question, in the order of the questions' positions.
+
+    Raises:
+        ValueError: A voter has no vote, or two, on a question.
     """
     votes = votes.take(pc.sort_indices(votes, [("voter", "ascending"), ("position", "ascending")])).combine_chunks()
-    named: Any = votes["voter"].to_pylist()
-    names = tuple(sorted(set(named)))
+    voter_column: Any = votes["voter"].to_pylist()
+    names = tuple(sorted(set(voter_column)))
     n = votes.num_rows // max(1, len(names))
     questions = votes.slice(0, n)
     positions = _numbers(questions["position"])
@@ -95,12 +106,12 @@ def ballots(votes: pa.Table) -> Ballots:
     sizes = _numbers(questions["choices"])
     k = int(sizes.max(initial=0))
     status = _codes(votes["status"], STATUSES).astype(np.int8).reshape(len(names), n).T
-    said = _codes(votes["letter"], tuple(letters(26))).reshape(len(names), n).T
-    given, whole, sharp = _probabilities(votes["probabilities"], np.tile(sizes, len(names)), k)
-    probabilities = given.reshape(len(names), n, k).transpose(1, 0, 2)
-    whole, sharp = whole.reshape(len(names), n).T, sharp.reshape(len(names), n).T
+    named = _codes(votes["letter"], tuple(letters(26))).reshape(len(names), n).T
+    rows, valid, sharp = _probabilities(votes["probabilities"], np.tile(sizes, len(names)), k)
+    probabilities = rows.reshape(len(names), n, k).transpose(1, 0, 2)
+    valid, sharp = valid.reshape(len(names), n).T, sharp.reshape(len(names), n).T
     answered = status == ANSWERED
-    broken = answered & ~((said >= 0) & (said < sizes[:, None]) & (sharp | whole))
+    broken = answered & ~((named >= 0) & (named < sizes[:, None]) & (sharp | valid))
     status = np.where(broken, np.int8(FAILED), status)
     answered = status == ANSWERED
     looked_up: Any = pc.fill_null(votes["nearest"], pa.scalar(-np.inf, pa.float32()))
@@ -112,7 +123,7 @@ def ballots(votes: pa.Table) -> Ballots:
         positions=positions,
         choices=np.arange(k) < sizes[:, None],
         status=status,
-        letters=np.where(answered, said, -1),
+        letters=np.where(answered, named, -1),
         probabilities=np.where((answered & ~sharp)[:, :, None], probabilities, 0.0),
         sharp=sharp & answered,
         similarity=np.where(np.isfinite(similarity), similarity, np.nan),
@@ -121,30 +132,33 @@ def ballots(votes: pa.Table) -> Ballots:
 
 
 def _numbers(column: Any) -> Whole:
-    found: Whole = np.asarray(column.to_numpy(), dtype=np.int64)
-    return found
+    numbers: Whole = np.asarray(column.to_numpy(), dtype=np.int64)
+    return numbers
 
 
 def _codes(column: Any, known: Sequence[str]) -> Whole:
-    """The place of each value among those known; -1 of null and of all others."""
-    places: Any = pc.fill_null(pc.index_in(column, value_set=pa.array(known, pa.string())), -1)
-    found: Whole = np.asarray(places.to_numpy(), dtype=np.int64)
-    return found
+    """Return the index of each value among the known values; -1 for null and for all other values."""
+    indices: Any = pc.fill_null(pc.index_in(column, value_set=pa.array(known, pa.string())), -1)
+    codes: Whole = np.asarray(indices.to_numpy(), dtype=np.int64)
+    return codes
 
 
 def _probabilities(column: Any, sizes: Whole, k: int) -> tuple[Array, Bits, Bits]:
-    """Lists as rows of `k`, each with a sum of one; which of them are probabilities over their choices; and which are
-    empty."""
+    """Return lists of probabilities as rows of `k`, each normalised to a sum of one.
+
+    Returns:
+        The rows, zero where invalid; whether each list holds probabilities of all its choices; whether it is empty.
+    """
     lists: Any = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
     flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    places = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    columns = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     table = np.zeros((len(lengths), k))
-    fits = places < k
-    table[rows[fits], places[fits]] = flat[fits]
+    fits = columns < k
+    table[rows[fits], columns[fits]] = flat[fits]
     sums = table.sum(axis=1)
     with np.errstate(invalid="ignore"):
-        whole = (lengths == sizes) & np.isfinite(sums) & (sums > 0) & (table >= 0).all(axis=1)
-    table[~whole] = 0.0
-    return table / np.where(whole, sums, 1.0)[:, None], whole, lengths == 0
+        valid = (lengths == sizes) & np.isfinite(sums) & (sums > 0) & (table >= 0).all(axis=1)
+    table[~valid] = 0.0
+    return table / np.where(valid, sums, 1.0)[:, None], valid, lengths == 0

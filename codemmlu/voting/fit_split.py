@@ -1,4 +1,4 @@
-"""The fit split: the votes on examples, and the ensemble model that is fitted on them."""
+"""The fit split: the votes on its examples, and the ensemble model that is fitted on them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +19,21 @@ from codemmlu.voting.ballots import ballots
 from codemmlu.voting.model import EnsembleModel
 from codemmlu.voting.reduction import ReduceResult
 
-# Questions that agreement is estimated from: with many voters its time and memory grow with them.
+# Skill by agreement is estimated from about this many questions: with many voters, time and memory grow with them.
 _AGREEMENT = 100_000
-# What the vote has learnt, for a user to read.
+# The fitted model, for a user to read.
 FITTED = "fitted/vote.json"
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What was asked besides the questions, and what came of it. besides: by voter, for its calibration."""
+    """The answers to examples and calibration questions, and the ensemble model that is fitted on them.
+
+    Attributes:
+        fitted: The ensemble model.
+        asked_for_fit: Every voter's answers on the fit split.
+        besides: By voter, the answers that its calibration is estimated from.
+    """
 
     fitted: EnsembleModel
     asked_for_fit: list[Answer]
@@ -35,13 +41,13 @@ class Learnt:
 
 
 def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult, progress: Progress) -> Learnt:
-    """Fit weights, temperatures and thresholds on the fit split, or skills on agreement alone where there is none."""
+    """Fit weights, temperatures and margin on the fit split, or skills by agreement alone without one."""
     settings = recipe.vote
     names = sorted([*ensemble.voters, *ensemble.submissions])
-    said = np.column_stack([reduced.columns[f"letter/{name}"].to_numpy() for name in names]).astype(np.int64)
+    named = np.column_stack([reduced.columns[f"letter/{name}"].to_numpy() for name in names]).astype(np.int64)
     sizes = reduced.columns["choices"].to_numpy().astype(np.int64)
-    some = slice(None, None, max(1, len(said) // _AGREEMENT))
-    agreed = dawid_skene.skills(names, said[some], sizes[some])
+    sample = slice(None, None, max(1, len(named) // _AGREEMENT))
+    agreed = dawid_skene.skills(names, named[sample], sizes[sample])
     order = (*(settings.order or ()), *(n for n in recipe.voters if n not in (settings.order or ())))
     besides = {
         name: calibration_answers(run, voter.pool, voter.calibration)
@@ -55,36 +61,43 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult
         asked: list[Answer] = []
     else:
         seen = load_votes(run, ensemble.voters, ensemble.voters, ensemble.fit_questions)
-        votes: list[Vote] = [vote for one in seen.values() for vote in one.votes]
+        votes: list[Vote] = [vote for voter_votes in seen.values() for vote in voter_votes.votes]
         names_asked = frozenset(q.task_id for q in stored_questions(run)) if ensemble.submissions else frozenset()
-        for name, its in ensemble.submissions.items():
-            votes += submitted_on_fit(name, ensemble.fit_questions, its, names_asked)
+        for name, submission in ensemble.submissions.items():
+            votes += submitted_on_fit(name, ensemble.fit_questions, submission, names_asked)
         looks = frozenset(name for name, settings in recipe.voters.items() if uses_examples(settings))
         fitted = fitting.fit(*_solved(ensemble, votes), looks, order, agreed, settings.margin)
         unasked = sum(vote.status == "failed" for vote in votes) - sum(
-            answer.status == "failed" for one in seen.values() for answer in one.answers.values()
+            answer.status == "failed" for voter_votes in seen.values() for answer in voter_votes.answers.values()
         )
         if unasked > 0:
             progress.say(
                 f"vote.fit: {unasked:,} answers to {len(ensemble.fit_questions):,} examples are missing, as "
                 "jobs/run.py has not asked them; what is fitted knows nothing of these"
             )
-        asked = list({answer.key: answer for one in seen.values() for answer in one.answers.values()}.values())
+        answers = (answer for voter_votes in seen.values() for answer in voter_votes.answers.values())
+        asked = list({answer.key: answer for answer in answers}.values())
     run.write(FITTED, fitted.model_dump_json(indent=1).encode())
     return Learnt(fitted, asked, besides)
 
 
 def _solved(ensemble: Ensemble, votes: list[Vote]) -> tuple[Any, list[int]]:
-    """The fit split's ballots, and its right choices in their order."""
-    some = ballots(_numbered(ensemble, votes))
+    """Return the ballots of the fit split, and the right choices in the order of these ballots."""
+    fit_ballots = ballots(_numbered(ensemble, votes))
     names = letters(26)
     right = {question.task_id: names.index(question.answer or "") for question in ensemble.fit_questions}
-    return some, [right[task_id] for task_id in some.task_ids]
+    return fit_ballots, [right[task_id] for task_id in fit_ballots.task_ids]
 
 
 def _numbered(ensemble: Ensemble, votes: list[Vote]) -> pa.Table:
-    """Votes on the fit split, whose positions are those of its rows: they come from another file."""
+    """Return a table of votes on the fit split, with each example's index as its position.
+
+    The votes hold positions in the file of the examples, which is another file.
+
+    Returns:
+        A table with the schema `schema.VOTE`.
+    """
     table = to_table(votes, Vote)
-    place = {question.task_id: number for number, question in enumerate(ensemble.fit_questions)}
-    numbers = pa.array([place[str(name)] for name in table["task_id"].to_pylist()], pa.int64())
+    indices = {question.task_id: number for number, question in enumerate(ensemble.fit_questions)}
+    numbers = pa.array([indices[str(name)] for name in table["task_id"].to_pylist()], pa.int64())
     return table.set_column(table.schema.get_field_index("position"), "position", numbers)

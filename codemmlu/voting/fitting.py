@@ -1,11 +1,12 @@
 """Fitting: temperatures, weights and thresholds from the fit split, by cross-validation.
 
-The fit split's right letters come in as a table of their own; nothing here can see those of the questions that are
-voted on.
+The right letters of the fit split come in as a table of their own; no code here can see the right letters of the
+questions that are voted on.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,36 +17,71 @@ from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
 from codemmlu.voting.model import EnsembleModel, VoterFit
 
 _FOLDS = 5
-# Penalties that are tried, in log-likelihood of one question.
+# The penalties that are tried, in units of the log-likelihood of one question.
 _LASSOS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _MARGINS = tuple(step / 50 for step in range(50))
-# A voter of fewer solved examples is not fitted: it weighs what the others weigh on average.
+# A voter with fewer votes on the fit split is not fitted: it gets the mean weight of the others.
 _FEWEST = 20
-# Guesses of a voter that nothing is known of are added to what was seen.
+# Pseudo-counts: eight chance-level answers shrink the skill estimate of each voter towards zero.
 _GUESSES = 8.0
-_SUBJECT = 40  # rows of the fit split from which on a subject has weights of its own
+_SUBJECT = 40  # a subject with at least this many rows on the fit split has weights of its own
+
+
+@dataclass(frozen=True)
+class _FitInputs:
+    """The inputs of a fit besides the votes and the right choices; see `fit`."""
+
+    looks: frozenset[str]
+    order: tuple[str, ...]
+    agreed: dict[str, float]
+    margin: float | None
+
+
+@dataclass(frozen=True)
+class _ChoiceTable:
+    """The features of all choices of all questions, as a conditional logit takes them.
+
+    Attributes:
+        features: (choices of all questions, features).
+        sizes: The number of choices of each question.
+        gold: The right choice of each question, from 0.
+        folds: The fold of each question in cross-validation.
+    """
+
+    features: Array
+    sizes: list[int]
+    gold: Whole
+    folds: Whole
 
 
 def fit(
-    some: Ballots,
+    ballots: Ballots,
     right: Sequence[int],
     looks: frozenset[str],
     order: Sequence[str],
     agreed: Mapping[str, float],
     margin: float | None,
 ) -> EnsembleModel:
-    """Everything that is fitted, and how each rule does on rows that it was not fitted on.
+    """Fit an ensemble model, and measure each rule on rows that the model was not fitted on.
 
-    right: the right choice of each question, from 0; looks: voters that look at solved examples
-    order, margin: of the cascade, None: the margin is fitted; agreed: skills by agreement
+    Args:
+        ballots: The votes on the fit split.
+        right: The right choice of each row, from 0.
+        looks: The voters that look at solved examples.
+        order: The order in which the rule `cascade` takes the voters.
+        agreed: Each voter's skill by agreement.
+        margin: The margin of `cascade`; None to fit it.
+
+    Returns:
+        The model fitted on all rows, with each rule's accuracy by cross-validation.
     """
-    told = np.flatnonzero(some.voting.any(axis=1))
-    # On which somebody was asked and nobody answered: nothing to learn from, and not right, as in every accuracy.
-    silent = int((~some.voting.any(axis=1) & np.isin(some.status, (0, 1)).any(axis=1)).sum())
-    some, gold = some.rows(told), np.asarray(right, dtype=np.int64)[told]
-    learn = partial(_fit, looks=looks, order=tuple(order), agreed=dict(agreed), margin=margin)
-    fold = _folds(some.task_ids)
+    voted = np.flatnonzero(ballots.voting.any(axis=1))
+    # Rows with an abstention and without a vote teach nothing, and count as not right, as in every accuracy.
+    silent = int((~ballots.voting.any(axis=1) & np.isin(ballots.status, (0, 1)).any(axis=1)).sum())
+    ballots, gold = ballots.rows(voted), np.asarray(right, dtype=np.int64)[voted]
+    learn = partial(_fit, inputs=_FitInputs(looks, tuple(order), dict(agreed), margin))
+    fold = _folds(ballots.task_ids)
     hits: dict[str, int] = dict.fromkeys(rules.RULES, 0)
     scored = 0
     for number in range(_FOLDS):
@@ -53,62 +89,60 @@ def fit(
         if not len(seen) or not len(unseen):
             continue
         scored += len(unseen)
-        known = learn(some.rows(seen), gold[seen])
+        fitted = learn(ballots.rows(seen), gold[seen])
         for rule in rules.RULES:
-            hits[rule] += int((rules.decide(rule, some.rows(unseen), known).letters == gold[unseen]).sum())
+            hits[rule] += int((rules.decide(rule, ballots.rows(unseen), fitted).letters == gold[unseen]).sum())
     share = {rule: hit / (scored + silent) for rule, hit in hits.items()} if scored else {}
-    return learn(some, gold).model_copy(update={"cross_validated": share})
+    return learn(ballots, gold).model_copy(update={"cross_validated": share})
 
 
-def _fit(
-    some: Ballots,
-    gold: Whole,
-    looks: frozenset[str],
-    order: tuple[str, ...],
-    agreed: dict[str, float],
-    margin: float | None,
-) -> EnsembleModel:
-    alone = {name: _alone(some, column, gold, name in looks) for column, name in enumerate(some.voters)}
-    known = some.similarity[np.isfinite(some.similarity)]
-    counted = {s: some.subjects.count(s) for s in set(some.subjects) if s is not None}
+def _fit(ballots: Ballots, gold: Whole, inputs: _FitInputs) -> EnsembleModel:
+    alone = {name: _alone(ballots, column, gold, name in inputs.looks) for column, name in enumerate(ballots.voters)}
+    known = ballots.similarity[np.isfinite(ballots.similarity)]
+    counted = {s: ballots.subjects.count(s) for s in set(ballots.subjects) if s is not None}
     fitted = EnsembleModel(
         voters=alone,
-        agreed=agreed,
-        order=order,
+        agreed=inputs.agreed,
+        order=inputs.order,
         subjects=tuple(sorted(s for s, count in counted.items() if count >= _SUBJECT)),
         similarity=float(known.mean()) if len(known) else 0.5,
         fitted_on=len(gold),
     )
-    # Those of which too little is known: agreement says what skill they have, the others what they weigh.
-    few = {name for column, name in enumerate(some.voters) if some.voting[:, column].sum() < _FEWEST}
-    voters = {n: one.model_copy(update={"skill": agreed.get(n, 0.5)}) if n in few else one for n, one in alone.items()}
+    # A voter with too few votes takes its skill from agreement, and its weight from the other voters.
+    few = {name for column, name in enumerate(ballots.voters) if ballots.voting[:, column].sum() < _FEWEST}
+    voters = {
+        name: voter.model_copy(update={"skill": inputs.agreed.get(name, 0.5)}) if name in few else voter
+        for name, voter in alone.items()
+    }
     fitted = fitted.model_copy(update={"voters": voters})
-    fitted = _weigh(some, gold, fitted, few)
-    fitted = fitted.model_copy(update={"margin": _margin(some, gold, fitted) if margin is None else margin})
-    return fitted.model_copy(update={"stacked": _stack(some, gold, fitted)})
+    fitted = _weigh(ballots, gold, fitted, few)
+    margin = _margin(ballots, gold, fitted) if inputs.margin is None else inputs.margin
+    fitted = fitted.model_copy(update={"margin": margin})
+    return fitted.model_copy(update={"stacked": _stack(ballots, gold, fitted)})
 
 
-def _alone(some: Ballots, column: int, gold: Whole, looks: bool) -> VoterFit:
-    """One voter by itself: how often it is right, what that says of its skill, and how sure it may be."""
+def _alone(ballots: Ballots, column: int, gold: Whole, looks: bool) -> VoterFit:
+    """Fit one voter by itself: its accuracy, the skill that this shows, and its temperature."""
     from scipy import optimize  # slow to import, and only fitting needs it
 
-    asked = np.isin(some.status[:, column], (0, 1))
-    voted = some.voting[:, column]
-    right = int((some.letters[voted, column] == gold[voted]).sum())
-    chance = float((1 / some.sizes[voted]).sum())
+    asked = np.isin(ballots.status[:, column], (0, 1))
+    voted = ballots.voting[:, column]
+    right = int((ballots.letters[voted, column] == gold[voted]).sum())
+    chance = float((1 / ballots.sizes[voted]).sum())
     count = int(voted.sum())
-    # In how many of the questions that it answered it did better than by guessing, of how many it could.
+    # The right answers beyond chance, as a share of the most that there can be on the questions with a vote.
     skill = max(0.0, (right - chance) / (count - chance + _GUESSES)) if count else 0.0
-    told = voted & ~some.sharp[:, column]
+    soft = voted & ~ballots.sharp[:, column]
     temperature = 1.0
-    if told.sum() >= _FEWEST:
-        logs = np.where(some.choices[told], np.log(np.maximum(some.probabilities[told, column], 1e-6)), -np.inf)
+    if soft.sum() >= _FEWEST:
+        clipped = np.maximum(ballots.probabilities[soft, column], 1e-6)
+        logs = np.where(ballots.choices[soft], np.log(clipped), -np.inf)
 
         def loss(power: float) -> float:
             scaled = logs / np.exp(power)
             top = scaled.max(axis=1)
             total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-            return float((total - scaled[np.arange(len(scaled)), gold[told]]).sum() + 0.5 * (power / 2) ** 2)
+            return float((total - scaled[np.arange(len(scaled)), gold[soft]]).sum() + 0.5 * (power / 2) ** 2)
 
         temperature = float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 5), method="bounded").x))
     return VoterFit(
@@ -116,94 +150,98 @@ def _alone(some: Ballots, column: int, gold: Whole, looks: bool) -> VoterFit:
     )
 
 
-def _weigh(some: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) -> EnsembleModel:
-    """The weights of the pool: none is negative, and what a voter adds has to be worth its penalty.
+def _weigh(ballots: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) -> EnsembleModel:
+    """Fit non-negative weights of the pool, with a lasso penalty that drops voters who add too little.
 
-    The penalty is the largest that is not clearly worse than the best, over folds; what has weight then is fitted
-    again without it.
+    The penalty is the largest one that is not clearly worse than the best one, by cross-validation. The voters that
+    keep a weight under this penalty are fitted again without it.
+
+    Returns:
+        The model with weights that sum to one over the fitted voters, and with their strength.
     """
-    usable = [column for column, name in enumerate(some.voters) if name not in few]
+    usable = [column for column, name in enumerate(ballots.voters) if name not in few]
     if not usable or not len(gold):
         return fitted
-    logs = np.where(some.choices[:, None, :] & some.voting[:, :, None], rules.calibrated(some, fitted), 0.0)
-    table, sizes = _table(some, logs[:, usable].transpose(0, 2, 1))
-    lasso = _penalty(some, table, sizes, gold, _LASSOS, signs=False)
-    weights = conditional_logit.fit(table, sizes, gold, lasso=lasso * len(gold), signs=False)
+    logs = np.where(ballots.choices[:, None, :] & ballots.voting[:, :, None], rules.calibrated(ballots, fitted), 0.0)
+    table = _table(ballots, logs[:, usable].transpose(0, 2, 1), gold)
+    lasso = _penalty(table, _LASSOS, signs=False)
+    weights = conditional_logit.fit(table.features, table.sizes, gold, lasso=lasso * len(gold), signs=False)
     kept = weights > 1e-6
-    if not kept.any():  # nothing is worth a penalty: the best one alone
-        hits = [fitted.of(some.voters[column]).skill for column in usable]
-        kept[int(np.argmax(hits))] = True
+    if not kept.any():  # no voter is worth the penalty: keep the best voter alone
+        skills = [fitted.of(ballots.voters[column]).skill for column in usable]
+        kept[int(np.argmax(skills))] = True
     weights = np.zeros(len(usable))
-    weights[kept] = conditional_logit.fit(table[:, kept], sizes, gold, ridge=0.5, signs=False)
+    weights[kept] = conditional_logit.fit(table.features[:, kept], table.sizes, gold, ridge=0.5, signs=False)
     strength = float(weights.sum())
-    if not strength:  # none of them tells anything: they weigh the same
+    if not strength:  # no voter is informative: all weigh the same
         weights, strength = np.full(len(usable), 1 / len(usable)), 1.0
-    shares = {some.voters[column]: float(w) / strength for column, w in zip(usable, weights, strict=True)}
+    shares = {ballots.voters[column]: float(w) / strength for column, w in zip(usable, weights, strict=True)}
     shares |= dict.fromkeys(few, float(np.mean([w for w in shares.values() if w > 0])))
-    voters = {name: one.model_copy(update={"weight": shares[name]}) for name, one in fitted.voters.items()}
+    voters = {name: voter.model_copy(update={"weight": shares[name]}) for name, voter in fitted.voters.items()}
     return fitted.model_copy(update={"voters": voters, "strength": strength})
 
 
-def _stack(some: Ballots, gold: Whole, fitted: EnsembleModel) -> dict[str, float] | None:
+def _stack(ballots: Ballots, gold: Whole, fitted: EnsembleModel) -> dict[str, float] | None:
     if not len(gold):
         return None
-    table, sizes = _table(some, rules.features(some, fitted))
-    ridge = _penalty(some, table, sizes, gold, _RIDGES, signs=True)
-    weights = conditional_logit.fit(table, sizes, gold, ridge=ridge * len(gold))
-    return dict(zip(rules.feature_names(some, fitted), map(float, weights), strict=True))
+    table = _table(ballots, rules.features(ballots, fitted), gold)
+    ridge = _penalty(table, _RIDGES, signs=True)
+    weights = conditional_logit.fit(table.features, table.sizes, gold, ridge=ridge * len(gold))
+    return dict(zip(rules.feature_names(ballots, fitted), map(float, weights), strict=True))
 
 
-def _margin(some: Ballots, gold: Whole, fitted: EnsembleModel) -> float:
-    """The cascade's margin under which most is right; of equals the smallest, which asks the fewest."""
+def _margin(ballots: Ballots, gold: Whole, fitted: EnsembleModel) -> float:
+    """Return the cascade's margin with the most right verdicts; of equals the smallest, which costs least."""
 
     def is_right(order: tuple[str, ...]) -> Bits:
-        """Tell on which questions the first of these voters is right, or the pool where none of them votes."""
+        """Return where the first of these voters is right, or the pool where none of them votes."""
         ends = fitted.model_copy(update={"order": order, "margin": 0.0})
-        found: Bits = rules.decide("cascade", some, ends).letters == gold
-        return found
+        hits: Bits = rules.decide("cascade", ballots, ends).letters == gold
+        return hits
 
     if not len(gold):
         return min(_MARGINS)
-    columns = [some.voters.index(name) for name in fitted.order]
+    columns = [ballots.voters.index(name) for name in fitted.order]
     each = np.stack([*(is_right((name,)) for name in fitted.order), is_right(())])
-    clear = rules.margins(some, rules.calibrated(some, fitted))[:, columns].T
+    clear = rules.margins(ballots, rules.calibrated(ballots, fitted))[:, columns].T
 
     def right(margin: float) -> int:
         ends = np.vstack([clear >= margin, np.ones((1, len(gold)), dtype=bool)]).argmax(axis=0)
         return int(each[ends, np.arange(len(gold))].sum())
 
+    # A smaller margin asks fewer voters.
     return max(_MARGINS, key=lambda margin: (right(margin), -margin))
 
 
-def _penalty(
-    some: Ballots, table: Array, sizes: Sequence[int], gold: Whole, tried: Sequence[float], signs: bool
-) -> float:
-    """The largest penalty whose likelihood on rows not fitted on is within one standard error of the best one's."""
-    fold = _folds(some.task_ids)
-    starts = np.repeat(fold, sizes)
-    found: list[Array] = []
+def _penalty(table: _ChoiceTable, tried: Sequence[float], signs: bool) -> float:
+    """Return the largest penalty with a held-out likelihood within one standard error of the best."""
+    fold, sizes, gold = table.folds, table.sizes, table.gold
+    choice_folds = np.repeat(fold, sizes)
+    held_out: list[Array] = []
     for penalty in tried:
-        told = np.zeros(len(gold))
+        likelihoods = np.zeros(len(gold))
         for number in range(_FOLDS):
             seen, unseen = fold != number, fold == number
             if not seen.any() or not unseen.any():
                 continue
             by = {"ridge": penalty * seen.sum()} if signs else {"lasso": penalty * seen.sum()}
-            weights = conditional_logit.fit(table[starts != number], _of(sizes, seen), gold[seen], signs=signs, **by)
-            rows = table[starts == number]
-            told[unseen] = conditional_logit.log_likelihoods(rows, weights, _of(sizes, unseen), gold[unseen])
-        found.append(told)
-    best = max(found, key=lambda told: float(told.sum()))
-    for penalty, told in sorted(zip(tried, found, strict=True), key=lambda pair: -pair[0]):
-        behind = best - told
+            rows = table.features[choice_folds != number]
+            weights = conditional_logit.fit(rows, _of(sizes, seen), gold[seen], signs=signs, **by)
+            rows = table.features[choice_folds == number]
+            likelihoods[unseen] = conditional_logit.log_likelihoods(rows, weights, _of(sizes, unseen), gold[unseen])
+        held_out.append(likelihoods)
+    best = max(held_out, key=lambda likelihoods: float(likelihoods.sum()))
+    for penalty, likelihoods in sorted(zip(tried, held_out, strict=True), key=lambda pair: -pair[0]):
+        behind = best - likelihoods
         if behind.mean() <= behind.std() / np.sqrt(max(1, len(behind))):
             return penalty
     return tried[0]
 
 
-def _table(some: Ballots, features: Array) -> tuple[Array, list[int]]:
-    """Features of choices, without the places where there is none: (choices of all questions, features)."""
-    return features[some.choices], [int(size) for size in some.sizes]
+def _table(ballots: Ballots, features: Array, gold: Whole) -> _ChoiceTable:
+    """Return the features of the choices that exist, as one table."""
+    sizes = [int(size) for size in ballots.sizes]
+    return _ChoiceTable(features[ballots.choices], sizes, gold, _folds(ballots.task_ids))
 
 
 def _of(sizes: Sequence[int], chosen: Bits) -> list[int]:
@@ -211,6 +249,6 @@ def _of(sizes: Sequence[int], chosen: Bits) -> list[int]:
 
 
 def _folds(task_ids: Sequence[str]) -> Whole:
-    """Each question's fold, by a hash of its id: the same in whatever order they come."""
-    found = [int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:4]) % _FOLDS for name in task_ids]
-    return np.array(found, dtype=np.int64)
+    """Return each question's fold, by a hash of its task_id: the same in whatever order questions come."""
+    folds = [int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:4]) % _FOLDS for name in task_ids]
+    return np.array(folds, dtype=np.int64)

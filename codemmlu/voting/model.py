@@ -1,4 +1,4 @@
-"""What the vote has learnt: from solved examples that are not asked, and from how far the voters agree."""
+"""The ensemble model: what a vote learns from the fit split and from the agreement of the voters."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,10 +8,18 @@ class _Values(BaseModel):
 
 
 class VoterFit(_Values):
-    """One voter. Without a fit: its word as it stands, a weight like all others', and the skill that agreement shows.
+    """The fitted numbers of one voter.
 
-    temperature: by which its log-probabilities are divided; skill: the share of questions it knows, the others guessed
-    right, asked: on the fit split; looks: whether it looks at solved examples
+    The defaults describe a voter without a fit: its probabilities as they are, the same weight as all others and
+    the skill that agreement shows.
+
+    Attributes:
+        temperature: The divisor of the log-probabilities.
+        weight: The weight in the pool of log-probabilities.
+        skill: The share of questions that the voter knows; it guesses the others.
+        right: How many questions of the fit split it has right.
+        asked: How many questions of the fit split it was asked and did not fail on.
+        looks: Whether the voter looks at solved examples.
     """
 
     temperature: float = 1.0
@@ -23,13 +31,19 @@ class VoterFit(_Values):
 
 
 class EnsembleModel(_Values):
-    """All that rules may know besides the votes.
+    """Everything that rules may know besides the votes.
 
-    strength: what the mean of all voters' log-probabilities is multiplied with, None: their weights were not fitted
-    agreed: each voter's skill by agreement alone
-    stacked: the weights of `stacked` by feature; subjects: those with features of their own
-    margin, order: of `cascade`; similarity: the mean of the fit split's, from which others are told
-    fitted_on: questions; cross_validated: each rule's accuracy on the fit split, by weights that had not seen a row
+    Attributes:
+        voters: The fitted numbers by voter.
+        strength: The factor of the weighted mean of all voters' log-probabilities; None where weights are not fitted.
+        agreed: Each voter's skill by agreement alone.
+        stacked: The weights of the rule `stacked`, by feature.
+        subjects: The subjects that have features of their own.
+        margin: The margin of the rule `cascade`.
+        order: The order in which `cascade` takes the voters.
+        similarity: The mean similarity on the fit split, from which differences are measured.
+        fitted_on: The number of questions that the model is fitted on.
+        cross_validated: Each rule's accuracy on the fit split, with weights that had not seen the row.
     """
 
     voters: dict[str, VoterFit] = {}
@@ -44,5 +58,5 @@ class EnsembleModel(_Values):
     cross_validated: dict[str, float] = {}
 
     def of(self, voter: str) -> VoterFit:
-        """What is known of a voter."""
+        """Return the fitted numbers of a voter, or the defaults with the skill by agreement."""
         return self.voters.get(voter) or VoterFit(skill=self.agreed.get(voter, 0.5))

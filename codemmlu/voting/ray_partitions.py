@@ -1,7 +1,8 @@
-"""The Ray Data plan of the reduce: a groupby over the stored Parquet files, for questions that one process does not
-hold.
+"""The Ray Data plan of the reduce: a groupby over the stored Parquet files.
 
-[places of files] -> read, cut by part -> groupby part -> whole parts -> tell | tell | ...
+It is for questions that one process does not hold.
+
+[addresses of files] -> read, cut by partition -> groupby partition -> whole partitions -> task | task | ...
 Tables travel as Arrow's own bytes: the groupby moves few long rows, whatever their schema.
 """
 
@@ -19,78 +20,79 @@ from codemmlu.run_dir import RunDir
 from codemmlu.voting.aggregation import Partition
 from codemmlu.voting.reduction import PartialResult, part_of
 
-# Files that one task reads: what an engine leaves behind is many and small.
+# The number of files that one task reads: an engine writes many small files.
 _FILES = 64
-_BYTES: Any = pa.large_binary()  # one may hold more than 2 GiB
+_BYTES: Any = pa.large_binary()  # a value may hold more than 2 GiB
 _CUT: Any = pa.schema({"part": pa.int64(), "kind": pa.string(), "rows": _BYTES})
-_TOLD: Any = pa.schema({"rows": _BYTES, "sums": pa.large_string()})
+_RESULT: Any = pa.schema({"rows": _BYTES, "sums": pa.large_string()})
 _QUESTIONS = "questions"
 
 
 class RayPartitions:
-    """All questions with their answers, cut into parts, wherever Ray keeps them."""
+    """All questions of a run with their answers, cut into partitions that Ray keeps in its object store."""
 
     def __init__(self, run: RunDir, pools: Sequence[str], count: int) -> None:
+        """Read the questions, and the answers of these pools, into `count` partitions."""
         self.count = count
         session.join()
         tasks.quiet()
         locks.refuse_unshared(run)
         folders = [_QUESTIONS, *(f"answers/{pool}" for pool in pools)]
-        places = [
+        blocks = [
             {"kind": folder, "files": files[start : start + _FILES]}
             for folder in folders
             if (files := run.files(folder))
             for start in range(0, len(files), _FILES)
         ]
-        cut = ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
+        cut = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
             _cut, fn_args=(run.address, count), batch_size=1, batch_format="pyarrow"
         )
         grouped = cut.groupby("part", num_partitions=min(count, 64))
-        self._parts = _ran(lambda: grouped.map_groups(_gather, batch_format="pyarrow").materialize())
+        self._partitions = _execute(lambda: grouped.map_groups(_gather, batch_format="pyarrow").materialize())
 
     def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
-        """See Partitions."""
-        told = self._parts.map_batches(_told, fn_args=(task,), batch_size=1, batch_format="pyarrow")
-        found: list[PartialResult] = _ran(
-            lambda: [(_table(row["rows"]), json.loads(row["sums"])) for row in told.iter_rows()]
+        """Run a task on every partition that has questions."""
+        mapped = self._partitions.map_batches(_run_task, fn_args=(task,), batch_size=1, batch_format="pyarrow")
+        results: list[PartialResult] = _execute(
+            lambda: [(_table(row["rows"]), json.loads(row["sums"])) for row in mapped.iter_rows()]
         )
-        return found
+        return results
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
-        """See Partitions."""
-        places = [{"file": file} for file in files]
-        told = ray.data.from_items(places, override_num_blocks=len(places)).map_batches(
+        """Run a task on every file."""
+        rows = [{"file": file} for file in files]
+        mapped = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _each, fn_args=(task,), batch_size=1, batch_format="pyarrow"
         )
-        found: list[pa.Table] = _ran(lambda: [_table(row["rows"]) for row in told.iter_rows()])
-        return found
+        tables: list[pa.Table] = _execute(lambda: [_table(row["rows"]) for row in mapped.iter_rows()])
+        return tables
 
 
-def _ran(plan: Callable[[], Any]) -> Any:
+def _execute(plan: Callable[[], Any]) -> Any:
     try:
         return plan()
     except ray.exceptions.RayError as error:
         raise tasks.reason(error) from error
 
 
-def _cut(place: pa.Table, address: str, count: int) -> Iterator[pa.Table]:
-    """Files in, out come their rows cut by part, one row for each part that has some."""
+def _cut(blocks: pa.Table, address: str, count: int) -> Iterator[pa.Table]:
+    """Read files, and yield each file cut by partition: one row for each partition that occurs in it."""
     run = RunDir(address)
-    for one in place.to_pylist():
-        for name in one["files"]:  # each by itself: several together may hold more text than one column can
+    for block in blocks.to_pylist():
+        for name in block["files"]:  # one file at a time: several together may hold more text than one column can
             table = run.read_table(name)
             part = np.array([part_of(str(task_id), count) for task_id in table["task_id"].to_pylist()], dtype=np.int64)
             rows = [
-                {"part": int(number), "kind": one["kind"], "rows": _bytes(table.take(np.flatnonzero(part == number)))}
+                {"part": int(number), "kind": block["kind"], "rows": _bytes(table.take(np.flatnonzero(part == number)))}
                 for number in np.unique(part)
             ]
             yield pa.Table.from_pylist(rows, schema=_CUT)
 
 
 def _gather(group: pa.Table) -> pa.Table:
-    """All pieces of one part as one row."""
-    named: Any = group["kind"].to_pylist()
-    kinds = sorted(set(named))
+    """Return all pieces of one partition as one row."""
+    kind_column: Any = group["kind"].to_pylist()
+    kinds = sorted(set(kind_column))
     pieces: dict[str, list[bytes]] = {kind: [] for kind in kinds}
     for row in group.to_pylist():
         pieces[str(row["kind"])].append(row["rows"])
@@ -104,20 +106,20 @@ def _gather(group: pa.Table) -> pa.Table:
     )
 
 
-def _told(parts: pa.Table, ask: Callable[[int, Partition], PartialResult]) -> pa.Table:
+def _run_task(partitions: pa.Table, task: Callable[[int, Partition], PartialResult]) -> pa.Table:
     rows = []
-    for row in parts.to_pylist():
+    for row in partitions.to_pylist():
         tables = dict(zip(row["kinds"], map(_table, row["pieces"]), strict=True))
-        if _QUESTIONS not in tables:  # answers to questions that are asked no more
+        if _QUESTIONS not in tables:  # answers to questions that are no longer asked
             continue
         answers = {kind.removeprefix("answers/"): [table] for kind, table in tables.items() if kind != _QUESTIONS}
-        columns, sums = ask(row["part"], Partition.of(tables[_QUESTIONS], answers))
+        columns, sums = task(row["part"], Partition.of(tables[_QUESTIONS], answers))
         rows.append({"rows": _bytes(columns), "sums": json.dumps(sums)})
-    return pa.Table.from_pylist(rows, schema=_TOLD)
+    return pa.Table.from_pylist(rows, schema=_RESULT)
 
 
-def _each(places: pa.Table, ask: Callable[[str], pa.Table]) -> pa.Table:
-    rows = [{"rows": _bytes(ask(str(name)))} for name in places["file"].to_pylist()]
+def _each(files: pa.Table, task: Callable[[str], pa.Table]) -> pa.Table:
+    rows = [{"rows": _bytes(task(str(name)))} for name in files["file"].to_pylist()]
     return pa.Table.from_pylist(rows, schema=pa.schema({"rows": _BYTES}))
 
 

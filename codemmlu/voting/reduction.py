@@ -1,9 +1,11 @@
-"""The reduce: all voters' answers to a verdict per question. In one process while one part holds all questions; as a
-Ray Data groupby over the stored Parquet files where it takes several.
+"""The reduce: from all voters' answers to one verdict per question.
 
-questions/ + answers/ -> [join by part] -> tally -> voters.parquet -> decide -> verdicts.parquet
-                                             |                          ^
-                                             +-> columns, sums ---------+ what was fitted, and agreed upon
+It runs in one process while one partition holds all questions, and as a Ray Data groupby over the stored Parquet files
+where there are several.
+
+questions/ + answers/ -> [join by partition] -> aggregate -> voters.parquet -> decide -> verdicts.parquet
+                                                    |                            ^
+                                                    +-> columns, sums -----------+ fitted model, skill by agreement
 The driver holds columns of numbers, never a row: some eighty bytes a question.
 """
 
@@ -29,13 +31,19 @@ from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.model import EnsembleModel
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
-# What a task hands to the driver: columns by question, and sums.
+# The result that a task hands to the driver: columns by question, and sums.
 PartialResult = tuple[pa.Table, Any]
 
 
 @dataclass(frozen=True)
 class ReduceResult:
-    """What the reduce found. columns: by question, ordered by position; sums: see tally; priors: by voter."""
+    """The result of the reduce, without the votes themselves.
+
+    Attributes:
+        columns: One row per question, ordered by position; see `vote_columns`.
+        sums: The sums of all partitions; see `aggregation.merge_partials`.
+        priors: By voter, the letter prior that it divides out.
+    """
 
     columns: pa.Table
     sums: dict[str, Any]
@@ -43,57 +51,64 @@ class ReduceResult:
 
 
 class Partitions(Protocol):
-    """All questions of a run with their answers, cut into `count` parts."""
+    """All questions of a run with their answers, cut into `count` partitions."""
 
     @property
     def count(self) -> int:
-        """The number of parts."""
+        """Return the number of partitions."""
 
     def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
-        """Run a task on every part."""
+        """Run a task on every partition, and return the results in any order."""
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
-        """Run a task on every file."""
+        """Run a task on every file, and return the results in any order."""
 
 
 class OnePartition:
-    """All questions of a run in one part, in this process."""
+    """All questions of a run in one partition, in this process."""
 
     count = 1
 
     def __init__(self, run: RunDir, pools: Sequence[str]) -> None:
+        """Read the questions, and the answers of these pools."""
         questions = [run.read_table(name) for name in run.files("questions")]
         answers = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
-        self._part = Partition.of(pa.concat_tables(questions), answers)
+        self._partition = Partition.of(pa.concat_tables(questions), answers)
 
     def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
-        """See Partitions."""
-        return [task(0, self._part)]
+        """Run a task on the one partition."""
+        return [task(0, self._partition)]
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
-        """See Partitions."""
+        """Run a task on every file."""
         return [task(file) for file in files]
 
 
 def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> ReduceResult:
-    """Write the votes of all voters to voters.parquet."""
+    """Write the votes of all voters to voters.parquet, and return what the driver needs to know of them."""
     run.clear(VOTES)
     priors = {name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)}
     while left := [name for name in ensemble.voters if name not in priors]:
-        # In turn: which answers are a cascade's own, the voters that it waits for say.
-        now = [name for name in left if waits_for(ensemble, name) <= priors.keys()]
-        told = [sums for _, sums in partitions.map(partial(_own_priors, ensemble, now, dict(priors)))]
-        priors |= {name: letter_prior.of_sums([sums[name] for sums in told]) for name in now}
-    told = partitions.map(partial(_tally, run.address, partitions.count, ensemble, priors))
-    columns = pa.concat_tables([columns for columns, _ in told]).unify_dictionaries().combine_chunks()
-    return ReduceResult(columns.sort_by("position"), merge_partials([sums for _, sums in told]), priors)
+        # A cascade comes after the voters that it waits for, as their votes decide which answers are its own.
+        ready = [name for name in left if waits_for(ensemble, name) <= priors.keys()]
+        partials = [sums for _, sums in partitions.map(partial(_own_priors, ensemble, ready, dict(priors)))]
+        priors |= {name: letter_prior.of_sums([sums[name] for sums in partials]) for name in ready}
+    results = partitions.map(partial(_aggregate, _VoteFiles(run.address, partitions.count), ensemble, priors))
+    columns = pa.concat_tables([columns for columns, _ in results]).unify_dictionaries().combine_chunks()
+    return ReduceResult(columns.sort_by("position"), merge_partials([sums for _, sums in results]), priors)
 
 
 def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partitions) -> pa.Table:
     """Write the verdicts of the chosen rule to verdicts.parquet.
 
+    Args:
+        run: The run directory, with the votes in voters.parquet.
+        chosen: The rule that decides.
+        fitted: The ensemble model.
+        partitions: The partitions of the run.
+
     Returns:
-        Columns by question, as `Reduced.columns`: the letter of every rule, and the calibrated confidence of the
+        Columns by question, as `ReduceResult.columns`: the letter of every rule, and the calibrated confidence of the
         verdict and of each voter.
     """
     run.clear(VERDICTS)
@@ -102,22 +117,22 @@ def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partit
 
 
 def parts(questions: int, most: int) -> int:
-    """How many parts questions make, of which none holds many more than `most`."""
+    """Return into how many partitions to cut questions, so that none holds many more than `most`."""
     return max(1, -(-questions // most))
 
 
 def part_of(task_id: str, count: int) -> int:
-    """The part that a question and all answers to it belong to."""
+    """Return the number of the partition that a question and all answers to it belong to."""
     return int.from_bytes(hashlib.sha256(task_id.encode(errors="replace")).digest()[:8]) % count
 
 
 def stored(run: RunDir, name: str) -> list[str]:
-    """The files of VOTES or VERDICTS: one, or one for each part."""
+    """Return the files of VOTES or VERDICTS: one, or one for each partition."""
     return [name] if run.exists(name) else run.files(name)
 
 
 def in_order(run: RunDir) -> Iterator[Verdict]:
-    """All verdicts in the questions' order, read a piece at a time."""
+    """Return all verdicts in the order of the questions, read batch by batch."""
     files = stored(run, VERDICTS)
     return heapq.merge(*(_rows(run, name) for name in files), key=lambda verdict: verdict.position)
 
@@ -128,51 +143,65 @@ def _rows(run: RunDir, name: str) -> Iterator[Verdict]:
             yield Verdict(**{**row, "probabilities": tuple(row["probabilities"])})
 
 
+@dataclass(frozen=True)
+class _VoteFiles:
+    """The files that the votes of all partitions are written to.
+
+    Attributes:
+        address: Of the run directory.
+        count: The number of partitions.
+    """
+
+    address: str
+    count: int
+
+    def write(self, number: int, votes: pa.Table) -> None:
+        name = VOTES if self.count == 1 else f"{VOTES}/{number:06d}.parquet"
+        RunDir(self.address).write_table(name, votes)
+
+
 def _own_priors(
-    ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, part: Partition
+    ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, partition: Partition
 ) -> PartialResult:
-    return pa.table({}), own_prior_sums(part, ensemble, names, priors)
+    return pa.table({}), own_prior_sums(partition, ensemble, names, priors)
 
 
-def _tally(
-    address: str, count: int, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, part: Partition
+def _aggregate(
+    files: _VoteFiles, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, partition: Partition
 ) -> PartialResult:
-    told = aggregate(part, ensemble, priors)
-    RunDir(address).write_table(_file(VOTES, number, count), told.votes)
-    return told.columns, told.sums
+    tally = aggregate(partition, ensemble, priors)
+    files.write(number, tally.votes)
+    return tally.columns, tally.sums
 
 
 def _decide(address: str, chosen: str, fitted: EnsembleModel, file: str) -> pa.Table:
     run = RunDir(address)
-    some = ballots(run.read_table(file))
-    columns: dict[str, Any] = {"position": some.positions}
+    cast = ballots(run.read_table(file))
+    columns: dict[str, Any] = {"position": cast.positions}
     for rule in available(fitted, chosen):
-        columns[f"rule/{rule}"] = rules.decide(rule, some, fitted).letters.astype(np.int8)
-    verdict = rules.decide(chosen, some, fitted)
+        columns[f"rule/{rule}"] = rules.decide(rule, cast, fitted).letters.astype(np.int8)
+    verdict = rules.decide(chosen, cast, fitted)
     columns["sure"] = verdict.probabilities.max(axis=1, initial=0.0).astype(np.float32)
-    odds = np.exp(rules.calibrated(some, fitted))
-    named = np.take_along_axis(odds, np.maximum(some.letters, 0)[:, :, None], axis=2)[:, :, 0]
-    for column, name in enumerate(some.voters):
-        columns[f"calibrated/{name}"] = np.where(some.voting[:, column], named[:, column], np.nan).astype(np.float32)
-    run.write_table(file.replace(VOTES, VERDICTS, 1), _verdicts(some, verdict, chosen))
+    odds = np.exp(rules.calibrated(cast, fitted))
+    named = np.take_along_axis(odds, np.maximum(cast.letters, 0)[:, :, None], axis=2)[:, :, 0]
+    for column, name in enumerate(cast.voters):
+        columns[f"calibrated/{name}"] = np.where(cast.voting[:, column], named[:, column], np.nan).astype(np.float32)
+    run.write_table(file.replace(VOTES, VERDICTS, 1), _verdicts(cast, verdict, chosen))
     return pa.table(columns)
 
 
 def available(fitted: EnsembleModel, chosen: str) -> list[str]:
-    """The rules that can be told: all, or those that need no fit. The chosen one always is, see rules.stacked."""
+    """Return the rules that can decide: all, or without a fit the unfitted rules and the chosen rule."""
+    # The chosen rule can always decide: without a fit, `rules.stacked` falls back on the pool.
     return [r for r in rules.RULES if r == chosen or r not in FITTED_RULES or fitted.stacked is not None]
 
 
-def _verdicts(some: Ballots, verdict: rules.Decision, rule: str) -> pa.Table:
+def _verdicts(cast: Ballots, verdict: rules.Decision, rule: str) -> pa.Table:
     names = letters(26)
     rows = []
-    columns = (some.task_ids, some.positions, verdict.letters, verdict.probabilities, some.sizes)
+    columns = (cast.task_ids, cast.positions, verdict.letters, verdict.probabilities, cast.sizes)
     for task_id, position, letter, probabilities, size in zip(*columns, strict=True):
-        said = letter >= 0
-        odds = tuple(map(float, probabilities[:size])) if said else ()
-        rows.append(Verdict(task_id, int(position), names[letter] if said else None, odds, rule))
+        decided = letter >= 0
+        odds = tuple(map(float, probabilities[:size])) if decided else ()
+        rows.append(Verdict(task_id, int(position), names[letter] if decided else None, odds, rule))
     return to_table(rows, Verdict)
-
-
-def _file(name: str, number: int, count: int) -> str:
-    return name if count == 1 else f"{name}/{number:06d}.parquet"

@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu.cli import steps
 from codemmlu.cli.main import main
-from codemmlu.engine.placement.memory import ModelFacts
+from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.errors import UserError
 from codemmlu.recipe import load
 

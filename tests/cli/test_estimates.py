@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from codemmlu.cli.estimates import ExamplesPlan, ModelPlan, TrainingPlan, examples_of, model_of, placed, training_of
+from codemmlu.dataset import QuestionSet
 from codemmlu.engine.model_source import pinned, validate
 from codemmlu.engine.placement.gpus import Resources, simulated
-from codemmlu.engine.placement.memory import ModelFacts, active_parameters
+from codemmlu.engine.placement.memory import active_parameters
+from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.errors import UserError
 from codemmlu.inference.voters import build_run_spec, weights_digest
 from codemmlu.mcq import render
@@ -124,11 +126,15 @@ def examples(folder: Path, n: int, **more: Any) -> dict[str, Any]:
     return {"source": str(questions_csv(folder / "solved.csv", n, text="{i} and {i}?")), **more}
 
 
+def plan_of(given: Recipe) -> ExamplesPlan | None:
+    return examples_of(given, QuestionSet(given))
+
+
 RETRIEVE = {"retrieve": {"method": "retrieve"}}
 
 
 def test_examples_are_counted_without_those_held_out(tmp_path: Path) -> None:
-    plan = examples_of(recipe(tmp_path, voters=RETRIEVE, examples=examples(tmp_path, 10)), frozenset())
+    plan = plan_of(recipe(tmp_path, voters=RETRIEVE, examples=examples(tmp_path, 10)))
     assert plan
     assert plan.count == 10
     assert plan.characters == len("0 and 0?") + len("this") + len("that 0") + len("those")
@@ -138,12 +144,12 @@ def test_examples_are_counted_without_those_held_out(tmp_path: Path) -> None:
 
 def test_without_a_voter_that_looks_no_examples_are_read(tmp_path: Path) -> None:
     nowhere = recipe(tmp_path, voters={"one": {"model": "m"}}, examples={"source": "/no/file.csv"})
-    assert examples_of(nowhere, frozenset()) is None
+    assert plan_of(nowhere) is None
 
 
 def test_an_index_that_is_nowhere_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"examples\.index: there is none at .*nowhere; give examples\.source"):
-        examples_of(recipe(tmp_path, voters=RETRIEVE, examples={"index": str(tmp_path / "nowhere")}), frozenset())
+        plan_of(recipe(tmp_path, voters=RETRIEVE, examples={"index": str(tmp_path / "nowhere")}))
 
 
 def trained(folder: Path, rows: int = 60, hardware: Resources = CPU, **settings: Any) -> TrainingPlan:
@@ -152,7 +158,7 @@ def trained(folder: Path, rows: int = 60, hardware: Resources = CPU, **settings:
     sections = {"examples": examples(folder, rows), "finetune": finetune}
     made = recipe(folder, source=QWEN, voters={"one": {"model": "m"}}, **sections)
     assert made.finetune
-    return training_of(made, made.finetune, hardware)
+    return training_of(made, made.finetune, QuestionSet(made), hardware)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from codemmlu.cli import outcome
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
-from codemmlu.dataset import load as load_questions
+from codemmlu.dataset import QuestionStream
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
@@ -50,7 +50,7 @@ class Stored:
         """Return the outcome of these answers, and what was printed."""
         rows = [answer for some in answers for answer in some]
         self.run.write_table("answers/m/000000.parquet", to_table(rows, Answer))
-        loaded = load_questions(self.recipe.questions)
+        loaded = QuestionStream(self.recipe.questions)
         list(loaded.rows())
         out = io.StringIO()
         with redirect_stdout(out):
@@ -75,7 +75,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sto
             **fields,
         }
         recipe = Recipe.model_validate(settings)
-        rows = list(load_questions(recipe.questions).rows())
+        rows = list(QuestionStream(recipe.questions).rows())
         questions = [row for row in rows if isinstance(row, Question)]
         run = RunDir(recipe.out)
         run.create()

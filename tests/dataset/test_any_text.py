@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codemmlu.dataset import load
+from codemmlu.dataset import QuestionStream
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, letters
 
@@ -71,7 +71,7 @@ def test_any_text_comes_back_as_it_was_written(
 ) -> None:
     path = tmp_path / f"quiz{ending}"
     lines = write(rows, path)
-    read = list(load(QuestionSettings(source=str(path), answers=answers)).rows())
+    read = list(QuestionStream(QuestionSettings(source=str(path), answers=answers)).rows())
     assert [row.line for row in read] == lines
     for row, (question, choices) in zip(read, rows, strict=True):
         assert isinstance(row, Question)

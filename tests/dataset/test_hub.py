@@ -36,13 +36,13 @@ ASK = """
 import dataclasses, json, sys
 import huggingface_hub.constants
 from codemmlu.errors import UserError
-from codemmlu.dataset import load
+from codemmlu.dataset import QuestionStream
 from codemmlu.recipe import QuestionSettings
 for settings in json.load(sys.stdin):
     if endpoint := settings.pop("endpoint", None):
         huggingface_hub.constants.ENDPOINT = endpoint
     try:
-        rows = [dataclasses.asdict(row) for row in load(QuestionSettings(**settings)).rows()]
+        rows = [dataclasses.asdict(row) for row in QuestionStream(QuestionSettings(**settings)).rows()]
         print(json.dumps({"rows": rows}))
     except UserError as error:
         print(json.dumps({"error": str(error)}))

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from codemmlu.dataset import load
+from codemmlu.dataset import QuestionStream
 from codemmlu.errors import UserError
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question
@@ -62,7 +62,7 @@ def at(endpoint: str, path: str) -> QuestionSettings:
     ],
 )
 def test_objects_are_read(endpoint: str, path: str, rows: list[tuple[str, str, int]]) -> None:
-    read = list(load(at(endpoint, path)).rows())
+    read = list(QuestionStream(at(endpoint, path)).rows())
     assert [(row.task_id, row.file, row.line) for row in read] == rows
     if isinstance(read[0], Question) and read[0].task_id == "c1":
         assert (read[0].question, read[0].choices, read[0].answer) == ("One\ntwo?", ("é", "b"), "B")
@@ -71,7 +71,7 @@ def test_objects_are_read(endpoint: str, path: str, rows: list[tuple[str, str, i
 @pytest.mark.parametrize("path", ["nobody/a.csv", "nobody/*.csv", "nobody", "quiz/in/none.csv", "quiz/out/*.csv"])
 def test_an_object_that_is_not_there_is_an_error(endpoint: str, path: str) -> None:
     with pytest.raises(UserError) as caught:
-        list(load(at(endpoint, path)).rows())
+        list(QuestionStream(at(endpoint, path)).rows())
     message = str(caught.value)
     assert message.startswith(f"questions.source: no file at s3://{path}?")
     assert len(message.splitlines()) == 1

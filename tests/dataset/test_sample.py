@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codemmlu.dataset import load
+from codemmlu.dataset import QuestionStream
 from codemmlu.dataset.files import SAMPLE
 from codemmlu.dataset.hub import SUBJECTS
 from codemmlu.recipe import QuestionSettings
@@ -70,7 +70,7 @@ class Ran:
 
 
 def sample() -> list[Question]:
-    return [row for row in load(QuestionSettings(source="sample")).rows() if isinstance(row, Question)]
+    return [row for row in QuestionStream(QuestionSettings(source="sample")).rows() if isinstance(row, Question)]
 
 
 def checks() -> list[Check]:
@@ -86,7 +86,7 @@ def kinds() -> list[tuple[str, str]]:
 
 
 def test_every_question_is_accepted_and_labelled() -> None:
-    loaded = load(QuestionSettings(source="sample"))
+    loaded = QuestionStream(QuestionSettings(source="sample"))
     rows = list(loaded.rows())
     assert loaded.questions == loaded.labelled == len(rows) >= 120
     assert loaded.rejected == 0

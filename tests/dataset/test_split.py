@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codemmlu.dataset import fit_examples
+from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key, near_duplicate_groups
 from codemmlu.dataset.splits import SHARES, Part, assign
 from codemmlu.errors import UserError
@@ -74,11 +75,11 @@ def source(tmp_path: Path) -> Path:
     return written(tmp_path / "all.csv", MANY)
 
 
-def recipe(asked: Path, examples: Path, limit: int = 1000) -> Recipe:
+def recipe(asked: Path, examples: Path, limit: int = 1000, **questions: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "out": "x",
-            "questions": {"source": str(asked)},
+            "questions": {"source": str(asked), **questions},
             "examples": {"source": str(examples)},
             "models": {"m": {"source": "embedded"}},
             "voters": {"v": {"model": "m"}},
@@ -91,17 +92,18 @@ def test_nothing_is_fitted_on_what_is_asked(source: Path, tmp_path: Path) -> Non
     """Not even under another name, in other letters."""
     loud = (replace(q, task_id=f"x{n}", question=q.question.upper()) for n, q in enumerate(MANY[:300]))
     asked = written(tmp_path / "asked.csv", loud)
-    fit = fit_examples(recipe(asked, source), frozenset())
+    fit = QuestionSet(recipe(asked, source)).fit_examples
     assert 5 <= len(fit) <= 30
     assert not {content_key(q) for q in fit} & {content_key(q) for q in MANY[:300]}
-    assert len(fit_examples(recipe(asked, source, limit=3), frozenset())) == 3
+    assert len(QuestionSet(recipe(asked, source, limit=3)).fit_examples) == 3
     with pytest.raises(UserError, match=r"vote\.fit: no example is left"):
-        fit_examples(recipe(source, source), frozenset())
+        assert QuestionSet(recipe(source, source)).fit_examples
 
 
 def test_what_is_held_out_is_not_fitted_on(source: Path) -> None:
     """Of one source that is split in two, what is asked is what is held out."""
-    held = frozenset(q.task_id for q in MANY[::2])
-    fit = fit_examples(recipe(source, source), held)
+    questions = QuestionSet(recipe(source, source, holdout={"n": len(MANY) // 2}))
+    held, fit = questions.holdout, questions.fit_examples
+    assert held is not None
     assert len(fit) > 10
     assert not held & {q.task_id.removeprefix("fit/") for q in fit}

@@ -18,7 +18,8 @@ from codemmlu.engine import lora, watchdog
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.gpus import Resources
-from codemmlu.engine.placement.memory import GIB, ParallelLayout, cache_bytes, shape_of
+from codemmlu.engine.placement.memory import GIB, ParallelLayout, cache_bytes
+from codemmlu.engine.placement.model_facts import shape_of
 from codemmlu.engine.placement.placement import place
 from codemmlu.engine.protocol import DoesNotFit, EngineSettings, Generation, Sampling
 from codemmlu.engine.vllm_engine import VllmEngine, open_vllm

@@ -104,7 +104,7 @@ def run(tmp_path: Path) -> RunDir:
 def pools(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Pools:
     """Stands for Ray, on two cores."""
     kept = Pools(run)
-    monkeypatch.setattr(pipeline, "ask_all", kept.run_pipeline)
+    monkeypatch.setattr(pipeline, "run_pipeline", kept.run_pipeline)
     monkeypatch.setattr(session, "join", lambda gpus: Resources(cpus=2))
     monkeypatch.setattr(locks, "refuse_unshared", lambda run: None)
     return kept

@@ -28,7 +28,7 @@ def voter(name: str, *of: str, pool: str = "m", **settings: object) -> ResolvedV
 
 def asked(planned: list[PoolSession]) -> list[tuple[str, list[list[str]]]]:
     """Pools with the weights (here: the voters' names) of what each wave asks."""
-    return [(one.pool, [[asking.ask.weights for asking in wave] for wave in one.waves]) for one in planned]
+    return [(one.pool, [[asking.spec.weights for asking in wave] for wave in one.waves]) for one in planned]
 
 
 def test_what_waits_for_nothing_is_one_wave() -> None:
@@ -74,10 +74,10 @@ def test_an_early_exit_waits_for_its_pilot() -> None:
     early = replace(voter("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
     (only,) = plan_sessions([early, voter("plain")], ())
     assert only.waves[0] == (
-        InferenceTask(pilot.ask, "test", pilot.questions),
+        InferenceTask(pilot.spec, "test", pilot.questions),
         InferenceTask(InferenceSpec("m", "plain", "direct")),
     )
-    assert only.waves[1] == (InferenceTask(early.ask, after=pilot),)
+    assert only.waves[1] == (InferenceTask(early.spec, after=pilot),)
 
 
 def test_empty_questions_are_asked_for_each_number_of_choices() -> None:

@@ -1,12 +1,13 @@
 """Seats: which voter gets which ask, and what its letter prior or its threshold is estimated from."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codemmlu.dataset import QuestionSet
 from codemmlu.engine.lora import CONFIG, MANIFEST, WEIGHTS
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
@@ -37,6 +38,17 @@ def run(tmp_path: Path) -> RunDir:
     return made
 
 
+class Given(QuestionSet):
+    """These questions, and these examples to fit something on."""
+
+    def __init__(self, questions: Sequence[Question], fit: tuple[Question, ...]) -> None:
+        self._given = questions
+        self.__dict__["fit_examples"] = fit
+
+    def __iter__(self) -> Iterator[Question]:
+        return iter(self._given)
+
+
 def voters(
     run: RunDir,
     questions: Sequence[Question] = QUESTIONS,
@@ -56,21 +68,21 @@ def voters(
             "voters": voters,
         }
     )
-    return resolve_voters(recipe, {"m": model}, VIEW, run, lambda: iter(questions), fit)
+    return resolve_voters(recipe, {"m": model}, VIEW, run, Given(questions, fit))
 
 
 def ask(run: RunDir, voter: dict[str, Any], **more: Any) -> InferenceSpec:
     """Return the ask of one voter."""
-    return voters(run, **more, one=voter)["one"].ask
+    return voters(run, **more, one=voter)["one"].spec
 
 
 def test_a_prior_is_a_view_on_what_is_asked_anyway(run: RunDir) -> None:
     found = voters(run, plain=DIRECT, prior=PRIOR)
-    assert found["prior"].ask == found["plain"].ask
+    assert found["prior"].spec == found["plain"].spec
     assert found["plain"].calibration is None
     calibration = found["prior"].calibration
     assert calibration
-    assert (calibration.ask, calibration.questions, calibration.split) == (found["plain"].ask, None, "test")
+    assert (calibration.spec, calibration.questions, calibration.split) == (found["plain"].spec, None, "test")
     assert not found["prior"].waits
 
 
@@ -80,26 +92,26 @@ def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
     assert one.calibration
     assert one.calibration.split == "null"
     assert {len(empty.choices) for empty in one.calibration.questions or ()} == {2, 4}
-    assert one.calibration.ask.setting("readings") == 1
-    assert one.ask.setting("readings") == "cyclic"
+    assert one.calibration.spec.setting("readings") == 1
+    assert one.spec.setting("readings") == "cyclic"
 
 
 def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> None:
     found = voters(run, plain=DIRECT, early=EARLY)
     pilot = found["early"].calibration
     assert pilot
-    assert pilot.ask == found["plain"].ask, "so that it costs nothing where that is asked anyway"
+    assert pilot.spec == found["plain"].spec, "so that it costs nothing where that is asked anyway"
     assert len(pilot.questions or ()) == PILOT
     assert set(pilot.questions or ()) < set(QUESTIONS)
-    assert found["early"].ask != ask(run, {**PRIOR, "readings": "cyclic"})
+    assert found["early"].spec != ask(run, {**PRIOR, "readings": "cyclic"})
 
 
 def test_another_pilot_makes_another_ask(run: RunDir) -> None:
     """What an early exit reads depends on the prior; one that is written down stays when questions come."""
     first = voters(run, QUESTIONS[:80], early=EARLY)
-    assert ask(run, EARLY, questions=QUESTIONS) != first["early"].ask
+    assert ask(run, EARLY, questions=QUESTIONS) != first["early"].spec
     write_pilot(run, first)
-    assert ask(run, EARLY, questions=QUESTIONS) == first["early"].ask
+    assert ask(run, EARLY, questions=QUESTIONS) == first["early"].spec
     assert voters(run, early=EARLY)["early"].calibration == first["early"].calibration
 
 
@@ -108,10 +120,10 @@ def test_a_threshold_is_fitted_on_conversations_to_the_end(run: RunDir) -> None:
     assert one.waits
     assert one.calibration
     assert (one.calibration.questions, one.calibration.split) == (FIT, "fit")
-    assert one.calibration.ask.setting("threshold") == NEVER > 1
-    assert ask(run, FITTED, fit=FIT[::-1]) == one.ask
-    assert ask(run, FITTED, fit=FIT[:-1]) != one.ask, "other examples may fit another threshold"
-    assert ask(run, {**FITTED, "threshold": 0.5}) != one.ask
+    assert one.calibration.spec.setting("threshold") == NEVER > 1
+    assert ask(run, FITTED, fit=FIT[::-1]) == one.spec
+    assert ask(run, FITTED, fit=FIT[:-1]) != one.spec, "other examples may fit another threshold"
+    assert ask(run, {**FITTED, "threshold": 0.5}) != one.spec
 
 
 def test_the_seed_is_part_of_what_is_drawn_alone(run: RunDir) -> None:

@@ -182,7 +182,7 @@ def test_each_worker_is_watched_under_a_mark_of_its_own(watched: list[str]) -> N
 
 DYING = """
 import asyncio, subprocess, sys
-from codemmlu.inference.worker import AnswerWorker, Tools
+from codemmlu.inference.worker import AnswerWorker, WorkerSpec
 from tests.inference.test_worker import asking
 from tests.support.rows import ASK, question
 from codemmlu.engine.scripted import Script
@@ -194,7 +194,7 @@ def open_engine(settings):
     return RecordingEngine(Script(kills_engine=("DIES",)))
 
 async def drive():
-    worker = AnswerWorker(Tools(open_engine, SETTINGS), [ASK], 4, 256, "run")
+    worker = AnswerWorker(WorkerSpec(open_engine, SETTINGS), [ASK], 4, 256, "run")
     for block in (asking(question("t1")), asking(question("t2", question="DIES"))):
         print([table.num_rows async for table in worker(block)], flush=True)
 

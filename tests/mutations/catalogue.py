@@ -129,12 +129,12 @@ VOTING = (
     Mutation(
         "log-odds-without-the-choices",
         "codemmlu/voting/rules.py",
-        "skill = np.clip([fitted.of(name).skill for name in some.voters], 0.0, 0.98)[None, :]\n"
+        "skill = np.clip([fitted.of(name).skill for name in ballots.voters], 0.0, 0.98)[None, :]\n"
         "    right = 1 / sizes + skill * (1 - 1 / sizes)\n"
-        "    return _count(some, np.log(np.maximum((sizes - 1) * right / (1 - right), 1.0)))",
-        "skill = np.clip([fitted.of(name).skill for name in some.voters], 0.0, 0.98)[None, :]\n"
+        "    return _count(ballots, np.log(np.maximum((sizes - 1) * right / (1 - right), 1.0)))",
+        "skill = np.clip([fitted.of(name).skill for name in ballots.voters], 0.0, 0.98)[None, :]\n"
         "    right = 1 / sizes + skill * (1 - 1 / sizes)\n"
-        "    return _count(some, np.log(np.maximum(right / (1 - right), 1.0)))",
+        "    return _count(ballots, np.log(np.maximum(right / (1 - right), 1.0)))",
         (RULES,),
         "A voter better than chance of four choices would weigh nothing while it is below one half.",
     ),
@@ -149,7 +149,7 @@ VOTING = (
     Mutation(
         "runoff-strikes-the-first-of-equals",
         "codemmlu/voting/rules.py",
-        "standing = votes + points / (points.max(axis=1, where=some.choices, initial=0.0) + 1.0)[:, None]",
+        "standing = votes + points / (points.max(axis=1, where=ballots.choices, initial=0.0) + 1.0)[:, None]",
         "standing = votes.astype(float)",
         (RULES,),
         "Choices with equally many votes would be struck out without asking who ranks them higher.",
@@ -234,9 +234,9 @@ SPLITS = (
     ),
     Mutation(
         "holdout-leaks-into-examples",
-        "codemmlu/dataset/examples.py",
-        "row.answer and row.task_id not in held]",
-        "row.answer]",
+        "codemmlu/dataset/question_set.py",
+        "row.answer and row.task_id not in self.holdout)",
+        "row.answer)",
         (HOLDOUT,),
         "Questions that are asked would be learnt from with their answers.",
     ),
@@ -250,9 +250,9 @@ SPLITS = (
     ),
     Mutation(
         "fitted-on-what-is-asked",
-        "codemmlu/dataset/examples.py",
-        'if part == "fit" and content_key(q) not in asked]',
-        'if part == "fit"]',
+        "codemmlu/dataset/question_set.py",
+        'if part == "fit" and content_key(q) not in asked\n',
+        'if part == "fit"\n',
         (SPLIT,),
         "Weights and temperatures would be fitted on the answers of the questions that are voted on.",
     ),
@@ -278,15 +278,16 @@ CLEANING = (
     Mutation(
         "option-columns-sorted-as-text",
         "codemmlu/dataset/choices.py",
-        "at = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)",
-        "at = [(int(k) if k.isdigit() else string.ascii_lowercase.index(k), name) for k, name in sorted(named)]",
+        "ordered = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) "
+        "for key, name in named)",
+        "ordered = [(int(k) if k.isdigit() else string.ascii_lowercase.index(k), name) for k, name in sorted(named)]",
         (CLEAN,),
         "With choice_10 before choice_2 the right letter would name another choice.",
     ),
     Mutation(
         "repeated-task-id-accepted",
         "codemmlu/dataset/cleaner.py",
-        "            self._seen[name] = place\n",
+        "            self._seen[name] = location\n",
         "",
         (CLEAN,),
         "Two questions would share a line of submission.csv.",
@@ -414,16 +415,16 @@ RESUME = (
     Mutation(
         "cascade-asks-everything",
         "codemmlu/inference/driver.py",
-        "write_backlog(run, pool, folder, items(run, wave, partial(_unclear, context)), block, given)",
-        "write_backlog(run, pool, folder, items(run, wave, lambda _: _Everything()), block, given)",
+        "write_backlog(run, pool, folder, items(run, stage, partial(_unclear, context)), block, parameters)",
+        "write_backlog(run, pool, folder, items(run, stage, lambda _: _Everything()), block, parameters)",
         (WAVES,),
         "The dear voter of a cascade would be asked every question.",
     ),
     Mutation(
         "resumed-run-forgets-its-later-waves",
         "codemmlu/inference/driver.py",
-        "return one.waves[number:], replace(",
-        "return one.waves[number : number + 1], replace(",
+        "return session.waves[number:], replace(",
+        "return session.waves[number : number + 1], replace(",
         (WAVES,),
         "A run that is resumed would end before the voters that wait for others are asked.",
     ),
@@ -457,8 +458,8 @@ STATISTICS = (
     Mutation(
         "holm-not-monotonic",
         "codemmlu/report/statistics.py",
-        "most = max(most, min(1.0, values[number] * (len(values) - place)))",
-        "most = min(1.0, values[number] * (len(values) - place))",
+        "most = max(most, min(1.0, values[index] * (len(values) - rank)))",
+        "most = min(1.0, values[index] * (len(values) - rank))",
         (STATISTICAL,),
         "A pair with a larger p could be corrected to a smaller one.",
     ),
@@ -481,16 +482,16 @@ STATISTICS = (
     Mutation(
         "bins-weigh-the-same",
         "codemmlu/report/statistics.py",
-        'sum(one["count"] * abs(one["said"] - one["right"]) for one in bins) / len(said)',
-        'sum(abs(one["said"] - one["right"]) for one in bins) / len(bins)',
+        'sum(row["count"] * abs(row["said"] - row["right"]) for row in bins) / len(stated)',
+        'sum(abs(row["said"] - row["right"]) for row in bins) / len(bins)',
         (STATISTICAL,),
         "One answer in a bin of its own would weigh as much as thousands in another.",
     ),
     Mutation(
         "coverage-of-what-was-answered",
         "codemmlu/report/statistics.py",
-        "asked = int(counted.sum())\n    told =",
-        "asked = int((counted & np.isfinite(column.sure)).sum())\n    told =",
+        "asked = int(counted.sum())\n    usable =",
+        "asked = int((counted & np.isfinite(column.sure)).sum())\n    usable =",
         (STATISTICAL,),
         "A voter that is silent on half the questions would seem to cover all of them.",
     ),
@@ -505,16 +506,16 @@ STATISTICS = (
     Mutation(
         "abstentions-left-out-of-accuracy",
         "codemmlu/report/score_table.py",
-        "found: Bits = self.labelled & column.asked",
-        "found: Bits = self.labelled & column.asked & (column.letters >= 0)",
+        "counted: Bits = self.labelled & column.asked",
+        "counted: Bits = self.labelled & column.asked & (column.letters >= 0)",
         (SUMMARY,),
         "A voter could become better by answering only what it is sure of.",
     ),
     Mutation(
         "time-of-a-span-inside-another",
         "codemmlu/voting/aggregation.py",
-        "found[-1][1] = max(found[-1][1], end)",
-        "found[-1][1] = end",
+        "union[-1][1] = max(union[-1][1], end)",
+        "union[-1][1] = end",
         (SUMMARY,),
         "A long answer beside a short one would take no longer than the short one.",
     ),

@@ -1,12 +1,15 @@
 """The holdout: one file split into questions and examples, and what cannot be split."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codemmlu.dataset import held_out, is_same_source, load, read_examples
+from codemmlu.dataset import InMemory, QuestionSet, files
+from codemmlu.dataset.examples import is_same_source, read_examples
 from codemmlu.errors import UserError
-from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings
+from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, Recipe
 from codemmlu.schema import Question
 from tests.support.questions import write_csv
 
@@ -33,12 +36,21 @@ def written(path: Path, numbers: range | list[int]) -> str:
     return str(write_csv(path, rows))
 
 
-def held(source: str, n: int = 10, seed: int = 0, limit: int | None = None) -> frozenset[str]:
-    holdout = HoldoutSettings(n=n, seed=seed)
-    return held_out(QuestionSettings(source=source, holdout=holdout, limit=limit), holdout)
+def split(source: str, n: int = 10, seed: int = 0, limit: int | None = None, most: int | None = None) -> QuestionSet:
+    """Split a source into n questions and examples. most: rows that may become examples."""
+    questions = {"source": source, "holdout": {"n": n, "seed": seed}, "limit": limit}
+    voters = {"v": {"method": "retrieve"}}
+    sections = {"out": "x", "questions": questions, "examples": {"source": source, "limit": most}, "voters": voters}
+    return QuestionSet(Recipe.model_validate(sections), InMemory())
 
 
-def names(rows: list[Question]) -> set[str]:
+def held(source: str, **holdout: int) -> frozenset[str]:
+    chosen = split(source, **holdout).holdout
+    assert chosen is not None
+    return chosen
+
+
+def names(rows: Iterable[Question]) -> set[str]:
     return {row.task_id for row in rows}
 
 
@@ -49,10 +61,10 @@ def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
 
 
 def test_one_file_is_split_into_questions_and_examples(source: str) -> None:
-    chosen = held(source)
-    asked = [row for row in load(QuestionSettings(source=source), chosen).rows() if isinstance(row, Question)]
-    examples, _ = read_examples(ExampleSettings(source=source), chosen)
-    assert names(asked) == chosen
+    both = split(source)
+    asked, examples = list(both), both.examples
+    assert names(asked) == set(both.holdout or ())
+    assert (both.stream.questions, both.stream.labelled) == (10, 10)
     assert len(asked) == 10
     assert all(row.answer for row in [*asked, *examples]), "both need an answer"
     assert names(asked) & names(examples) == set()
@@ -77,6 +89,23 @@ def test_the_split_is_spread_over_the_file(source: str) -> None:
 
 def test_a_limit_does_not_change_who_is_held_out(source: str) -> None:
     assert held(source, limit=15) == held(source)
+    assert names(split(source, limit=3)) < held(source)
+
+
+def test_a_source_is_read_once_however_it_is_used(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    read = files.SourceFile.open
+
+    def noted(file: files.SourceFile) -> Any:
+        opened.append(file.name)
+        return read(file)
+
+    monkeypatch.setattr(files.SourceFile, "open", noted)
+    both = split(source)
+    assert len(both.examples) + len(list(both)) == 50
+    assert len(both.content_keys) > 0
+    assert both.example_notes == []
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize("n", [50, 51, 1000])
@@ -117,14 +146,14 @@ def test_one_source_that_is_read_in_two_ways_is_refused(source: str, other: dict
 def test_examples_without_an_answer_are_no_examples(tmp_path: Path) -> None:
     source = written(tmp_path / "none.csv", [0, 6, 12])
     with pytest.raises(UserError) as error:
-        read_examples(ExampleSettings(source=source), frozenset())
+        read_examples(ExampleSettings(source=source))
     assert fault(error) == f"examples.source: {source} has no question with an answer to learn from"
 
 
 def test_where_everything_is_held_out_there_is_no_example(source: str) -> None:
-    everything = frozenset(f"q{n}" for n in range(ROWS))
+    """The limit of the examples counts rows of the file, whichever part they belong to."""
     with pytest.raises(UserError, match=r"examples\.source: .* has no question with an answer"):
-        read_examples(ExampleSettings(source=source), everything)
+        assert split(source, n=49, most=2).examples
 
 
 @pytest.mark.parametrize(
@@ -138,11 +167,11 @@ def test_mistakes_in_the_examples_are_said_by_their_own_name(
     source: str, settings: dict[str, object], says: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        read_examples(ExampleSettings.model_validate({"source": source, **settings}), frozenset())
+        read_examples(ExampleSettings.model_validate({"source": source, **settings}))
     assert fault(error).startswith(says)
 
 
 def test_examples_are_read_like_questions(source: str) -> None:
-    first, notes = read_examples(ExampleSettings(source=source, limit=12), frozenset())
+    first, notes = read_examples(ExampleSettings(source=source, limit=12))
     assert [row.task_id for row in first] == [f"q{n}" for n in range(12) if n % 6]
     assert isinstance(notes, list)

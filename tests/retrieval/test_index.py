@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
-from codemmlu.dataset.examples import asked_content_keys, holdout_ids
 from codemmlu.errors import UserError
 from codemmlu.inference.spec import build_spec
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
@@ -105,17 +105,17 @@ def test_an_index_at_no_address_is_an_error_by_its_own_key(tmp_path: Path) -> No
 
 
 def test_only_a_source_that_is_split_holds_questions_out(tmp_path: Path) -> None:
-    assert holdout_ids(recipe(tmp_path)) is None
+    assert QuestionSet(recipe(tmp_path)).holdout is None
     holdout = {"holdout": {"n": 3}}
     other = {"source": str(questions_csv(tmp_path / "other.csv", 8))}
-    assert holdout_ids(recipe(tmp_path, questions=holdout, examples=other)) is None
-    held = holdout_ids(recipe(tmp_path, questions=holdout))
+    assert QuestionSet(recipe(tmp_path, questions=holdout, examples=other)).holdout is None
+    held = QuestionSet(recipe(tmp_path, questions=holdout)).holdout
     assert held is not None
     assert len(held) == 3
 
 
 def test_what_is_asked_is_known_by_its_text(tmp_path: Path) -> None:
     every = {name: content_key(question(question=f"#{name} which is it?")) for name in (f"q{n}" for n in range(8))}
-    assert asked_content_keys(recipe(tmp_path)) == set(every.values())
-    split = recipe(tmp_path, questions={"holdout": {"n": 3}})
-    assert asked_content_keys(split) == {every[name] for name in holdout_ids(split) or ()}
+    assert QuestionSet(recipe(tmp_path)).content_keys == set(every.values())
+    split = QuestionSet(recipe(tmp_path, questions={"holdout": {"n": 3}}))
+    assert split.content_keys == {every[name] for name in split.holdout or ()}

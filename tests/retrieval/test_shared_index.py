@@ -77,7 +77,7 @@ def test_an_actor_opens_its_own_embedder(whole: Made, monkeypatch: pytest.Monkey
         asked.append(embedder)
         return HashingEncoder()
 
-    monkeypatch.setattr(publish_index, "open_encoder", opens)
+    monkeypatch.setattr(shared_index, "open_encoder", opens)
     shared = publish_index(whole.folder, whole.manifest)
     shared_index.load(shared, threads=1)
     shared_index.load(shared, threads=3, device="cuda")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codemmlu.dataset import Cleaner, QuestionStream, Record, load
+from codemmlu.dataset import Cleaner, QuestionStream, Record
 from codemmlu.errors import UserError
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, Rejected
@@ -39,7 +39,7 @@ def refused(fields: dict[str, Any], cleaner: Cleaner | None = None, line: int = 
 
 
 def loaded(source: Path | str, **more: Any) -> tuple[QuestionStream, list[Question | Rejected]]:
-    result = load(QuestionSettings(source=str(source), **more))
+    result = QuestionStream(QuestionSettings(source=str(source), **more))
     return result, list(result.rows())
 
 

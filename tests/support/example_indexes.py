@@ -12,11 +12,10 @@ from codemmlu.cli.console import Terminal
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import faiss_index
 from codemmlu.retrieval.answer_transfer import FEATURES
-from codemmlu.retrieval.embedder import Encoder, Vectors
+from codemmlu.retrieval.embedder import Encoder, Vectors, text_of
 from codemmlu.retrieval.index_store import EXAMPLE, IndexManifest, IndexSpec, TransferWeights
 from codemmlu.retrieval.retriever import LoadedShard, Retriever, pack
 from codemmlu.retrieval.selection import SelectionPolicy
-from codemmlu.retrieval.texts import text_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from tests.support.embedders import HASHED, BreakableEncoder

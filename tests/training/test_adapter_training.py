@@ -10,6 +10,7 @@ import pytest
 
 from codemmlu.cli.console import Terminal
 from codemmlu.cluster import session
+from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
@@ -37,21 +38,11 @@ class Trainer:
     trained: list[tuple[TrainingSet, str | None]] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
 
-    def train(
-        self,
-        terminal: Terminal,
-        run: RunDir,
-        settings: FinetuneSettings,
-        model: Model,
-        training_set: TrainingSet,
-        name: str,
-        start: str | None = None,
-        gpus: str | None = None,
-    ) -> Manifest:
-        """See finetuning.train."""
-        self.trained.append((training_set, start))
-        base = {"base": model.source, "base_fingerprint": model.fingerprint}
-        published(Path(run.address), training_set.learnt, self.scratch, fingerprint=name, **base)
+    def train(self, terminal: Terminal, run: RunDir, job: ray_trainer.TrainJob, gpus: str | None = None) -> Manifest:
+        """See ray_trainer.train."""
+        self.trained.append((job.training_set, job.start))
+        base = {"base": job.model.source, "base_fingerprint": job.model.fingerprint}
+        published(Path(run.address), job.training_set.learnt, self.scratch, fingerprint=job.fingerprint, **base)
         return self.manifest(run)
 
     def manifest(self, run: RunDir) -> Manifest:
@@ -84,7 +75,7 @@ def learn(tuning: Finetune, *overrides: str) -> Manifest:
     """Train what the recipe says."""
     recipe = load(str(tuning.recipe), [*overrides])
     assert recipe.finetune is not None
-    return ensure_adapter(recipe, Terminal(), RunDir(recipe.out), recipe.finetune)
+    return ensure_adapter(recipe, Terminal(), RunDir(recipe.out), QuestionSet(recipe))
 
 
 def test_weights_that_stand_are_reused(tuning: Finetune, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +160,7 @@ def keys(questions: Sequence[Question]) -> list[str]:
 def start_of(recipe: Recipe, start: Path | None, fingerprint: str = "weights") -> Any:
     """Find the weights to go on from."""
     settings = FinetuneSettings(model="m", start=str(start) if start else None)
-    return find_start(recipe, settings, Model("m", None, fingerprint, None, {}))
+    return find_start(settings, Model("m", None, fingerprint, None, {}), QuestionSet(recipe))
 
 
 def test_training_starts_from_weights_of_the_same_model(tmp_path: Path) -> None:
@@ -187,18 +178,26 @@ def test_training_does_not_start_from_weights_that_know_answers(tmp_path: Path) 
         start_of(recipe_of(tmp_path), start)
 
 
+class Fitted(QuestionSet):
+    """The questions of a recipe, with these examples to fit something on."""
+
+    def __init__(self, recipe: Recipe, fit: Sequence[Question] = ()) -> None:
+        super().__init__(recipe)
+        self.__dict__["fit_examples"] = tuple(fit)
+
+
 def test_a_voter_is_not_asked_what_its_weights_learnt_from(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     weights = published(tmp_path / "run", keys(QUESTIONS[1:3]))
     plain = ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)
-    tuned = replace(plain, ask=replace(ASK, adapter=str(weights)))
-    check_no_train_overlap(recipe, {"plain": plain}, QUESTIONS)
+    tuned = replace(plain, spec=replace(ASK, adapter=str(weights)))
+    check_no_train_overlap(recipe, {"plain": plain}, Fitted(recipe, QUESTIONS))
     with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 1 of the questions are among those that it was"):
-        check_no_train_overlap(recipe, {"plain": plain, "tuned": tuned}, ())
+        check_no_train_overlap(recipe, {"plain": plain, "tuned": tuned}, Fitted(recipe))
     others = recipe_of(tmp_path, questions={"source": str(solved_csv(tmp_path / "others.csv", 3))})
-    check_no_train_overlap(others, {"tuned": tuned}, QUESTIONS[3:])
+    check_no_train_overlap(others, {"tuned": tuned}, Fitted(others, QUESTIONS[3:]))
     with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 2 of the examples that are fitted on are among"):
-        check_no_train_overlap(others, {"tuned": tuned}, QUESTIONS)
+        check_no_train_overlap(others, {"tuned": tuned}, Fitted(others, QUESTIONS))
 
 
 def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None:
@@ -207,4 +206,4 @@ def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None
     (merged / LEARNT).write_text(json.dumps(keys(QUESTIONS[:1])))
     recipe = recipe_of(tmp_path, models={"m": {"source": str(merged)}})
     with pytest.raises(UserError, match=r"^models\.m\.source: 1 of the questions are among those that it was trained"):
-        check_no_train_overlap(recipe, {"v": ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)}, ())
+        check_no_train_overlap(recipe, {"v": ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)}, Fitted(recipe))

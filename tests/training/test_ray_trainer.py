@@ -102,7 +102,8 @@ def nodes(monkeypatch: pytest.MonkeyPatch, *cores: int) -> None:
 def train(run: RunDir, name: str = NAME, gpus: str | None = None, **settings: Any) -> Manifest:
     """Train the curriculum of this file."""
     given = FinetuneSettings(model="m", **settings)
-    return ray_trainer.train(Terminal(), run, given, MODEL, CURRICULUM, name, given.start, gpus)
+    job = ray_trainer.TrainJob(given, MODEL, CURRICULUM, name, given.start)
+    return ray_trainer.train(Terminal(), run, job, gpus)
 
 
 @pytest.fixture

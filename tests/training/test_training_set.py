@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
-from codemmlu.dataset.examples import asked_content_keys
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe
@@ -53,14 +53,16 @@ def recipe(solved: Path, **finetune: Any) -> Recipe:
 
 def found(given: Recipe, **told: Any) -> Any:
     assert given.finetune is not None
-    return build_training_set(given, given.finetune, told.get("look_up"), told.get("start", ""))
+    return build_training_set(
+        given.finetune, given.seed, QuestionSet(given), told.get("look_up"), told.get("start", "")
+    )
 
 
 def test_what_is_asked_is_not_learnt_from_under_any_name(solved: Path) -> None:
     given = recipe(solved)
     training_set = found(given)
     learnt = [question_from(row) for row in training_set.table.to_pylist()]
-    assert not asked_content_keys(given) & {content_key(question) for question in learnt}
+    assert not QuestionSet(given).content_keys & {content_key(question) for question in learnt}
     assert training_set.asked > 0, "a twin of a question that is asked stood among the examples"
     assert set(training_set.table["part"].to_pylist()) == {"train", "tune"}, "the fit part is left for what is fitted"
 

@@ -1,4 +1,4 @@
-"""Verified questions about Python: generated programs whose right answers are right because they were run."""
+"""Verified questions about Python: programs are generated and run, and the runs prove the answers."""
 
 from codemmlu.dataset.synthetic.generate import generate
 from codemmlu.dataset.synthetic.verification import verify

@@ -1,4 +1,4 @@
-"""Mutations: a program with one thing changed in it, as a person might have got it wrong."""
+"""Mutations: a program with one change, like a mistake that a programmer might make."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -28,25 +28,29 @@ _METHODS = {"append": "extend", "appendleft": "append", "get": "setdefault"}
 
 
 def mutations(source: str) -> list[str]:
-    """Every program that differs from this one in one operator, number, condition or jump, as `ast.unparse` says it."""
-    found = []
-    for place in range(sum(1 for _ in ast.walk(ast.parse(source)))):
+    """Return every program that differs from the source in one operator, number, condition or jump.
+
+    Returns:
+        Different programs, as `ast.unparse` writes them.
+    """
+    mutated = []
+    for position in range(sum(1 for _ in ast.walk(ast.parse(source)))):
         number = 0
         while True:
             tree = ast.parse(source)
-            node = list(ast.walk(tree))[place]
+            node = list(ast.walk(tree))[position]
             changes = list(_changes(node))
             if number == len(changes):
                 break
             changes[number]()
-            found.append(ast.unparse(ast.fix_missing_locations(tree)))
+            mutated.append(ast.unparse(ast.fix_missing_locations(tree)))
             number += 1
     plain = ast.unparse(ast.parse(source))
-    return [one for one in dict.fromkeys(found) if one != plain]
+    return [program for program in dict.fromkeys(mutated) if program != plain]
 
 
 def _changes(node: ast.AST) -> Iterator[Callable[[], None]]:
-    """What could be changed in a node, each as a function that does it."""
+    """Yield the possible changes of a node, each as a function that makes the change."""
     if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp):
         yield from (partial(setattr, node, "op", kind()) for kind in _OPERATORS.get(type(node.op), ()))
     if isinstance(node, ast.Compare):
@@ -60,8 +64,8 @@ def _changes(node: ast.AST) -> Iterator[Callable[[], None]]:
     if isinstance(node, ast.Attribute) and node.attr in _METHODS:
         yield partial(setattr, node, "attr", _METHODS[node.attr])
     for name in ("body", "orelse"):
-        found = getattr(node, name, None)
-        body: list[Any] = found if isinstance(found, list) else []
+        value = getattr(node, name, None)
+        body: list[Any] = value if isinstance(value, list) else []
         for row, statement in enumerate(body):
             if isinstance(statement, ast.Break | ast.Continue):
                 other = ast.Continue() if isinstance(statement, ast.Break) else ast.Break()

@@ -1,4 +1,4 @@
-"""The shapes of programs: each a function of a random source to the text of a program, or of a function with calls."""
+"""The kinds of programs: each function draws the text of a program, or of a function with calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,13 @@ _NAMES = ("data", "items", "values", "nums", "xs", "seq")
 
 @dataclass(frozen=True)
 class Defined:
-    """A function's source, what it is called, and the arguments of the calls that show what it does."""
+    """A drawn function.
+
+    Attributes:
+        source: The definition.
+        name: The name of the function.
+        calls: The arguments of calls that show what the function does.
+    """
 
     source: str
     name: str
@@ -32,7 +38,7 @@ class Defined:
 
     @property
     def program(self) -> str:
-        """A program that prints what the first calls give."""
+        """A program that prints the results of the first two calls."""
         return self.source + "\n" + "\n".join(f"print({self.name}({call}))" for call in self.calls[:2])
 
 

@@ -1,4 +1,4 @@
-"""Proof: a generated question is read as a person reads it, and what its choices say is run."""
+"""Verification: a generated question is read from its text alone, and its choices are run."""
 
 import re
 
@@ -10,7 +10,7 @@ _CODE = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
 
 
 def verify(question: Question) -> str | None:
-    """The letter of the one choice that running proves right; None where it is none, or more than one."""
+    """Return the letter of the one choice that running proves right; None where no choice or several are."""
     programs = _CODE.findall(question.question)
     kind = (question.subject or "").rpartition("/")[2]
     if kind == "output":
@@ -18,10 +18,10 @@ def verify(question: Question) -> str | None:
         holds = [ran.error is None and choice == ran.printed.rstrip("\n") for choice in question.choices]
     elif kind == "fix":
         wanted = question.question.split("```")[-2].strip("\n")
-        ran_all = run([programs[0].replace(GAP, choice) for choice in question.choices])
-        holds = [one.error is None and one.printed.rstrip("\n") == wanted for one in ran_all]
+        results = run([programs[0].replace(GAP, choice) for choice in question.choices])
+        holds = [ran.error is None and ran.printed.rstrip("\n") == wanted for ran in results]
     else:
-        ran_all = run([f"{choice}\n{programs[-1]}" for choice in question.choices])
-        holds = [one.error is None for one in ran_all]
+        results = run([f"{choice}\n{programs[-1]}" for choice in question.choices])
+        holds = [ran.error is None for ran in results]
     names = [name for name, right in zip(letters(len(holds)), holds, strict=True) if right]
     return names[0] if len(names) == 1 else None

@@ -1,1 +1,1 @@
-"""Where an engine runs and how it is split: pure arithmetic over GPUs, memory and model shapes."""
+"""Engine placement: where each engine runs and how its model is split over GPUs. Pure arithmetic."""

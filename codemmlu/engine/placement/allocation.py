@@ -1,4 +1,4 @@
-"""Sharing: the engines of several models on one cluster at once, where it has room for one of each. Pure functions."""
+"""Allocation: the GPUs of a cluster, shared among the pools of several models at once. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,55 +8,63 @@ from codemmlu.engine.placement.placement import Placement
 
 
 @dataclass
-class _Free:
-    """What a node has left."""
+class _FreeNode:
+    """The unallocated GPUs of one node."""
 
     kind: str | None
     gpus: int
 
 
-def allocate(wanted: Mapping[str, Placement], resources: Resources) -> dict[str, Placement] | None:
-    """How many engines each pool gets when all of them run at once; None: one after another.
+def allocate(placements: Mapping[str, Placement], resources: Resources) -> dict[str, Placement] | None:
+    """Divide the GPUs among pools of engines that are to run at the same time.
 
-    Each is given the least it asks for, the widest engines first; what is left goes to the model with the most weight
-    on each of its engines, for it has the most to compute. On the CPU an engine takes all cores: one after another.
-    Pools without an engine are in nobody's way.
+    Every pool first gets its minimum of engines, the pools with the most GPUs per engine first. Each GPU that is left
+    then goes to the pool with the most weights per engine, because that pool has the most to compute. An engine on the
+    CPU takes all cores, so it runs alone. Pools without an engine are not counted and stay as they are.
+
+    Args:
+        placements: The placement of each pool as if it had the cluster for itself.
+        resources: The cluster.
+
+    Returns:
+        The placements with the number of engines that each pool gets; None where the pools have to run one after
+        another: fewer than two have an engine, an engine runs on the CPU or spans nodes, or the minimum does not fit.
     """
-    without = {name: one for name, one in wanted.items() if not one.arguments}
-    wanted = {name: one for name, one in wanted.items() if one.arguments}
-    if len(wanted) < 2 or any(not one.gpus_each or one.spans for one in wanted.values()):
+    without_engine = {name: pool for name, pool in placements.items() if not pool.arguments}
+    with_engine = {name: pool for name, pool in placements.items() if pool.arguments}
+    if len(with_engine) < 2 or any(not pool.gpus_each or pool.spans for pool in with_engine.values()):
         return None
-    free = [_Free(node.gpu, node.gpus) for node in resources.nodes]
+    nodes = [_FreeNode(node.gpu, node.gpus) for node in resources.nodes]
     counts: dict[str, int] = {}
-    for name, one in sorted(wanted.items(), key=lambda item: -item[1].gpus_each):
-        for _ in range(one.least):
-            if not _take(free, one):
+    for name, pool in sorted(with_engine.items(), key=lambda item: -item[1].gpus_each):
+        for _ in range(pool.least):
+            if not _take(nodes, pool):
                 return None
-        counts[name] = one.least
-    hungry = dict(wanted)
-    while hungry:
-        name = max(hungry, key=lambda name: (_weight(hungry[name]) / counts[name], name))
-        if counts[name] < hungry[name].at_most and _take(free, hungry[name]):
+        counts[name] = pool.least
+    growing = dict(with_engine)
+    while growing:
+        name = max(growing, key=lambda name: (_weight(growing[name]) / counts[name], name))
+        if counts[name] < growing[name].at_most and _take(nodes, growing[name]):
             counts[name] += 1
         else:
-            del hungry[name]
-    # A pool that grows still begins with the least.
-    grows = resources.elastic
+            del growing[name]
+    # A pool on an elastic cluster still starts with the few engines that it would start with alone.
+    elastic = resources.elastic
     shares = {
-        name: replace(one, replicas=min(one.replicas, counts[name]) if grows else counts[name], most=counts[name])
-        for name, one in wanted.items()
+        name: replace(pool, replicas=min(pool.replicas, counts[name]) if elastic else counts[name], most=counts[name])
+        for name, pool in with_engine.items()
     }
-    return without | shares
+    return without_engine | shares
 
 
-def _take(free: list[_Free], one: Placement) -> bool:
-    """Gives one engine its GPUs, on the node that has the fewest left over."""
-    feasible_layouts = [node for node in free if node.gpus >= one.gpus_each and one.kind in (None, node.kind)]
-    if not feasible_layouts:
+def _take(nodes: list[_FreeNode], pool: Placement) -> bool:
+    """Reserve the GPUs of one engine on the node with the fewest free; return whether a node has enough."""
+    candidates = [node for node in nodes if node.gpus >= pool.gpus_each and pool.kind in (None, node.kind)]
+    if not candidates:
         return False
-    min(feasible_layouts, key=lambda node: node.gpus).gpus -= one.gpus_each
+    min(candidates, key=lambda node: node.gpus).gpus -= pool.gpus_each
     return True
 
 
-def _weight(one: Placement) -> float:
-    return one.memory.weights * one.gpus_each if one.memory else 1.0
+def _weight(pool: Placement) -> float:
+    return pool.memory.weights * pool.gpus_each if pool.memory else 1.0

@@ -1,4 +1,4 @@
-"""Hardware: the kinds of GPU that engines run on, and what a cluster, or `--gpus`, has of them. Plain values."""
+"""GPUs: the kinds that engines run on, and the GPUs that a cluster or `--gpus` has. Plain values."""
 
 import re
 from collections import Counter
@@ -11,10 +11,12 @@ from codemmlu.errors import UserError
 
 @dataclass(frozen=True)
 class Gpu:
-    """A kind of GPU, by its maker's data sheet.
+    """A kind of GPU, with the numbers of NVIDIA's data sheet.
 
-    memory_gib: as a program sees it, a little less than the sheet says; capability: CUDA's, as 75 for 7.5
-    flops: dense 16-bit FLOP/s
+    Attributes:
+        memory_gib: The memory that a program sees, a little less than the data sheet says.
+        capability: The CUDA compute capability, times ten: 75 for 7.5.
+        flops: FLOP/s of dense matrix products in 16 bits.
     """
 
     memory_gib: float
@@ -22,7 +24,7 @@ class Gpu:
     flops: float
 
 
-# By short names; Ray's own for most (`accelerator_type:T4`), see LABELS.
+# The kinds by their short names. Ray uses the same names for most of them (`accelerator_type:T4`), see LABELS.
 GPUS = {
     "T4": Gpu(14.56, 75, 65e12),
     "V100": Gpu(15.77, 70, 125e12),
@@ -40,13 +42,18 @@ GPUS = {
 }
 
 
-# What Ray calls the others.
+# Ray's names of the kinds that Ray calls differently.
 LABELS = {"A100-40G": "A100", "A100-80G": "A100", "RTX3090": "GeForce-RTX-3090", "RTX4090": "GeForce-RTX-4090"}
 
 
 @dataclass(frozen=True)
 class Node:
-    """One machine's GPUs. gpu: their kind, a key of GPUS, or None where it is not known."""
+    """The GPUs of one machine.
+
+    Attributes:
+        gpus: How many GPUs the machine has.
+        gpu: Their kind, a key of GPUS; None where it is not known.
+    """
 
     gpus: int
     gpu: str | None = None
@@ -54,9 +61,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a cluster, or `--gpus`, has. nodes: those with GPUs.
+    """The hardware of a cluster, or of `--gpus`.
 
-    elastic: the nodes are not there yet: the cluster starts them when engines wait for GPUs
+    Attributes:
+        nodes: The nodes that have GPUs.
+        cpus: CPU cores.
+        elastic: Whether the nodes do not run yet: the cluster starts them when engines wait for GPUs.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -65,71 +75,83 @@ class Resources:
 
     @property
     def gpus(self) -> int:
-        """All GPUs together."""
+        """The number of GPUs of all nodes."""
         return sum(node.gpus for node in self.nodes)
 
     @property
     def kinds(self) -> tuple[str | None, ...]:
-        """The kinds of GPU there are, in the order of the nodes."""
+        """The different kinds of GPU, in the order of the nodes."""
         return tuple(dict.fromkeys(node.gpu for node in self.nodes))
 
     def of(self, kind: str | None) -> tuple[Node, ...]:
-        """The nodes with GPUs of a kind."""
+        """Return the nodes whose GPUs are of a kind."""
         return tuple(node for node in self.nodes if node.gpu == kind)
 
     def __str__(self) -> str:
+        """Return the hardware as the user reads it: `2 nodes of 4 x L4`."""
         if not self.gpus:
             return f"{self.cpus} CPU core{'s' * (self.cpus != 1)}"
-        said = " + ".join(
+        text = " + ".join(
             f"{f'{count} nodes of ' if count > 1 else ''}{node.gpus} x {node.gpu or 'GPU'}"
             for node, count in Counter(self.nodes).items()
         )
-        return f"up to {said}" if self.elastic else said
+        return f"up to {text}" if self.elastic else text
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of GPU that a name means: `t4`, `Tesla T4`, `NVIDIA H100 80GB HBM3`; None: no kind that is known."""
+    """Return the kind that a GPU's name means (`t4`, `NVIDIA H100 80GB HBM3`); None for an unknown one."""
     if name.upper() in GPUS:
         return name.upper()
     words = re.findall(r"[A-Z0-9]+", name.upper())
     if "A100" in words and any(word.startswith("80G") for word in words):
         return "A100-80G"
-    said = {*words, *map("".join, pairwise(words))}
-    return next((kind for kind in GPUS if kind.replace("-", "") in said), None)
+    candidates = {*words, *map("".join, pairwise(words))}  # "RTX 4090" is two words of one name
+    return next((kind for kind in GPUS if kind.replace("-", "") in candidates), None)
 
 
 def kinds_here() -> list[str | None]:
-    """The kind of each GPU of this machine, by what NVIDIA's driver says of it; none without one."""
-    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in told]
+    """Return the kind of each GPU of this machine, as NVIDIA's driver names it; empty without a driver."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in files]
     return [kind_of(model[1]) if model else None for model in models]
 
 
-# What a processor says of itself where its matrix products take bfloat16, or where oneDNN has fast code for it all the
-# same. Without any of these they take a hundred times those in float32 (measured with AVX2: 0.7 and 64 GFLOPS).
+# CPU flags of processors that multiply matrices of bfloat16, or for which oneDNN has fast code all the same. On other
+# processors such products take a hundred times as long as in float32 (measured with AVX2: 0.7 and 64 GFLOPS).
 _BFLOAT16 = {"avx512f", "amx_bf16", "avx_vnni_int16", "bf16"}
 
 
 def multiplies_bfloat16(cpuinfo: str) -> bool:
-    """Whether a processor is good at bfloat16, by its /proc/cpuinfo; one that says nothing of its kind is."""
-    told = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    return told is None or bool(_BFLOAT16 & set(told[1].split()))
+    """Return whether a processor is fast at bfloat16, by its /proc/cpuinfo; true if that lists no flags."""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return flags is None or bool(_BFLOAT16 & set(flags[1].split()))
 
 
 def grown(text: str, cpus: int) -> Resources:
-    """The recipe's `gpus`: what a cluster may grow to, beside the cores it has. Raises UserError."""
+    """Return the resources that the recipe's `gpus` lets a cluster grow to, with the cores that it has."""
     return replace(simulated(text, "gpus:"), cpus=cpus, elastic=True)
 
 
-def simulated(text: str, said: str = "--gpus") -> Resources:
-    """`--gpus` as resources: 2xT4, 4x4xL4 (four nodes of four), 1xT4+8xH100. Raises UserError, which names `said`."""
+def simulated(text: str, option: str = "--gpus") -> Resources:
+    """Parse the value of `--gpus`: 2xT4, 4x4xL4 (four nodes of four), 1xT4+8xH100.
+
+    Args:
+        text: The value.
+        option: The option or recipe key that it is the value of, for error messages.
+
+    Returns:
+        Nodes with GPUs; CPU cores are not part of the value.
+
+    Raises:
+        UserError: The value is malformed, or names a kind of GPU that is not known.
+    """
     nodes: list[Node] = []
     for part in text.split("+"):
         match = re.fullmatch(r"(?:([0-9]+)x)?([0-9]+)x([A-Za-z][A-Za-z0-9-]*)", part)
         count, gpus = (int(match[1] or 1), int(match[2])) if match else (0, 0)
         if not match or count * gpus < 1 or count * gpus > 100_000:
-            raise UserError(f"{said} {text!r}: write how many of which kind: 2xT4, 4x4xL4 (nodes first), 1xT4+8xH100")
+            raise UserError(f"{option} {text!r}: write how many of which kind: 2xT4, 4x4xL4 (nodes first), 1xT4+8xH100")
         if (kind := kind_of(match[3])) is None:
-            raise UserError(f"{said} {text!r}: nothing is known of a GPU {match[3]!r}; kinds: {', '.join(GPUS)}")
+            raise UserError(f"{option} {text!r}: nothing is known of a GPU {match[3]!r}; kinds: {', '.join(GPUS)}")
         nodes += [Node(gpus, kind)] * count
     return Resources(tuple(nodes))

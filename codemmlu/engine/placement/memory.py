@@ -1,85 +1,40 @@
-"""The memory plan: what one engine needs on each of its GPUs, before anything is loaded. Pure functions.
+"""The memory plan: what an engine needs on each GPU, before anything is loaded. Pure functions.
 
     weights + activations + CUDA's own + KV cache <= memory of the GPU x gpu_memory_utilization
 
-Weights come from the size of the files, or from the layout that config.json describes; the KV cache gets what is left.
-Formulas: the layouts of the published transformers (Llama, Mistral, Mixtral, Qwen2), with grouped-query attention
-(Ainslie et al. 2023); what vLLM puts beside the weights was read off its profiling run.
+Weights come from the size of the files, or from the shape that config.json describes; the KV cache gets what is left.
+The formulas follow the published transformers (Llama, Mistral, Mixtral, Qwen2), with grouped-query attention (Ainslie
+et al. 2023); what vLLM needs beside the weights was read off its profiling run.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+
+from codemmlu.engine.placement.gpus import Gpu
+from codemmlu.engine.placement.model_facts import Quantization, Shape
 
 GIB = 2**30
 # What a process holds besides PyTorch's tensors: CUDA's context and kernels, and NCCL's buffers between GPUs.
 _CONTEXT_GIB, _NCCL_GIB = 0.45, 0.25
-# Tokens of one question as they come with a few examples: how many at once the KV cache should hold.
+# CUDA graphs take this much beyond what vLLM counts.
+_GRAPHS_GIB = 0.3
+# Activations, and a KV cache of some thousand tokens, beside the weights of a model whose shape is not known.
+_LEAST_BESIDE_GIB = 1.0
+# Tokens of one question with a few examples. The KV cache should hold a whole batch of such questions.
 TYPICAL_TOKENS = 1024
-# A shorter context than this could not take the longer questions of CodeMMLU.
+# A context shorter than this could not take the longer questions of CodeMMLU.
 LEAST_LENGTH = 2048
-# How configurations say how many experts there are; the kinds whose experts are all as wide as `intermediate_size`, in
-# every layer; and the kinds that see a window in every layer where they have one.
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-_MIXTURES = ("mixtral",)
-_WINDOWED, _SLIDING = ("mistral", "mixtral", "qwen2"), "sliding_attention"
-_AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What config.json says of a decoder. window: None: every layer sees all tokens; experts: 1: none."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    vocabulary: int
-    length: int
-    tied: bool
-    biased: bool
-    experts: int = 1
-    experts_per_token: int = 1
-    window: int | None = None
-    width: int = 2  # bytes of one number in the files
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How the linear layers are kept.
-
-    group: numbers that share a scale and a zero; 0: none do
-    made: while plain weights are loaded; experts_only: all but the experts of a mixture stays as it is
-    """
-
-    method: str
-    bits: int
-    group: int = 0
-    made: bool = False
-    experts_only: bool = False
-
-    @property
-    def bytes_each(self) -> float:
-        """Bytes of one number, with its share of scales (16 bit) and zeros (as wide as the number)."""
-        return self.bits / 8 + ((2 + self.bits / 8) / self.group if self.group else 0)
-
-
-# What vLLM 0.32 makes of plain weights while it loads them.
-_ONLINE = {
-    **{
-        name: Quantization(name, 8, made=True) for name in ("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
-    },
-    **{
-        name: Quantization(name, 8, made=True, experts_only=True)
-        for name in ("experts_int8", "int8_per_channel_weight_only")
-    },
-}
+# Numbers of prompts in a batch that are tried, the largest first.
+_BATCH_SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
 class ParallelLayout:
-    """One engine: tensor_parallel GPUs share each layer, pipeline_parallel groups of them share the layers."""
+    """How the GPUs of one engine share its model.
+
+    Attributes:
+        tensor: GPUs that share each layer (tensor parallelism).
+        pipeline: Groups of such GPUs that share the layers (pipeline parallelism).
+    """
 
     tensor: int = 1
     pipeline: int = 1
@@ -91,10 +46,57 @@ class ParallelLayout:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """GiB on each GPU of one engine, and what fits: `length` tokens at most, `at_once` questions in a batch.
+class ModelWeights:
+    """A model's weights as an engine holds them.
 
-    cache_tokens: tokens that the KV cache holds; total, usable: of the GPU, and what the engine may take of it
+    Attributes:
+        shape: The shape of the decoder.
+        quantization: The number format of the linear layers; None for plain numbers.
+        file_bytes: The size of the weight files; None where only the shape is known.
+        width: Bytes of a plain number in memory.
+    """
+
+    shape: Shape
+    quantization: Quantization | None = None
+    file_bytes: int | None = None
+    width: int = 2
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """The limits within which an engine uses the memory of its GPUs.
+
+    Attributes:
+        utilization: The fraction of a GPU's memory that the engine may take.
+        length: Tokens of the longest prompt; None: as many as fit.
+        at_once: Prompts in a batch; None: as many as fit.
+        batched: Tokens of one forward pass; None: by the size of the GPU.
+        graphs: Whether vLLM records CUDA graphs, which take memory beyond what vLLM counts.
+        cache_width: Bytes of one number in the KV cache.
+    """
+
+    utilization: float
+    length: int | None = None
+    at_once: int | None = None
+    batched: int | None = None
+    graphs: bool = True
+    cache_width: int = 2
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of each GPU of one engine, and what fits in it.
+
+    Attributes:
+        weights: GiB of weights.
+        activations: GiB of activations at the height of a forward pass.
+        context: GiB that CUDA, NCCL and CUDA graphs take.
+        cache: GiB of KV cache.
+        total: GiB of the whole GPU.
+        usable: GiB that the engine may take.
+        cache_tokens: Tokens that the KV cache holds.
+        length: Tokens of the longest prompt.
+        at_once: Prompts in a batch.
     """
 
     weights: float
@@ -109,10 +111,11 @@ class Memory:
 
     @property
     def sum(self) -> float:
-        """All of it."""
+        """GiB that the engine takes of each GPU."""
         return self.weights + self.activations + self.context + self.cache
 
     def __str__(self) -> str:
+        """Return the plan as the user reads it, in one line."""
         return (
             f"weights {self.weights:.2f} + activations {self.activations:.2f} + CUDA {self.context:.2f} + KV cache "
             f"{self.cache:.2f} = {self.sum:.2f} GiB of each GPU's {self.total:.2f}: {self.cache_tokens:,} tokens, "
@@ -122,7 +125,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """What does not fit: `needed` GiB on each GPU, of which the weights are most, where `usable` may be taken."""
+    """The memory of an engine that does not fit.
+
+    Attributes:
+        needed: GiB that the engine needs on each GPU.
+        weights: GiB of weights, the largest part of `needed`.
+        usable: GiB that the engine may take.
+        length: Tokens of the longest prompt for which `needed` is computed.
+    """
 
     needed: float
     weights: float
@@ -130,88 +140,8 @@ class Shortfall:
     length: int
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """What is known of a model before it is loaded. weight_bytes: of its files, None where nobody has said."""
-
-    config: dict[str, Any]
-    weight_bytes: int | None
-
-    @property
-    def shape(self) -> Shape | None:
-        """See shape_of."""
-        return shape_of(self.config)
-
-    @property
-    def heads(self) -> int | None:
-        """How many attention heads there are to share."""
-        found = self._text.get("num_attention_heads")
-        return found if isinstance(found, int) else None
-
-    @property
-    def is_float32(self) -> bool:
-        """Whether the files hold numbers of four bytes."""
-        return str(self._text.get("dtype") or self._text.get("torch_dtype")) == "float32"
-
-    @property
-    def _text(self) -> dict[str, Any]:
-        return {**self.config, **(self.config.get("text_config") or {})}
-
-    def quantization(self, asked: str | None) -> Quantization | None:
-        """See quantization_of."""
-        return quantization_of(self.config, asked)
-
-
-def shape_of(config: dict[str, Any]) -> Shape | None:
-    """The decoder that a config.json describes; None where it is not one of the known kind."""
-    text: dict[str, Any] = {**config, **(config.get("text_config") or {})}
-    try:
-        heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
-        kind = str(text.get("model_type", ""))
-        experts = next((int(text[key]) for key in _EXPERTS if text.get(key)), 1)
-        if experts > 1 and kind not in _MIXTURES:
-            return None  # experts of other widths, dense layers between: nothing is guessed
-        # Where only some layers see a window the others hold all tokens: as if there were none.
-        every = text.get("use_sliding_window", kind in _WINDOWED) and set(text.get("layer_types") or ()) <= {_SLIDING}
-        return Shape(
-            layers=int(text["num_hidden_layers"]),
-            hidden=hidden,
-            intermediate=int(text["intermediate_size"]),
-            heads=heads,
-            kv_heads=int(text.get("num_key_value_heads") or heads),
-            head_size=int(text.get("head_dim") or hidden // heads),
-            vocabulary=int(text["vocab_size"]),
-            length=int(text["max_position_embeddings"]),
-            tied=bool(text.get("tie_word_embeddings", False)),
-            biased=bool(text.get("attention_bias", kind.startswith("qwen2"))),
-            experts=experts,
-            experts_per_token=int(text.get("num_experts_per_tok") or 1),
-            window=text.get("sliding_window") if every else None,
-            width=4 if str(text.get("dtype") or text.get("torch_dtype")) == "float32" else 2,
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-
-
-def quantization_of(config: dict[str, Any], asked: str | None) -> Quantization | None:
-    """How a model's linear layers are kept in an engine's memory; None: as plain numbers.
-
-    asked: what the recipe says; of plain weights only those of `_ONLINE` are made while they are loaded
-    """
-    said = config.get("quantization_config")
-    if not isinstance(said, dict):
-        return _ONLINE.get(asked or "")
-    method = str(said.get("quant_method", asked or "unknown"))
-    if method == "compressed-tensors":
-        groups = said.get("config_groups") or {}
-        weights = next((group.get("weights") for group in groups.values()), None) or {}
-        return Quantization(method, int(weights.get("num_bits") or 8), int(weights.get("group_size") or 0))
-    bits = int(said.get("bits") or said.get("w_bit") or (4 if method in ("awq", "gptq") else 8))
-    return Quantization(method, bits, max(0, int(said.get("group_size") or said.get("q_group_size") or 0)))
-
-
 def layout_bytes(shape: Shape, quantization: Quantization | None, width: int = 2) -> tuple[float, float]:
-    """(bytes of all layers, bytes of one table of the vocabulary), from the layout alone."""
+    """Return the bytes of all layers, and of one table of the vocabulary, computed from the shape alone."""
     attention = shape.hidden * shape.head_size * 2 * (shape.heads + shape.kv_heads)
     experts = 3 * shape.hidden * shape.intermediate * shape.experts
     plain = 2 * shape.hidden + (shape.hidden * shape.experts if shape.experts > 1 else 0)
@@ -224,99 +154,96 @@ def layout_bytes(shape: Shape, quantization: Quantization | None, width: int = 2
 
 
 def active_parameters(shape: Shape) -> float:
-    """Parameters that one token meets: all layers with as many experts as it is given, and one table."""
+    """Return the parameters that a token passes through: all layers, with its experts only, and one table."""
     layers, table = layout_bytes(replace(shape, experts=shape.experts_per_token), None, 1)
     return layers + table
 
 
-def weights_on_each(
-    shape: Shape, quantization: Quantization | None, file_bytes: int | None, layout: ParallelLayout, width: int = 2
-) -> float:
-    """Bytes of weights on the fullest GPU of an engine.
-
-    file_bytes: of the weight files, None where only the layout is known; width: of a plain number in memory
-    """
-    layers, table = layout_bytes(shape, quantization, width)
+def weights_on_each(model: ModelWeights, layout: ParallelLayout) -> float:
+    """Return the bytes of weights on the fullest GPU of an engine."""
+    shape = model.shape
+    layers, table = layout_bytes(shape, model.quantization, model.width)
     tables = table if shape.tied and layout.pipeline == 1 else 2 * table
-    made = quantization is not None and quantization.made
-    if file_bytes is not None and not made:
-        # Files also hold what the layout leaves out (an image tower); they keep a tied table once.
-        in_files = file_bytes * (width / shape.width if quantization is None else 1)
+    made = model.quantization is not None and model.quantization.made
+    if model.file_bytes is not None and not made:
+        # Files also hold what the shape leaves out (an image tower). A tied table is in the files once.
+        in_files = model.file_bytes * (model.width / shape.width if model.quantization is None else 1)
         layers = max(0.0, in_files - (table if shape.tied else 2 * table))
     stage = layers * -(-shape.layers // layout.pipeline) / shape.layers
     return (stage + (tables if layout.pipeline == 1 else table)) / layout.tensor
 
 
 def cache_bytes(shape: Shape, layout: ParallelLayout, width: int = 2) -> int:
-    """Bytes of KV cache of one token on one GPU: a key and a value in each of its layers and heads."""
+    """Return the bytes of one token's KV cache on one GPU: a key and a value for each layer and head."""
     layers = -(-shape.layers // layout.pipeline)
     return 2 * layers * max(1, shape.kv_heads // layout.tensor) * shape.head_size * width
 
 
 def activation_bytes(shape: Shape, layout: ParallelLayout, batched: int, at_once: int, width: int = 2) -> float:
-    """Bytes at the height of a forward pass over `batched` tokens, and of sampling for `at_once` prompts."""
+    """Return the peak bytes of a forward pass over `batched` tokens and of sampling for `at_once` prompts."""
     attention = shape.head_size * (shape.heads + 2 * shape.kv_heads) / layout.tensor
     between = shape.experts_per_token * (3 * shape.intermediate / layout.tensor + (shape.experts > 1) * shape.hidden)
-    # The residual, the layer's input and its output beside what is between.
+    # The residual stream, the layer's input and the layer's output are held beside the values inside the layer.
     forward = batched * width * (3 * shape.hidden + max(attention, between))
-    # Logits in 16 bits, and twice in 32: as they are and as log-probabilities.
+    # Logits are held once in 16 bits and twice in 32: as they are, and as log-probabilities.
     return forward + at_once * shape.vocabulary * 10
 
 
 def batched_tokens(total_gib: float) -> int:
-    """Tokens of one forward pass: more where there is memory for them."""
+    """Return the tokens of one forward pass, of which a GPU with more memory takes more."""
     return 8192 if total_gib > 36 else 2048
 
 
-def fit(
-    shape: Shape,
-    quantization: Quantization | None,
-    file_bytes: int | None,
-    layout: ParallelLayout,
-    total_gib: float,
-    utilization: float,
-    length: int | None = None,
-    at_once: int | None = None,
-    batched: int | None = None,
-    graphs: bool = True,
-    cache_width: int = 2,
-    width: int = 2,
-) -> Memory | Shortfall:
-    """What one engine of this layout makes of its GPUs. length, at_once: None where they may be chosen.
+def fit(model: ModelWeights, layout: ParallelLayout, gpu: Gpu, limits: EngineLimits) -> Memory | Shortfall:
+    """Plan the memory of an engine's GPUs, with the largest batch of typical questions that fits.
 
-    graphs: whether vLLM records CUDA graphs, which take room beyond what it counts
-    cache_width, width: bytes of one number in the KV cache, and everywhere else
+    Args:
+        model: The weights, as the engine holds them.
+        layout: How the GPUs share the model.
+        gpu: The kind of each of the GPUs.
+        limits: The engine's limits; the plan chooses those that are None.
+
+    Returns:
+        The memory of each GPU, or what is missing where not even the shortest useful prompt fits.
     """
-    usable = total_gib * utilization
-    weights = weights_on_each(shape, quantization, file_bytes, layout, width) / GIB
-    context = _CONTEXT_GIB + (_NCCL_GIB if layout.gpus > 1 else 0) + (0.3 if graphs else 0)
-    least = length or min(LEAST_LENGTH, shape.length)
-    each = cache_bytes(shape, layout, cache_width) / GIB
-    together = batched or batched_tokens(total_gib)
-    # A window slides over what is under way besides.
-    window = shape.window + together if shape.window else None
-    found: Memory | None = None
+    shape, total = model.shape, gpu.memory_gib
+    usable = total * limits.utilization
+    weights = weights_on_each(model, layout) / GIB
+    context = _CONTEXT_GIB + (_NCCL_GIB if layout.gpus > 1 else 0) + (_GRAPHS_GIB if limits.graphs else 0)
+    least = limits.length or min(LEAST_LENGTH, shape.length)
+    each = cache_bytes(shape, layout, limits.cache_width) / GIB
+    batched = limits.batched or batched_tokens(total)
+    # With a sliding window, the KV cache holds the window and the tokens of the forward pass that is under way.
+    window = shape.window + batched if shape.window else None
+    plan: Memory | None = None
     activations = 0.0
-    for number in [at_once] if at_once else _AT_ONCE:
-        activations = activation_bytes(shape, layout, together, number, width) / GIB
+    for at_once in [limits.at_once] if limits.at_once else _BATCH_SIZES:
+        activations = activation_bytes(shape, layout, batched, at_once, model.width) / GIB
         cache = usable - weights - activations - context
         tokens = max(0, int(cache / each))
         if tokens < min(least, window or least):
             continue
         longest = shape.length if window and tokens >= window else min(shape.length, tokens // 16 * 16)
-        found = Memory(weights, activations, context, cache, total_gib, usable, tokens, length or longest, number)
-        if tokens >= number * TYPICAL_TOKENS:
+        length = limits.length or longest
+        plan = Memory(weights, activations, context, cache, total, usable, tokens, length, at_once)
+        if tokens >= at_once * TYPICAL_TOKENS:
             break
-    if found:
-        return found
+    if plan:
+        return plan
     return Shortfall(weights + activations + context + least * each, weights, usable, least)
 
 
-_LEAST_BESIDE = 1.0  # GiB: activations and a KV cache of some thousand tokens
-
-
 def weights_alone(file_bytes: int, layout: ParallelLayout, usable: float) -> Shortfall | None:
-    """Of a decoder that is not of a known kind: whether its files find room on each GPU, with a little beside them."""
+    """Check whether the weights of a decoder of unknown kind fit on the GPUs, with a little room to spare.
+
+    Args:
+        file_bytes: The size of the weights.
+        layout: How the GPUs share the model.
+        usable: GiB of each GPU that the engine may take.
+
+    Returns:
+        What is missing; None where the weights fit.
+    """
     weights = file_bytes / GIB / layout.gpus
-    needed = weights + _CONTEXT_GIB + _LEAST_BESIDE
+    needed = weights + _CONTEXT_GIB + _LEAST_BESIDE_GIB
     return Shortfall(needed, weights, usable, LEAST_LENGTH) if needed > usable else None

@@ -1,75 +1,95 @@
-"""Refusals: what the hardware lacks for a model, in one line that says what would do."""
+"""Messages: what the hardware lacks for a model, each in one line that also says what would do."""
 
 from collections.abc import Sequence
 
 from codemmlu.engine.placement.gpus import GPUS, Gpu, Node, Resources
-from codemmlu.engine.placement.memory import Memory, ModelFacts, ParallelLayout, Shape, Shortfall
-from codemmlu.engine.placement.parallelism import feasible_layouts, memory_of
+from codemmlu.engine.placement.memory import Memory, ParallelLayout, Shortfall
+from codemmlu.engine.placement.model_facts import ModelFacts, Shape
+from codemmlu.engine.placement.parallelism import PlacementRequest, feasible_layouts, memory_of
 from codemmlu.errors import UserError
 from codemmlu.recipe import ModelSettings
 
-# The least CUDA capability (75 for 7.5) that vLLM 0.32 asks of a GPU for weights kept so, and PyTorch for bfloat16.
+# The CUDA capability (75 for 7.5) that vLLM 0.32 requires of a GPU for each quantization.
 _NEEDS = {
     **{"awq": 75, "gptq": 60, "moe_wna16": 70, "fbgemm_fp8": 80, "experts_int8": 80, "mxfp4": 80},
     **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block", "int8_per_channel_weight_only"), 75),
 }
+# The CUDA capability that PyTorch requires of a GPU for bfloat16.
 BFLOAT16 = 80
 
 
-def too_old(key: str, settings: ModelSettings, known: ModelFacts, kind: str, gpu: Gpu) -> UserError | None:
-    """What a kind of GPU cannot compute."""
-    kept = known.quantization(settings.quantization)
-    needs = _NEEDS.get(settings.quantization or "", _NEEDS.get(kept.method if kept else "", 0))
+def too_old(key: str, settings: ModelSettings, facts: ModelFacts, kind: str, gpu: Gpu) -> UserError | None:
+    """Return the error of a GPU that cannot compute in the model's number format; None where it can."""
+    quantization = facts.quantization(settings.quantization)
+    method = quantization.method if quantization else ""
+    needs = _NEEDS.get(settings.quantization or "", _NEEDS.get(method, 0))
     if gpu.capability < needs:
-        what = settings.quantization or (kept.method if kept else "")
-        return UserError(f"{key}.quantization: {what} needs a GPU of CUDA capability {needs / 10}, {kind} is older")
+        name = settings.quantization or method
+        return UserError(f"{key}.quantization: {name} needs a GPU of CUDA capability {needs / 10}, {kind} is older")
     if settings.dtype == "bfloat16" and gpu.capability < BFLOAT16:
         return UserError(f"{key}.dtype: {kind} does not compute in bfloat16; set it to float16, or leave it at auto")
     return None
 
 
 def too_few(key: str, settings: ModelSettings, nodes: Sequence[Node], layout: ParallelLayout) -> UserError:
+    """Return the error of nodes that have too few GPUs for the engines that the recipe asks for."""
     wanted = f"{(settings.engines or (1, 1))[0]} x {layout.gpus}"
-    there = " + ".join(str(node.gpus) for node in nodes)
+    available = " + ".join(str(node.gpus) for node in nodes)
     where = "an engine's on one node" if layout.pipeline == 1 else f"each stage's {layout.tensor} on one node"
     return UserError(
-        f"{key}: {wanted} GPUs are asked for, {where}; there are {there}; lower {key}.tensor_parallel or {key}.replicas"
+        f"{key}: {wanted} GPUs are asked for, {where}; there are {available}; lower {key}.tensor_parallel or "
+        f"{key}.replicas"
     )
 
 
 def too_little(
-    key: str,
-    settings: ModelSettings,
-    resources: Resources,
-    known: ModelFacts | None,
-    kind: str | None,
-    layout: ParallelLayout,
-    short: Shortfall,
+    request: PlacementRequest, resources: Resources, kind: str | None, layout: ParallelLayout, short: Shortfall
 ) -> str:
-    """What does not fit, and the nearest thing that would."""
-    on = f"{layout.gpus} x {kind}"
+    """Describe what does not fit into the memory of the GPUs, and the nearest change that would fit.
+
+    Args:
+        request: The model.
+        resources: The hardware that there is.
+        kind: The kind of GPU that was tried.
+        layout: The layout that was tried.
+        short: What is missing with this layout.
+
+    Returns:
+        One line that offers a smaller batch, a shorter context, or else other GPUs.
+    """
+    key, settings, facts = request.key, request.settings, request.facts
     need = (
-        f"{key}: an engine on {on} needs {short.needed:.1f} GiB on each GPU (weights {short.weights:.1f}, the rest for "
-        f"{short.length:,} tokens), and may take {short.usable:.1f}"
+        f"{key}: an engine on {layout.gpus} x {kind} needs {short.needed:.1f} GiB on each GPU (weights "
+        f"{short.weights:.1f}, the rest for {short.length:,} tokens), and may take {short.usable:.1f}"
     )
     gpu = GPUS.get(kind or "")
     for name, value in (("max_num_seqs", "at_once"), ("max_model_len", "length")):
-        memory = memory_of(settings.model_copy(update={name: None}), known, layout, gpu)
+        memory = memory_of(settings.model_copy(update={name: None}), facts, layout, gpu)
         if isinstance(memory, Memory):
             return f"{need}; {key}.{name}={getattr(memory, value)} would fit"
     freed = ("max_model_len", "max_num_seqs", "tensor_parallel", "pipeline_parallel", "replicas")
     free = settings.model_copy(update=dict.fromkeys(freed))
     more = [Node(count, kind) for count in (2, 4, 8) if count > layout.gpus]
-    for offer in (*more, *(Node(1, other) for other in GPUS)):
-        offered, its = Resources((offer,)), GPUS.get(offer.gpu or "")
-        if known and its and too_old(key, settings, known, offer.gpu or "", its):
+    for node in (*more, *(Node(1, other) for other in GPUS)):
+        offer, offered_gpu = Resources((node,)), GPUS.get(node.gpu or "")
+        if facts and offered_gpu and too_old(key, settings, facts, node.gpu or "", offered_gpu):
             continue
-        if offered != resources and feasible_layouts(free, (offer,), its, known)[0]:
-            return f"{need}; {offered} would hold it"
+        if offer != resources and feasible_layouts(free, (node,), offered_gpu, facts)[0]:
+            return f"{need}; {offer} would hold it"
     return f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter"
 
 
 def check_experts(key: str, wanted: int, shape: Shape) -> None:
+    """Refuse a number of experts per token that the model does not have.
+
+    Args:
+        key: The recipe's key of the model, for error messages.
+        wanted: The recipe's `experts_per_token`.
+        shape: The shape of the model.
+
+    Raises:
+        UserError: The model is no mixture of experts, or has fewer experts.
+    """
     if shape.experts == 1:
         raise UserError(f"{key}.experts_per_token: this model has no experts to choose from; remove it")
     if wanted > shape.experts:

@@ -9,20 +9,19 @@ from codemmlu.engine.model_source import cache_folder, pinned, validate
 from codemmlu.engine.placement.gpus import GPUS
 from codemmlu.engine.placement.memory import (
     GIB,
+    EngineLimits,
     Memory,
-    ModelFacts,
+    ModelWeights,
     ParallelLayout,
-    Shape,
     Shortfall,
     activation_bytes,
     active_parameters,
     cache_bytes,
     fit,
     layout_bytes,
-    quantization_of,
-    shape_of,
     weights_on_each,
 )
+from codemmlu.engine.placement.model_facts import ModelFacts, Shape, quantization_of, shape_of
 
 FACTS = pinned()
 MIXTRAL = "casperhansen/mixtral-instruct-awq"
@@ -99,12 +98,13 @@ def test_bytes_of_one_number_by_how_it_is_kept(config: dict[str, Any], asked: st
 
 
 def test_fp8_made_while_loading_is_half_of_the_files() -> None:
-    one = known("Qwen/Qwen2.5-Coder-32B-Instruct")
-    plain = weights_on_each(shape("Qwen/Qwen2.5-Coder-32B-Instruct"), None, one.weight_bytes, ParallelLayout())
-    eight = weights_on_each(
-        shape("Qwen/Qwen2.5-Coder-32B-Instruct"), one.quantization("fp8"), one.weight_bytes, ParallelLayout()
+    source = "Qwen/Qwen2.5-Coder-32B-Instruct"
+    facts = known(source)
+    plain, eight = (
+        weights_on_each(ModelWeights(shape(source), quantization, facts.weight_bytes), ParallelLayout())
+        for quantization in (None, facts.quantization("fp8"))
     )
-    assert plain == one.weight_bytes
+    assert plain == facts.weight_bytes
     assert eight == pytest.approx(plain / 2, rel=0.06)
 
 
@@ -118,14 +118,16 @@ def test_experts_in_eight_bits_leave_attention_as_it_is() -> None:
 
 def test_stages_share_the_layers_and_the_ends_hold_a_table_each() -> None:
     source = "Qwen/Qwen2.5-14B-Instruct"
-    whole, half = (weights_on_each(shape(source), None, FACTS[source]["bytes"], ParallelLayout(1, n)) for n in (1, 2))
+    model = ModelWeights(shape(source), None, FACTS[source]["bytes"])
+    whole, half = (weights_on_each(model, ParallelLayout(1, n)) for n in (1, 2))
     assert whole == FACTS[source]["bytes"]
     assert half == pytest.approx(whole / 2, rel=0.01)
 
 
 def test_a_float32_file_takes_half_in_sixteen_bits() -> None:
     small = replace(shape("Qwen/Qwen2.5-0.5B-Instruct"), width=4)
-    assert weights_on_each(small, None, 2 * 988_065_536, ParallelLayout()) == pytest.approx(988_065_536)
+    model = ModelWeights(small, None, 2 * 988_065_536)
+    assert weights_on_each(model, ParallelLayout()) == pytest.approx(988_065_536)
 
 
 def test_of_a_mixture_a_token_meets_two_experts() -> None:
@@ -137,9 +139,10 @@ def test_of_a_mixture_a_token_meets_two_experts() -> None:
     )
 
 
-def fitted(source: str, layout: ParallelLayout, gpu: str, **said: Any) -> Memory | Shortfall:
-    one = known(source)
-    return fit(shape(source), one.quantization(None), one.weight_bytes, layout, GPUS[gpu].memory_gib, 0.9, **said)
+def fitted(source: str, layout: ParallelLayout, gpu: str, *, width: int = 2, **limits: Any) -> Memory | Shortfall:
+    facts = known(source)
+    model = ModelWeights(shape(source), facts.quantization(None), facts.weight_bytes, width)
+    return fit(model, layout, GPUS[gpu], EngineLimits(0.9, **limits))
 
 
 def test_mixtral_of_four_bits_fits_two_t4_and_not_one() -> None:
@@ -166,7 +169,8 @@ def test_what_the_recipe_says_is_kept_or_does_not_fit() -> None:
 def test_a_window_bounds_what_one_prompt_holds() -> None:
     source = "mistralai/Mistral-7B-Instruct-v0.3"
     seen = replace(shape(source), window=4096, length=131_072)
-    found = fit(seen, None, FACTS[source]["bytes"], ParallelLayout(), GPUS["L4"].memory_gib, 0.9)
+    model = ModelWeights(seen, None, FACTS[source]["bytes"])
+    found = fit(model, ParallelLayout(), GPUS["L4"], EngineLimits(0.9))
     assert isinstance(found, Memory)
     assert found.length == 131_072 > found.cache_tokens
 

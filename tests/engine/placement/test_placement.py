@@ -7,7 +7,8 @@ import pytest
 from codemmlu.engine.model_source import pinned
 from codemmlu.engine.placement import placement
 from codemmlu.engine.placement.gpus import Node, Resources
-from codemmlu.engine.placement.memory import GIB, ModelFacts
+from codemmlu.engine.placement.memory import GIB
+from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.engine.placement.placement import (
     answer_settings,
     block_size,
