@@ -169,9 +169,7 @@ class RunDir:
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Return a Parquet file of the run, and refuse a file that another version of this project wrote."""
         table = pq.read_table(self.path(name), columns=columns, filesystem=self.filesystem, partitioning=None)
-        version = (table.schema.metadata or {}).get(b"codemmlu.schema", b"none").decode()
-        if version != str(SCHEMA_VERSION):
-            raise UserError(f"{self.shown}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
+        self._check_version(name, table.schema)
         return table
 
     def size(self, name: str) -> int:
@@ -184,9 +182,16 @@ class RunDir:
             self.filesystem.delete_file(self.path(name))
 
     def read_batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a Parquet file, some rows at a time; the file's version is not checked."""
-        with self.filesystem.open_input_file(self.path(name)) as file:
-            yield from pq.ParquetFile(file).iter_batches(batch_size=4096)
+        """Read a Parquet file as `read_table` does, some rows at a time."""
+        with self.filesystem.open_input_file(self.path(name)) as stream:
+            file = pq.ParquetFile(stream)
+            self._check_version(name, file.schema_arrow)
+            yield from file.iter_batches(batch_size=4096)
+
+    def _check_version(self, name: str, schema: pa.Schema) -> None:
+        version = (schema.metadata or {}).get(b"codemmlu.schema", b"none").decode()
+        if version != str(SCHEMA_VERSION):
+            raise UserError(f"{self.shown}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
 
     def clear(self, name: str) -> None:
         """Remove a file of the run, or a folder with all its files, if it exists."""

@@ -77,16 +77,20 @@ class _Bars:
     def leave(self) -> None:
         """Take the bars off the terminal after the last piece of work."""
         with self._lock:
-            self._count -= 1
-        if not self._count:
-            self.end()
+            self._count = max(0, self._count - 1)  # work that is left behind by `end` may still leave
+            if not self._count:
+                self._stop()
 
     def end(self) -> None:
-        """Take the bars off the terminal."""
+        """Take the bars off the terminal, whatever work still runs."""
         with self._lock:
-            if self._bars:
-                self._bars.stop()
-                self._bars = None
+            self._count = 0
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
 
 
 class LiveProgress:

@@ -46,7 +46,7 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult
     names = sorted([*ensemble.voters, *ensemble.submissions])
     named = np.column_stack([reduced.columns[f"letter/{name}"].to_numpy() for name in names]).astype(np.int64)
     sizes = reduced.columns["choices"].to_numpy().astype(np.int64)
-    sample = slice(None, None, max(1, len(named) // _AGREEMENT))
+    sample = slice(None, None, max(1, -(-len(named) // _AGREEMENT)))
     agreed = dawid_skene.skills(names, named[sample], sizes[sample])
     order = (*(settings.order or ()), *(n for n in recipe.voters if n not in (settings.order or ())))
     besides = {
