@@ -8,7 +8,7 @@ from codemmlu.cli.main import main
 ABOUT = """The vote alone: python jobs/vote.py RECIPE [key.path=value ...]
 
 Votes again on what a run directory holds, by whatever rule, weights and calibration the recipe now names, and writes
-the report. Asks nobody and needs no GPU; questions that were never asked count as failed.
+the report. Needs no inference and no GPU; questions that were never asked count as failed.
 """
 
 if __name__ == "__main__":

@@ -174,13 +174,13 @@ def _span(seconds: float) -> str:
     )
 
 
-LETTERS_SAID = "letters said"
+PREDICTED_LETTERS = "predicted letters"
 _LETTERS = 11  # characters that a line of letters needs at least
 # Titles of the columns that go first where a table is too wide, the least informative first.
 _LEAST_INFORMATIVE = (
     "q/s",
     "tokens",
-    LETTERS_SAID,
+    PREDICTED_LETTERS,
     "rank",
     "same letter",
     "wrong to right",
@@ -224,5 +224,5 @@ def _narrowed(table: Table, width: int) -> tuple[Table, list[str]]:
 def _least(column: Column) -> int:
     """Return the least width of a column, in characters."""
     title = str(column.header)
-    cells = [_LETTERS] if title == LETTERS_SAID else [cell_len(str(cell)) for cell in column.cells]
+    cells = [_LETTERS] if title == PREDICTED_LETTERS else [cell_len(str(cell)) for cell in column.cells]
     return max([*map(len, title.split()), *cells])

@@ -75,7 +75,7 @@ def plan(job: JobContext) -> Outcome:
     for name, any_voter in recipe.voters.items():
         if isinstance(any_voter, SubmissionVoter):
             answers = read_submission(any_voter.source, f"voters.{name}.source")
-            say(f"{name}: {len(answers.letters):,} answers of {any_voter.source}; nobody is asked")
+            say(f"{name}: {len(answers.letters):,} answers of {any_voter.source}; no inference needed")
     for line in _besides(recipe, rows, questions.fit_examples):
         say(line)
     if without_engine := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from codemmlu.cli.console import LETTERS_SAID, plain_table
+from codemmlu.cli.console import PREDICTED_LETTERS, plain_table
 from codemmlu.errors import safe
 
 
@@ -14,7 +14,7 @@ def voters_table(report: Mapping[str, Any]) -> Table:
     """Return a table with a line per voter and, where there are several voters, a line for the vote."""
     several = len(report["voters"]) > 1
     ranked = several and report["labelled"]
-    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", LETTERS_SAID, "tokens", "q/s")
+    titles = ("accuracy", "95 % interval", "answered", "abstained", "failed", PREDICTED_LETTERS, "tokens", "q/s")
     table = plain_table(*(("rank",) if ranked else ()), *titles)
     for name, voter in report["voters"].items():
         count = voter["answered"] + voter["abstained"] + voter["failed"]
@@ -125,7 +125,7 @@ def leakage_lines(report: Mapping[str, Any]) -> list[str]:
     if not table or not table["near_verbatim"]:
         return []
     lines = [
-        f"{table['verbatim']:,} of {table['looked_up']:,} questions stand among the examples word for word, "
+        f"{table['verbatim']:,} of {table['looked_up']:,} questions appear verbatim among the examples, "
         f"{table['near_verbatim']:,} so or at a similarity of {table['threshold']} and more."
     ]
     for name, parts in table["voters"].items():

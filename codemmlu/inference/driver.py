@@ -159,7 +159,7 @@ def _at_most(run: RunDir, stage: Stage) -> int:
 
 def _later(stages: Sequence[Stage]) -> str:
     later = len(stages) - 1
-    return f", and then what {later} later pass{'es' * (later > 1)} may need" if later else ""
+    return f", and then what {later} later stage{'s' * (later > 1)} may need" if later else ""
 
 
 def _fill(context: RunContext, pool: str, folder: str, stage: Stage, block: int) -> tuple[int, int]:

@@ -75,7 +75,7 @@ async def direct(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     """
     assert engine is not None
     shown = _shown(engine, spec, inputs)
-    permutations = orders(len(inputs.question.choices), spec.setting("readings"), inputs.question.question)
+    permutations = orders(len(inputs.question.choices), spec.option("readings"), inputs.question.question)
     if inputs.log_prior is not None:
         return await _until_sure(engine, spec, inputs, permutations, shown)
     readings = await asyncio.gather(*(_read(engine, spec, inputs, order, shown) for order in permutations))
@@ -94,7 +94,7 @@ async def _until_sure(
     for order in permutations:
         readings.append(await _read(engine, spec, inputs, order, shown))
         probabilities = choice_probabilities(readings, inputs.log_prior)
-        if margin(probabilities) >= spec.setting("margin"):
+        if margin(probabilities) >= spec.option("margin"):
             break
     return _result(pick(probabilities), readings, shown)
 
@@ -109,7 +109,7 @@ async def verify(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     """
     assert engine is not None
     question = inputs.question
-    threshold = spec.setting("threshold") if inputs.threshold is None else inputs.threshold
+    threshold = spec.option("threshold") if inputs.threshold is None else inputs.threshold
     shown = _shown(engine, spec, inputs)
     left = list(range(len(question.choices)))
     readings: list[Reading] = []
@@ -148,7 +148,7 @@ async def reason(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     assert engine is not None
     question = inputs.question
     prompt = render_thought(question)
-    generation = await engine.generate(prompt, Sampling(max_tokens=spec.setting("max_tokens")), spec.adapter)
+    generation = await engine.generate(prompt, Sampling(max_tokens=spec.option("max_tokens")), spec.adapter)
     thought = generation.texts[0].replace("<think>", "").replace("</think>", "").strip()
     after = render_after(prompt, thought, question, spec.template)
     while thought and not engine.fits(engine.tokens(after)):  # The letter needs room, too: the thought loses its end.
@@ -173,7 +173,7 @@ async def sample(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     replies = [(text, read_reply(text, question.choices)) for text in generation.texts]
     turns = [Turn("reply", reply.letter, None, text, reply.found) for text, reply in replies]
     retries: list[Reading] = []
-    if spec.setting("retry"):
+    if spec.option("retry"):
         retried = await asyncio.gather(*(_retry(engine, spec, free, question, turn) for turn in turns))
         turns = [turn for turn, _ in retried]
         retries = [retry for _, retry in retried if retry]

@@ -45,7 +45,7 @@ class InferenceSpec:
     adapter: str = ""
     length: int = 0
 
-    def setting(self, name: str) -> Any:
+    def option(self, name: str) -> Any:
         """Return one setting of the method."""
         return dict(self.settings)[name]
 

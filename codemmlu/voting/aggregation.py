@@ -248,7 +248,7 @@ def merge_partials(partials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _early_exit(voter: ResolvedVoter, answers: Iterable[Answer]) -> dict[str, int]:
     """Return the readings taken, the readings possible, and the questions that exited early."""
-    readings = voter.spec.setting("readings")
+    readings = voter.spec.option("readings")
     pairs = [
         (len(answer.readings), len(orders(len(answer.readings[0].order), readings, "")))
         for answer in answers

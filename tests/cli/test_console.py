@@ -87,7 +87,7 @@ def shown(report: dict[str, Any]) -> list[str]:
 
 def test_the_table_of_one_voter_has_no_line_for_the_vote() -> None:
     head, line = shown({"labelled": 9, "voters": {"direct": numbers()}, "vote": {}})
-    assert head == "voter accuracy 95 % interval answered abstained failed letters said tokens q/s"
+    assert head == "voter accuracy 95 % interval answered abstained failed predicted letters tokens q/s"
     assert line == "direct 0.250 0.175 to 0.343 1,200 34 5 A 1000 D 200 1,000,234 12.4"
 
 

@@ -185,7 +185,7 @@ def test_a_cascade_is_asked_what_turns_out_unclear(
     (one,) = pools.started
     assert [(wave.most, wave.due) for wave in one.waves] == [(3, 20), (3, 0)]
     assert [task_id for task_id, _ in one.asked(1)] == [f"t{n}" for n in range(20) if n % 4]
-    assert "m: asking 20, and then what 1 later pass may need;" in capsys.readouterr().out
+    assert "m: asking 20, and then what 1 later stage may need;" in capsys.readouterr().out
 
 
 def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools) -> None:

@@ -92,8 +92,8 @@ def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
     assert one.calibration
     assert one.calibration.split == "null"
     assert {len(empty.choices) for empty in one.calibration.questions or ()} == {2, 4}
-    assert one.calibration.spec.setting("readings") == 1
-    assert one.spec.setting("readings") == "cyclic"
+    assert one.calibration.spec.option("readings") == 1
+    assert one.spec.option("readings") == "cyclic"
 
 
 def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> None:
@@ -120,7 +120,7 @@ def test_a_threshold_is_fitted_on_conversations_to_the_end(run: RunDir) -> None:
     assert one.waits
     assert one.calibration
     assert (one.calibration.questions, one.calibration.split) == (FIT, "fit")
-    assert one.calibration.spec.setting("threshold") == NEVER > 1
+    assert one.calibration.spec.option("threshold") == NEVER > 1
     assert ask(run, FITTED, fit=FIT[::-1]) == one.spec
     assert ask(run, FITTED, fit=FIT[:-1]) != one.spec, "other examples may fit another threshold"
     assert ask(run, {**FITTED, "threshold": 0.5}) != one.spec
