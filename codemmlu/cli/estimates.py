@@ -16,14 +16,13 @@ from codemmlu.engine.placement.placement import Placement, place, refuse_idle_gp
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 from codemmlu.inference.answer_store import known_keys
+from codemmlu.inference.methods import METHODS
 from codemmlu.inference.voters import build_run_spec, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import (
     FinetuneSettings,
-    ReasonVoter,
     Recipe,
     RetrieveVoter,
-    SampleVoter,
     method_settings,
     uses_examples,
 )
@@ -213,7 +212,7 @@ def model_of(
         None if size is None else size / GIB,
         kv,
         _seconds(tokens, known, placement, hardware),
-        any(isinstance(voter, ReasonVoter | SampleVoter) for voter in voters),
+        any(METHODS[voter.method].writes for voter in voters),
         known,
     )
 

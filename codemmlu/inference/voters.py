@@ -12,17 +12,19 @@ from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
 from codemmlu.inference.calibration import _PILOT, Calibration, _pilot, identity, null_questions
-from codemmlu.inference.spec import InferenceSpec, build_spec
+from codemmlu.inference.methods import METHODS
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.mcq import wording_digest
 from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,
     ModelSettings,
-    ReasonVoter,
+    ModelVoter,
     Recipe,
     RetrieveVoter,
-    SampleVoter,
     VerifyVoter,
     digest,
+    method_settings,
 )
 from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.run_dir import RunDir
@@ -175,6 +177,44 @@ def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | 
     return adapter
 
 
+def build_spec(
+    voter: AskedVoter, weights: str, retrieval_key: RetrievalKey | None, adapter: Adapter | None = None, pilot: str = ""
+) -> InferenceSpec:
+    """Return the inference spec of a voter.
+
+    Args:
+        voter: The voter's settings.
+        weights: The digest of the voter's model.
+        retrieval_key: How the spec looks at solved examples; required for a voter that does.
+        adapter: The adapter that the voter answers with.
+        pilot: A digest of the calibration, for a voter that needs its result during inference.
+
+    Returns:
+        The spec, without what depends on the run: see `build_run_spec`.
+    """
+    if isinstance(voter, RetrieveVoter):
+        assert retrieval_key is not None
+        return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=retrieval_key.fitted)
+    settings = method_settings(voter) | ({"pilot": pilot} if pilot else {})
+    both = digest(weights, adapter.fingerprint) if adapter else weights
+    options = tuple(sorted(settings.items()))
+    path = adapter.path if adapter else ""
+    wording = wording_digest(METHODS[voter.method].wording)
+    plain = InferenceSpec(voter.pool, both, voter.method, voter.template, options, adapter=path, wording=wording)
+    return plain if not voter.examples else _with_examples(plain, voter, retrieval_key)
+
+
+def _with_examples(spec: InferenceSpec, voter: ModelVoter, retrieval_key: RetrievalKey | None) -> InferenceSpec:
+    assert retrieval_key is not None
+    return replace(
+        spec,
+        examples=voter.examples,
+        neighbours=voter.examples * (2 if retrieval_key.spare else 1),
+        tokens=retrieval_key.tokens,
+        index=retrieval_key.fingerprint,
+    )
+
+
 def build_run_spec(
     weights: str,
     retrieval_key: RetrievalKey | None,
@@ -199,11 +239,12 @@ def build_run_spec(
         The spec of `build_spec`, with what depends on the run.
     """
     spec = build_spec(voter, weights, retrieval_key, adapter, pilot)
-    if length and (spec.examples or isinstance(voter, ReasonVoter | SampleVoter)):
+    method = METHODS[voter.method]
+    if length and (spec.examples or method.writes):
         # The length decides how many examples there is room for, and how much of what a model writes.
         spec = replace(spec, length=length)
     # Random samples depend on the run's seed.
-    return replace(spec, settings=(*spec.settings, ("seed", seed))) if isinstance(voter, SampleVoter) else spec
+    return replace(spec, settings=(*spec.settings, ("seed", seed))) if method.draws else spec
 
 
 def _resolve_voter(

@@ -7,19 +7,14 @@ from functools import partial
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
 from codemmlu.inference.calibration import _estimate, stored_prior
+from codemmlu.inference.methods import METHODS
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
     Prior,
-    Probabilities,
-    choice_probabilities,
     margin,
     mean,
-    of_size,
     pick,
-    ranked,
-    shares,
-    verified,
 )
 from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, when_of
 from codemmlu.run_dir import RunDir
@@ -136,7 +131,9 @@ def votes_from_answers(
             status = "abstained"
         probabilities: tuple[float, ...] = ()
         if answer and status == "answered":
-            probabilities = tuple(float(p) for p in _probabilities(settings, answer, len(question.choices), prior))
+            probabilities = tuple(
+                float(p) for p in METHODS[settings.method].probabilities(answer, len(question.choices), prior)
+            )
         letter = pick(probabilities) if probabilities else None
         votes.append(vote_on(voter, question, status, letter, probabilities, answer.nearest if answer else None))
     return votes
@@ -200,17 +197,6 @@ def vote_on(
 
 def _skipped(vote: Vote) -> Vote:
     return replace(vote, status="skipped", letter=None, probabilities=())
-
-
-def _probabilities(settings: AskedVoter, answer: Answer, size: int, prior: Prior | None) -> Probabilities:
-    """Return a voter's probabilities over the choices, shape (size,), from an answer's readings and turns."""
-    if settings.method == "verify":
-        return verified(answer.readings, answer.turns)
-    if settings.method == "verify-rank":
-        return ranked(answer.readings[0], answer.turns)
-    if settings.method == "sample":
-        return shares(answer.readings[0], answer.turns)
-    return choice_probabilities(answer.readings, None if prior is None else of_size(prior, size))
 
 
 def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> Prior | None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
 from codemmlu.errors import EngineDied, UserError
-from codemmlu.inference.methods import CHECKS, METHODS, MethodInput, MethodResult, NotFinite
+from codemmlu.inference.methods import METHODS, MethodInput, MethodResult, NotFinite
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import render, render_check
 from codemmlu.retrieval.retriever import Retriever
@@ -199,7 +199,7 @@ class AnswerWorker:
                 raise inputs
             if inputs.neighbours:
                 result |= {"nearest": inputs.neighbours.nearest, "verbatim": inputs.neighbours.verbatim}
-            result |= await METHODS[spec.method](self._engine, spec, inputs)
+            result |= await METHODS[spec.method].run(self._engine, spec, inputs)
         except (DoesNotFit, _GivenUp) as error:
             result["error"] = str(error)
         except NotFinite as error:
@@ -244,7 +244,7 @@ class AnswerWorker:
         tiny = Question("check", None, "Which one?", ("this",) * self._most_choices, None, "", 0)
         for template in sorted({spec.template for spec in self._specs.values()}):
             await self._engine.check(render(tiny, template))
-        if any(spec.method in CHECKS for spec in self._specs.values()):
+        if any(METHODS[spec.method].checks for spec in self._specs.values()):
             await self._engine.check(render_check(tiny, 0))
 
 

@@ -8,15 +8,24 @@ from codemmlu.mcq.letter_prior import Prior, estimate, of_size
 from codemmlu.mcq.permutations import Readings, orders
 from codemmlu.mcq.probabilities import Probabilities, choice_probabilities, is_finite, margin, mean, pick
 from codemmlu.mcq.prompt import Message, Prompt, render, render_after, render_check, render_thought
-from codemmlu.mcq.templates import TEMPLATES, template_digest, words_digest
+from codemmlu.mcq.templates import (
+    AFTER_THINKING,
+    TEMPLATES,
+    check_wording,
+    template_digest,
+    thinking_wording,
+    wording_digest,
+)
 
 __all__ = [
+    "AFTER_THINKING",
     "TEMPLATES",
     "Message",
     "Prior",
     "Probabilities",
     "Prompt",
     "Readings",
+    "check_wording",
     "choice_probabilities",
     "estimate",
     "is_finite",
@@ -33,6 +42,7 @@ __all__ = [
     "render_thought",
     "shares",
     "template_digest",
+    "thinking_wording",
     "verified",
-    "words_digest",
+    "wording_digest",
 ]

@@ -90,11 +90,6 @@ def template_digest(name: str) -> str:
     return hashlib.sha256("\1".join([text, template.prefill, template.before_letter]).encode()).hexdigest()[:16]
 
 
-def words_digest(method: str) -> str:
-    """Return a hash of a method's wording besides the template; empty for methods without one."""
-    wording = {
-        "verify": check_wording("\0question\0", "\0choice\0"),
-        "verify-rank": check_wording("\0question\0", "\0choice\0"),
-        "reason": thinking_wording("\0question\0", ("\0first\0", "\0second\0")) + AFTER_THINKING,
-    }.get(method, "")
+def wording_digest(wording: str) -> str:
+    """Return a hash of a method's wording besides the template; empty for a method without one."""
     return hashlib.sha256(wording.encode()).hexdigest()[:16] if wording else ""

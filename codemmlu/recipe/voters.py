@@ -1,6 +1,6 @@
 """The section `voters`: the model, wording and method of each voter."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
@@ -142,7 +142,9 @@ VoterSettings = Annotated[
 # Voters that need inference: by a model, or by the index.
 AskedVoter = ModelVoter | RetrieveVoter
 
-METHODS = ("direct", "verify", "verify-rank", "reason", "sample", "retrieve", "submission")
+METHODS = tuple(
+    tag.tag for kind in get_args(get_args(VoterSettings)[0]) for tag in get_args(kind) if isinstance(tag, Tag)
+)
 # Settings of a voter that only process stored answers: changing them needs no new inference.
 _AFTERWARDS = {"calibrate", "abstain_below", "when"}
 # Settings of the model and the wording; all others belong to the method.

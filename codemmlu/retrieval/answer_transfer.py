@@ -60,6 +60,26 @@ class RetrievedExample:
     choice_vectors: Vectors
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """The examples near one question.
+
+    Attributes:
+        question: The question.
+        vector: Vector of the question, shape (dimensions,).
+        solved: The retrieved examples, nearest first, at most as many as were wanted.
+        nearest: Similarity of the nearest example except for the question itself, whether the question may see it or
+            not; None: there is no other example.
+        verbatim: Whether an example other than the question has the same text, whether the question may see it or not.
+    """
+
+    question: Question
+    vector: npt.NDArray[np.float32]
+    solved: tuple[RetrievedExample, ...]
+    nearest: float | None
+    verbatim: bool
+
+
 def features(
     question: Question, vector: Vectors, choice_vectors: Vectors, neighbours: Sequence[RetrievedExample]
 ) -> Array:

@@ -12,6 +12,7 @@ from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.examples import FIT
 from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer
+from codemmlu.retrieval.answer_transfer import Neighbours
 from codemmlu.retrieval.embedder import Encoder, text_of
 from codemmlu.retrieval.index_store import EXAMPLE, TransferWeights
 from codemmlu.retrieval.selection import Candidate, SelectionPolicy, diverse, filter_candidates, ranked
@@ -38,26 +39,6 @@ class LoadedShard:
     index: Any
     examples: pa.Table
     buffer: npt.NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The examples near one question.
-
-    Attributes:
-        question: The question.
-        vector: Vector of the question, shape (dimensions,).
-        solved: The retrieved examples, nearest first, at most as many as were wanted.
-        nearest: Similarity of the nearest example except for the question itself, whether the question may see it or
-            not; None: there is no other example.
-        verbatim: Whether an example other than the question has the same text, whether the question may see it or not.
-    """
-
-    question: Question
-    vector: Vectors
-    solved: tuple[answer_transfer.RetrievedExample, ...]
-    nearest: float | None
-    verbatim: bool
 
 
 class Retriever:

@@ -8,7 +8,7 @@ import pytest
 
 from codemmlu.engine.lora import CONFIG, WEIGHTS, Adapter, engine_arguments, validate
 from codemmlu.errors import UserError
-from codemmlu.inference.spec import build_spec
+from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import DirectVoter
 from tests.support.rows import QUESTION
 

@@ -8,7 +8,8 @@ import pytest
 
 from codemmlu.engine.scripted import Script
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult, NotFinite
-from codemmlu.inference.spec import InferenceSpec, build_spec
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
 from codemmlu.schema import Question
 from tests.support.engines import RecordingEngine
@@ -21,7 +22,7 @@ def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> 
     """What a voter's method makes of a question, and the engine it asked."""
     engine = RecordingEngine(Script(**script))
     ask: InferenceSpec = build_spec(voter, "w", None)
-    return asyncio.run(METHODS[ask.method](engine, ask, MethodInput(of))), engine
+    return asyncio.run(METHODS[ask.method].run(engine, ask, MethodInput(of))), engine
 
 
 def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:

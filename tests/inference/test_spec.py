@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.inference.spec import build_spec
+from codemmlu.inference.voters import build_spec
 from codemmlu.mcq import TEMPLATES
 from codemmlu.mcq.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter
@@ -74,7 +74,7 @@ def test_a_template_with_other_words_has_another_key(words: Template, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("voter", "view"),
+    ("voter", "retrieval_key"),
     [
         (SHOWN.model_copy(update={"examples": 2}), VIEW),
         (SHOWN.model_copy(update={"examples": 0}), VIEW),
@@ -90,7 +90,7 @@ def test_an_ask_that_looks_at_other_examples_has_another_key(voter: DirectVoter,
 
 
 @pytest.mark.parametrize(
-    "view", [None, VIEW, replace(VIEW, fingerprint="another index"), RetrievalKey("x", "x", 1, False)]
+    "retrieval_key", [None, VIEW, replace(VIEW, fingerprint="another index"), RetrievalKey("x", "x", 1, False)]
 )
 def test_an_ask_without_examples_knows_nothing_of_the_index(retrieval_key: RetrievalKey | None) -> None:
     assert build_spec(ONE, "w", retrieval_key) == ASK

@@ -101,7 +101,7 @@ SCORING = (
     ),
     Mutation(
         "accepts-below-the-threshold",
-        "codemmlu/inference/methods.py",
+        "codemmlu/inference/methods/verify.py",
         "if p_true(checks[-1]) >= threshold:",
         "if p_true(checks[-1]) <= threshold:",
         (METHODS,),
@@ -199,7 +199,7 @@ KEYS = (
     ),
     Mutation(
         "key-without-adapter",
-        "codemmlu/inference/spec.py",
+        "codemmlu/inference/voters.py",
         "both = digest(weights, adapter.fingerprint) if adapter else weights",
         "both = weights",
         (ADAPTERS,),

@@ -9,7 +9,7 @@ import pytest
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
 from codemmlu.errors import UserError
-from codemmlu.inference.spec import build_spec
+from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
 from codemmlu.retrieval.index import ExampleIndex, place_of
 from codemmlu.retrieval.index_store import VERSION, IndexManifest

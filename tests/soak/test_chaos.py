@@ -20,7 +20,7 @@ import pytest
 
 from codemmlu.engine.scripted import CORE_PROCESS
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult
-from codemmlu.inference.spec import build_spec
+from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import DirectVoter, VerifyVoter
 from codemmlu.schema import question_from
 from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left
@@ -135,7 +135,7 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
     for row in stored:
         for voter in (DirectVoter(model="m"), VerifyVoter(model="m", method="verify")):
             case = MethodInput(question_from(row))
-            expected = asyncio.run(METHODS[voter.method](engine, build_spec(voter, "weights", None), case))
+            expected = asyncio.run(METHODS[voter.method].run(engine, build_spec(voter, "weights", None), case))
             found = rows[row["task_id"], voter.method == "verify"]
             several += len(expected["turns"]) > 2
             if not is_close(expected):

@@ -2,8 +2,8 @@
 
 from codemmlu.dataset.label_position import with_answer_at
 from codemmlu.inference.calibration import Calibration
-from codemmlu.inference.spec import InferenceSpec, build_spec
-from codemmlu.inference.voters import Ensemble, ResolvedVoter
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import Ensemble, ResolvedVoter, build_spec
 from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, to_table
