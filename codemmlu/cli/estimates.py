@@ -17,7 +17,7 @@ from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 from codemmlu.inference.answer_store import known_keys
 from codemmlu.inference.methods import METHODS
-from codemmlu.inference.voters import build_run_spec, weights_digest
+from codemmlu.inference.voters import SpecBuilder, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import (
     FinetuneSettings,
@@ -195,7 +195,8 @@ def model_of(
         # Which answers with examples are stored is known only once the index of the examples is checked.
         plain = [voter for voter in voters if not voter.examples and not voter.adapter]
         weights = weights_digest(model, settings)
-        specs = {build_run_spec(weights, None, None, recipe.seed, settings.max_model_len, voter) for voter in plain}
+        builder = SpecBuilder(weights, seed=recipe.seed, length=settings.max_model_len)
+        specs = {builder.build(voter) for voter in plain}
         answered, _ = known_keys(RunDir(recipe.out), name)
         kept = sum(spec.key(row) in answered for spec in specs for row in rows)
         tokens = round(tokens * (1 - kept / max(1, len(prompts) * len(rows))))

@@ -1,9 +1,8 @@
 """Resolved voters: every voter of a recipe with its inference spec and its calibration."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from codemmlu.dataset import QuestionSet
 from codemmlu.engine import lora, model_source
@@ -123,8 +122,8 @@ def resolve_voters(
     for name, voter in recipe.asked.items():
         adapter = adapter_of(recipe, name, voter, models)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
-        specs = partial(build_run_spec, weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
-        resolved[name] = _resolve_voter(name, voter, specs, known)
+        builder = SpecBuilder(weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
+        resolved[name] = _resolve_voter(name, voter, builder, known)
     return resolved
 
 
@@ -177,31 +176,53 @@ def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | 
     return adapter
 
 
-def build_spec(
-    voter: AskedVoter, weights: str, retrieval_key: RetrievalKey | None, adapter: Adapter | None = None, pilot: str = ""
-) -> InferenceSpec:
-    """Return the inference spec of a voter.
+@dataclass(frozen=True)
+class SpecBuilder:
+    """Builds the inference specs of one model and adapter.
 
-    Args:
-        voter: The voter's settings.
-        weights: The digest of the voter's model.
-        retrieval_key: How the spec looks at solved examples; required for a voter that does.
-        adapter: The adapter that the voter answers with.
-        pilot: A digest of the calibration, for a voter that needs its result during inference.
-
-    Returns:
-        The spec, without what depends on the run: see `build_run_spec`.
+    Attributes:
+        weights: The digest of the model; empty without one.
+        retrieval_key: How specs look at solved examples; required for a voter that does.
+        adapter: The adapter that answers.
+        seed: The seed of the run.
+        length: The model's max_model_len, if the recipe sets it.
     """
-    if isinstance(voter, RetrieveVoter):
-        assert retrieval_key is not None
-        return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=retrieval_key.fitted)
-    settings = method_settings(voter) | ({"pilot": pilot} if pilot else {})
-    both = digest(weights, adapter.fingerprint) if adapter else weights
-    options = tuple(sorted(settings.items()))
-    path = adapter.path if adapter else ""
-    wording = wording_digest(METHODS[voter.method].wording)
-    plain = InferenceSpec(voter.pool, both, voter.method, voter.template, options, adapter=path, wording=wording)
-    return plain if not voter.examples else _with_examples(plain, voter, retrieval_key)
+
+    weights: str
+    retrieval_key: RetrievalKey | None = None
+    adapter: Adapter | None = None
+    seed: int = 0
+    length: int | None = None
+
+    def build(self, voter: AskedVoter, pilot: str = "") -> InferenceSpec:
+        """Return the inference spec of a voter.
+
+        Args:
+            voter: The voter's settings.
+            pilot: A digest of the calibration, for a voter that needs its result during inference.
+
+        Returns:
+            The spec.
+        """
+        key, adapter = self.retrieval_key, self.adapter
+        if isinstance(voter, RetrieveVoter):
+            assert key is not None
+            return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=key.fitted)
+        method = METHODS[voter.method]
+        settings = tuple(sorted((method_settings(voter) | ({"pilot": pilot} if pilot else {})).items()))
+        spec = InferenceSpec(
+            pool=voter.pool,
+            weights=digest(self.weights, adapter.fingerprint) if adapter else self.weights,
+            method=voter.method,
+            template=voter.template,
+            # Random samples depend on the run's seed.
+            settings=(*settings, ("seed", self.seed)) if method.draws else settings,
+            adapter=adapter.path if adapter else "",
+            # The length decides how many examples there is room for, and how much of what a model writes.
+            length=self.length if self.length and (voter.examples or method.writes) else 0,
+            wording=wording_digest(method.wording),
+        )
+        return spec if not voter.examples else _with_examples(spec, voter, key)
 
 
 def _with_examples(spec: InferenceSpec, voter: ModelVoter, retrieval_key: RetrievalKey | None) -> InferenceSpec:
@@ -215,56 +236,26 @@ def _with_examples(spec: InferenceSpec, voter: ModelVoter, retrieval_key: Retrie
     )
 
 
-def build_run_spec(
-    weights: str,
-    retrieval_key: RetrievalKey | None,
-    adapter: Adapter | None,
-    seed: int,
-    length: int | None,
-    voter: AskedVoter,
-    pilot: str = "",
-) -> InferenceSpec:
-    """Return the inference spec of a voter of a run.
-
-    Args:
-        weights: The digest of the voter's model.
-        retrieval_key: How the spec looks at solved examples; required for a voter that does.
-        adapter: The adapter that the voter answers with.
-        seed: The seed of the run.
-        length: The model's max_model_len, if the recipe sets it.
-        voter: The settings of the voter.
-        pilot: A digest of the calibration, for a voter that needs its result during inference.
-
-    Returns:
-        The spec of `build_spec`, with what depends on the run.
-    """
-    spec = build_spec(voter, weights, retrieval_key, adapter, pilot)
-    method = METHODS[voter.method]
-    if length and (spec.examples or method.writes):
-        # The length decides how many examples there is room for, and how much of what a model writes.
-        spec = replace(spec, length=length)
-    # Random samples depend on the run's seed.
-    return replace(spec, settings=(*spec.settings, ("seed", seed))) if method.draws else spec
-
-
 def _resolve_voter(
-    name: str, voter: AskedVoter, specs: Callable[..., InferenceSpec], questions: _CalibrationQuestions
+    name: str, voter: AskedVoter, builder: SpecBuilder, questions: _CalibrationQuestions
 ) -> ResolvedVoter:
-    """Resolve one voter; `specs` returns the spec of a voter and, where needed, its calibration's digest."""
+    """Resolve one voter, with the calibration that its settings ask for."""
     if isinstance(voter, VerifyVoter) and voter.threshold == "fit":
-        to_the_end = specs(voter.model_copy(update={"threshold": NEVER}))
+        to_the_end = builder.build(voter.model_copy(update={"threshold": NEVER}))
         known = digest(*sorted(to_the_end.key(question) for question in questions.fit))
         calibration = Calibration(to_the_end, questions.fit, "fit")
-        return ResolvedVoter(name, voter, voter.pool, specs(voter, known), calibration)
+        return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
     if not isinstance(voter, DirectVoter) or voter.calibrate == "none":
-        return ResolvedVoter(name, voter, voter.pool, specs(voter))
-    single = specs(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
+        return ResolvedVoter(name, voter, voter.pool, builder.build(voter))
+    single = builder.build(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
     empty = voter.calibrate == "null-prompt"
     calibration = Calibration(single, questions.null, "null") if empty else Calibration(single, questions.pilot)
     if voter.early_exit == "margin":
         known = digest(*sorted(single.key(question) for question in calibration.questions or ()))
-        return ResolvedVoter(name, voter, voter.pool, specs(voter, known), calibration)
-    return ResolvedVoter(name, voter, voter.pool, specs(voter), calibration if empty else Calibration(specs(voter)))
+        return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
+    return ResolvedVoter(
+        name, voter, voter.pool, builder.build(voter), calibration if empty else Calibration(builder.build(voter))
+    )
 
 
 def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:

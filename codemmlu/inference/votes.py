@@ -8,7 +8,6 @@ from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
 from codemmlu.inference.calibration import _estimate, stored_prior
 from codemmlu.inference.methods import METHODS
-from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
     Prior,
@@ -83,7 +82,7 @@ def resolve_votes(
         wanted = {voter.spec.key(question) for question in questions if asked is None or question.task_id in asked}
         answers = find(voter.pool, wanted)
         prior = prior_of(voter, answers)
-        votes = votes_from_answers(name, voter.settings, voter.spec, questions, answers, prior)
+        votes = votes_from_answers(voter, questions, answers, prior)
         if asked is not None:
             votes = [vote if vote.task_id in asked else _skipped(vote) for vote in votes]
         resolved[name] = VoterVotes(votes, answers, prior)
@@ -103,9 +102,7 @@ def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozense
 
 
 def votes_from_answers(
-    voter: str,
-    settings: AskedVoter,
-    spec: InferenceSpec,
+    voter: ResolvedVoter,
     questions: Iterable[Question],
     answers: Mapping[str, Answer],
     prior: Prior | None = None,
@@ -113,9 +110,7 @@ def votes_from_answers(
     """Return one voter's votes; a question that was never asked counts as failed.
 
     Args:
-        voter: The name of the voter.
-        settings: The settings of the voter.
-        spec: The spec of the answers.
+        voter: The voter.
         questions: The questions.
         answers: The stored answers, by key.
         prior: The letter prior, for a voter that divides it out; see `voter_prior`.
@@ -125,17 +120,17 @@ def votes_from_answers(
     """
     votes = []
     for question in questions:
-        answer = answers.get(spec.key(question))
+        answer = answers.get(voter.spec.key(question))
         status: VoteStatus = answer.status if answer else "failed"
-        if answer and status == "answered" and _abstains(settings, answer):
+        if answer and status == "answered" and _abstains(voter.settings, answer):
             status = "abstained"
         probabilities: tuple[float, ...] = ()
         if answer and status == "answered":
             probabilities = tuple(
-                float(p) for p in METHODS[settings.method].probabilities(answer, len(question.choices), prior)
+                float(p) for p in METHODS[voter.settings.method].probabilities(answer, len(question.choices), prior)
             )
         letter = pick(probabilities) if probabilities else None
-        votes.append(vote_on(voter, question, status, letter, probabilities, answer.nearest if answer else None))
+        votes.append(vote_on(voter.name, question, status, letter, probabilities, answer.nearest if answer else None))
     return votes
 
 

@@ -174,7 +174,7 @@ def _swaps(
             questions = [swapped for question in partition.questions if (swapped := with_answer_at(question, to))]
             answers = partition.find(voter.pool, {voter.spec.key(question) for question in questions})
             failures += _failures(name, (answer for key, answer in answers.items() if key not in own))
-            votes = votes_from_answers(name, voter.settings, voter.spec, questions, answers, priors[name])
+            votes = votes_from_answers(voter, questions, answers, priors[name])
             asked = [vote for vote in votes if vote.status != "failed"]
             counts[name][to] = [sum(vote.letter == to for vote in asked), len(asked)]
     return counts, failures

@@ -73,4 +73,4 @@ def _reading_alone(voter: ResolvedVoter, seen: VoterVotes, questions: Sequence[Q
         key: replace(answer, status="answered") if answer.readings and is_finite(answer.readings[0]) else answer
         for key, answer in seen.answers.items()
     }
-    return [vote.letter for vote in votes_from_answers(voter.name, as_read, voter.spec, questions, answers)]
+    return [vote.letter for vote in votes_from_answers(replace(voter, settings=as_read), questions, answers)]

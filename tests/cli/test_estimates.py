@@ -13,7 +13,7 @@ from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.engine.placement.memory import active_parameters
 from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.errors import UserError
-from codemmlu.inference.voters import build_run_spec, weights_digest
+from codemmlu.inference.voters import SpecBuilder, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import Recipe
 from codemmlu.run_dir import RunDir
@@ -79,7 +79,7 @@ def test_what_is_answered_already_takes_no_tokens(tmp_path: Path) -> None:
     settings = recipe(tmp_path, voters=voters)
     before = planned(tmp_path, voters)
     weights = weights_digest(validate("scripted", None, ""), settings.models["m"])
-    ask = build_run_spec(weights, None, None, 0, None, settings.asked["one"])
+    ask = SpecBuilder(weights).build(settings.asked["one"])
     run = RunDir(settings.out)
     run.write_table("answers/m/a.parquet", to_table([answer(row, ask) for row in ROWS[:20]], Answer))
     after = planned(tmp_path, voters)

@@ -8,9 +8,8 @@ import pytest
 
 from codemmlu.engine.lora import CONFIG, WEIGHTS, Adapter, engine_arguments, validate
 from codemmlu.errors import UserError
-from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import DirectVoter
-from tests.support.rows import QUESTION
+from tests.support.rows import QUESTION, spec_of
 
 
 def written(folder: Path, config: Any, weights: bytes = b"weights") -> str:
@@ -50,9 +49,9 @@ def test_an_adapter_is_known_by_what_is_in_it(tmp_path: Path) -> None:
 
 def test_an_adapters_answers_are_its_own() -> None:
     voter = DirectVoter(model="m")
-    plain, one, two = (build_spec(voter, "w", None, a) for a in (None, Adapter("a", "f1", 8), Adapter("b", "f2", 8)))
+    plain, one, two = (spec_of(voter, "w", None, a) for a in (None, Adapter("a", "f1", 8), Adapter("b", "f2", 8)))
     assert len({ask.key(QUESTION) for ask in (plain, one, two)}) == 3
-    moved = build_spec(voter, "w", None, Adapter("elsewhere", "f1", 8))
+    moved = spec_of(voter, "w", None, Adapter("elsewhere", "f1", 8))
     assert moved.key(QUESTION) == one.key(QUESTION)
     assert (plain.adapter, one.adapter) == ("", "a")
 

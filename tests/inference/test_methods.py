@@ -9,11 +9,10 @@ import pytest
 from codemmlu.engine.scripted import Script
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult, NotFinite
 from codemmlu.inference.spec import InferenceSpec
-from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import AskedVoter, DirectVoter, ReasonVoter, SampleVoter, VerifyRankVoter, VerifyVoter
 from codemmlu.schema import Question
 from tests.support.engines import RecordingEngine
-from tests.support.rows import question
+from tests.support.rows import question, spec_of
 
 FOUR = question("t1", choices=("one", "two", "three", "four"))
 
@@ -21,7 +20,7 @@ FOUR = question("t1", choices=("one", "two", "three", "four"))
 def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[MethodResult, RecordingEngine]:
     """What a voter's method makes of a question, and the engine it asked."""
     engine = RecordingEngine(Script(**script))
-    ask: InferenceSpec = build_spec(voter, "w", None)
+    ask: InferenceSpec = spec_of(voter, "w", None)
     return asyncio.run(METHODS[ask.method].run(engine, ask, MethodInput(of))), engine
 
 

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemmlu.inference.voters import build_spec
 from codemmlu.mcq import TEMPLATES
 from codemmlu.mcq.templates import Template
 from codemmlu.recipe import DirectVoter, RetrieveVoter
 from codemmlu.retrieval.index import RetrievalKey
-from tests.support.rows import ASK, QUESTION
+from tests.support.rows import ASK, QUESTION, spec_of
 
 ONE = DirectVoter(model="m")
 SHOWN = DirectVoter(model="m", examples=3)
@@ -21,8 +20,8 @@ VIEW = RetrievalKey("index", "index, fitted", tokens=2000, spare=True)
 
 
 def test_the_same_is_asked_under_the_same_key() -> None:
-    assert build_spec(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "b96235e86481eb395dc87c5a18940bee"
-    assert build_spec(ONE, "w", None).name == ASK.name == "direct-aec7d8f6e2f0"
+    assert spec_of(ONE, "w", None).key(QUESTION) == ASK.key(replace(QUESTION)) == "b96235e86481eb395dc87c5a18940bee"
+    assert spec_of(ONE, "w", None).name == ASK.name == "direct-aec7d8f6e2f0"
 
 
 @pytest.mark.parametrize(
@@ -85,35 +84,35 @@ def test_a_template_with_other_words_has_another_key(words: Template, monkeypatc
     ],
 )
 def test_an_ask_that_looks_at_other_examples_has_another_key(voter: DirectVoter, retrieval_key: RetrievalKey) -> None:
-    assert build_spec(voter, "w", retrieval_key).key(QUESTION) != build_spec(SHOWN, "w", VIEW).key(QUESTION)
-    assert build_spec(voter, "w", retrieval_key).name != build_spec(SHOWN, "w", VIEW).name
+    assert spec_of(voter, "w", retrieval_key).key(QUESTION) != spec_of(SHOWN, "w", VIEW).key(QUESTION)
+    assert spec_of(voter, "w", retrieval_key).name != spec_of(SHOWN, "w", VIEW).name
 
 
 @pytest.mark.parametrize(
     "retrieval_key", [None, VIEW, replace(VIEW, fingerprint="another index"), RetrievalKey("x", "x", 1, False)]
 )
 def test_an_ask_without_examples_knows_nothing_of_the_index(retrieval_key: RetrievalKey | None) -> None:
-    assert build_spec(ONE, "w", retrieval_key) == ASK
+    assert spec_of(ONE, "w", retrieval_key) == ASK
 
 
 def test_more_are_looked_up_where_a_long_one_may_be_left_out() -> None:
-    assert (build_spec(SHOWN, "w", VIEW).examples, build_spec(SHOWN, "w", VIEW).neighbours) == (3, 6)
-    exact = build_spec(SHOWN, "w", replace(VIEW, spare=False))
+    assert (spec_of(SHOWN, "w", VIEW).examples, spec_of(SHOWN, "w", VIEW).neighbours) == (3, 6)
+    exact = spec_of(SHOWN, "w", replace(VIEW, spare=False))
     assert (exact.examples, exact.neighbours) == (3, 3)
 
 
 def test_retrieval_alone_knows_its_index_and_no_model() -> None:
-    asked = build_spec(ALONE, "", VIEW)
+    asked = spec_of(ALONE, "", VIEW)
     assert (asked.pool, asked.weights, asked.examples, asked.neighbours) == ("retrieve", "", 0, 64)
     others = [
-        build_spec(ALONE.model_copy(update={"neighbours": 63}), "", VIEW),
-        build_spec(ALONE, "", replace(VIEW, fitted="another index, or fitted without others")),
+        spec_of(ALONE.model_copy(update={"neighbours": 63}), "", VIEW),
+        spec_of(ALONE, "", replace(VIEW, fitted="another index, or fitted without others")),
     ]
     assert asked.key(QUESTION) not in {other.key(QUESTION) for other in others}
     # what its prompts would hold, and when it abstains, are no part of what it is asked
     same = [
-        build_spec(ALONE, "another model", replace(VIEW, tokens=1)),
-        build_spec(ALONE.model_copy(update={"abstain_below": 0.9}), "", VIEW),
+        spec_of(ALONE, "another model", replace(VIEW, tokens=1)),
+        spec_of(ALONE.model_copy(update={"abstain_below": 0.9}), "", VIEW),
     ]
     assert {other.key(QUESTION) for other in same} == {asked.key(QUESTION)}
 

@@ -1,22 +1,32 @@
 """Voters as views: stored answers become votes, without an engine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codemmlu.inference.answer_store import stored_answers
+from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.inference.votes import submitted, submitted_on_fit, unclear, votes_from_answers
-from codemmlu.recipe import RetrieveVoter, WhenSettings
+from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings
 from codemmlu.run_dir import RunDir
-from codemmlu.schema import Answer, Neighbour, Vote, to_table
+from codemmlu.schema import Answer, Neighbour, Question, Vote, to_table
 from tests.support.rows import ASK, DIRECT, answer, failed, question, reading, vote
 
 QUESTIONS = [question(f"t{n}") for n in range(4)]
 KEY = ASK.key(QUESTIONS[0])
+
+
+def votes_of(
+    name: str, settings: AskedVoter, ask: InferenceSpec, questions: Sequence[Question], *stored: Any
+) -> list[Vote]:
+    """Return the votes of a voter. stored: the answers, and the prior where it divides one out."""
+    return votes_from_answers(ResolvedVoter(name, settings, settings.pool, ask), questions, *stored)
 
 
 def keep(run: RunDir, *files: Iterable[Answer]) -> None:
@@ -35,7 +45,7 @@ def run(tmp_path: Path) -> RunDir:
 def test_votes_stand_in_the_order_of_the_questions(run: RunDir) -> None:
     keep(run, [answer(QUESTIONS[2])], [answer(QUESTIONS[0]), answer(QUESTIONS[3])])
     answers = stored_answers(run, "m", {ASK.key(q) for q in QUESTIONS})
-    votes = votes_from_answers("one", DIRECT, ASK, QUESTIONS, answers)
+    votes = votes_of("one", DIRECT, ASK, QUESTIONS, answers)
     assert [(v.voter, v.task_id, v.position) for v in votes] == [("one", q.task_id, q.position) for q in QUESTIONS]
     assert [v.status for v in votes] == ["answered", "failed", "answered", "answered"]
 
@@ -43,7 +53,7 @@ def test_votes_stand_in_the_order_of_the_questions(run: RunDir) -> None:
 def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
     shown = reading((-0.5, -3.0, -3.0, -3.0), order=(2, 0, 1, 3))  # letter A shows the third choice
     keep(run, [answer(QUESTIONS[0], letter="C", readings=(shown,))])
-    (seen,) = votes_from_answers("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    (seen,) = votes_of("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
     assert seen.letter == "C"
     assert sum(seen.probabilities) == pytest.approx(1)
     assert max(seen.probabilities) == seen.probabilities[2] == pytest.approx(0.8024, abs=1e-4)
@@ -53,12 +63,12 @@ def test_a_vote_has_the_probabilities_of_its_readings(run: RunDir) -> None:
 def test_what_is_no_answer_has_no_letter_whatever_its_readings(run: RunDir, status: str) -> None:
     row = replace(answer(QUESTIONS[0]), status=status)  # type: ignore[arg-type]
     keep(run, [row])
-    (seen,) = votes_from_answers("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
+    (seen,) = votes_of("one", DIRECT, ASK, QUESTIONS[:1], stored_answers(run, "m", {KEY}))
     assert (seen.status, seen.letter, seen.probabilities) == (status, None, ())
 
 
 def test_what_was_never_asked_counts_as_failed() -> None:
-    (seen,) = votes_from_answers("one", DIRECT, ASK, QUESTIONS[:1], {})
+    (seen,) = votes_of("one", DIRECT, ASK, QUESTIONS[:1], {})
     assert (seen.status, seen.letter) == ("failed", None)
 
 
@@ -113,29 +123,27 @@ def near(similarity: float | None) -> Answer:
 )
 def test_where_nothing_is_near_enough_retrieval_abstains(below: float, similarity: float | None, status: str) -> None:
     voter = RetrieveVoter(method="retrieve", abstain_below=below)
-    (seen,) = votes_from_answers("near", voter, ASK, QUESTIONS[:1], {KEY: near(similarity)})
+    (seen,) = votes_of("near", voter, ASK, QUESTIONS[:1], {KEY: near(similarity)})
     assert seen.status == status
     assert (seen.letter, len(seen.probabilities)) == (("B", 4) if status == "answered" else (None, 0))
 
 
 def test_two_thresholds_are_two_views_on_one_answer() -> None:
     votes = [
-        votes_from_answers(
-            name, RetrieveVoter(method="retrieve", abstain_below=below), ASK, QUESTIONS[:1], {KEY: near(0.7)}
-        )
+        votes_of(name, RetrieveVoter(method="retrieve", abstain_below=below), ASK, QUESTIONS[:1], {KEY: near(0.7)})
         for name, below in (("bold", 0.0), ("shy", 0.8))
     ]
     assert [vote.status for (vote,) in votes] == ["answered", "abstained"]
 
 
 def test_a_model_that_is_shown_examples_does_not_abstain() -> None:
-    (seen,) = votes_from_answers("one", DIRECT, ASK, QUESTIONS[:1], {KEY: near(0.1)})
+    (seen,) = votes_of("one", DIRECT, ASK, QUESTIONS[:1], {KEY: near(0.1)})
     assert seen.status == "answered"
 
 
 def test_what_failed_stays_failed_however_near_its_examples_are() -> None:
     voter = RetrieveVoter(method="retrieve", abstain_below=0.5)
-    (seen,) = votes_from_answers("near", voter, ASK, QUESTIONS[:1], {KEY: failed(QUESTIONS[0])})
+    (seen,) = votes_of("near", voter, ASK, QUESTIONS[:1], {KEY: failed(QUESTIONS[0])})
     assert seen.status == "failed"
 
 

@@ -200,8 +200,8 @@ KEYS = (
     Mutation(
         "key-without-adapter",
         "codemmlu/inference/voters.py",
-        "both = digest(weights, adapter.fingerprint) if adapter else weights",
-        "both = weights",
+        "weights=digest(self.weights, adapter.fingerprint) if adapter else self.weights,",
+        "weights=self.weights,",
         (ADAPTERS,),
         "Answers of the plain model would be shown for those of its fine-tuned weights.",
     ),

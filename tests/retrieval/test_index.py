@@ -9,7 +9,6 @@ import pytest
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
 from codemmlu.errors import UserError
-from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import DirectVoter, ExampleSettings, Recipe, RetrieveVoter
 from codemmlu.retrieval.index import ExampleIndex, place_of
 from codemmlu.retrieval.index_store import VERSION, IndexManifest
@@ -18,7 +17,7 @@ from codemmlu.run_dir import RunDir
 from tests.support.embedders import HASHED
 from tests.support.example_indexes import LIKE_RIGHT, RULE, SETTINGS
 from tests.support.questions import questions_csv
-from tests.support.rows import QUESTION, question
+from tests.support.rows import QUESTION, question, spec_of
 
 MANIFEST = IndexManifest(
     version=VERSION,
@@ -47,7 +46,7 @@ def index(tmp_path: Path) -> ExampleIndex:
 def keys(index: ExampleIndex) -> list[str]:
     """Of a question that is shown examples, and of one that retrieval answers alone."""
     voters = (DirectVoter(model="m", examples=2), RetrieveVoter(method="retrieve"))
-    return [build_spec(voter, "w", index.retrieval_key).key(QUESTION) for voter in voters]
+    return [spec_of(voter, "w", index.retrieval_key).key(QUESTION) for voter in voters]
 
 
 @pytest.mark.parametrize(

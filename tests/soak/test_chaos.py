@@ -20,12 +20,12 @@ import pytest
 
 from codemmlu.engine.scripted import CORE_PROCESS
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult
-from codemmlu.inference.voters import build_spec
 from codemmlu.recipe import DirectVoter, VerifyVoter
 from codemmlu.schema import question_from
 from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left
 from tests.support.processes import finish, kill
 from tests.support.raylets import Raylets, processes_of, two_raylets
+from tests.support.rows import spec_of
 from tests.support.runs import ScriptedRun
 from tests.support.tiny_model import tiny_model
 from tests.support.transformers_engine import CLOSE, TransformersEngine
@@ -135,7 +135,7 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
     for row in stored:
         for voter in (DirectVoter(model="m"), VerifyVoter(model="m", method="verify")):
             case = MethodInput(question_from(row))
-            expected = asyncio.run(METHODS[voter.method].run(engine, build_spec(voter, "weights", None), case))
+            expected = asyncio.run(METHODS[voter.method].run(engine, spec_of(voter, "weights", None), case))
             found = rows[row["task_id"], voter.method == "verify"]
             several += len(expected["turns"]) > 2
             if not is_close(expected):

@@ -6,8 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from codemmlu.engine.lora import Adapter
 from codemmlu.inference.spec import InferenceSpec
-from codemmlu.recipe import DirectVoter
+from codemmlu.inference.voters import SpecBuilder
+from codemmlu.recipe import AskedVoter, DirectVoter
+from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.schema import Answer, Question, Reading, Verdict, Vote, to_table
 
 ASK = InferenceSpec(pool="m", weights="w", method="direct", template="codemmlu", settings=(("readings", 1),))
@@ -82,3 +85,10 @@ def table(*votes: Vote) -> pa.Table:
 def verdict(letter: str | None, task_id: str = "t1", position: int = 1) -> Verdict:
     """A verdict without probabilities."""
     return Verdict(task_id, position, letter, (), "log_pool")
+
+
+def spec_of(
+    voter: AskedVoter, weights: str, key: RetrievalKey | None = None, adapter: Adapter | None = None
+) -> InferenceSpec:
+    """Return the spec of a voter of a model with these weights."""
+    return SpecBuilder(weights, key, adapter).build(voter)

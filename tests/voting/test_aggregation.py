@@ -3,12 +3,12 @@
 from codemmlu.dataset.label_position import with_answer_at
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.spec import InferenceSpec
-from codemmlu.inference.voters import Ensemble, ResolvedVoter, build_spec
+from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.mcq import letter_prior
 from codemmlu.recipe import DirectVoter
 from codemmlu.schema import Answer, Question, to_table
 from codemmlu.voting.aggregation import Partition, aggregate, own_prior_sums
-from tests.support.rows import answer, failed, question, reading
+from tests.support.rows import answer, failed, question, reading, spec_of
 
 SURE, FLAT = reading((-9.0, -0.01, -9.0, -9.0)), reading((-1.4, -1.3, -1.4, -1.4))
 QUESTIONS = tuple(question(f"t{n}") for n in range(6))
@@ -18,7 +18,7 @@ FIRST = DirectVoter(model="m")
 LATER = DirectVoter.model_validate(
     {"model": "m", "template": "reference", "calibrate": "prior", "when": {"margin_below": 0.2, "of": ["first"]}}
 )
-ONE, OTHER = build_spec(FIRST, "w", None), build_spec(LATER, "w", None)
+ONE, OTHER = spec_of(FIRST, "w", None), spec_of(LATER, "w", None)
 
 
 def voter(name: str, voter: DirectVoter, ask: InferenceSpec, calibration: Calibration | None = None) -> ResolvedVoter:
