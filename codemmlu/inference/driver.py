@@ -28,6 +28,7 @@ from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
 from codemmlu.inference.backlog import NOTHING, BacklogCounts, StageParameters, count_backlog, write_backlog
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
+from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.stages import PoolSession, Stage, items
 from codemmlu.inference.voters import Ensemble
@@ -125,12 +126,13 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     attempt = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # A killed job may still be reading the last attempt's folder.
     sizes = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
     blocks = [
-        pipeline.StageBlocks(folder, -(-most // block), due, partial(_fill, context, name, folder, stage, block))
+        StageBlocks(folder, -(-most // block), due, partial(_fill, context, name, folder, stage, block))
         for number, (stage, (most, due)) in enumerate(zip(stages, sizes, strict=True))
         for folder in (f"{attempt}/{number}",)
     ]
-    worker = pipeline.PoolSpec(tools, start.specs, context.ensemble.most_choices, placement.in_flight)
-    pipeline.run_pipeline(context.progress, run, name, blocks, worker, placement, block)
+    worker = PoolSpec(tools, start.specs, context.ensemble.most_choices, placement.in_flight)
+    pool = Pool(name, worker, placement, block)
+    pipeline.run_pipeline(context.progress, run, pool, blocks)
     run.clear(f"pending/{name}")
 
 

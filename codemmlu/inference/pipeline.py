@@ -14,10 +14,9 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -25,95 +24,16 @@ import ray.exceptions
 
 from codemmlu.cluster import locks, tasks
 from codemmlu.engine import watchdog
-from codemmlu.engine.placement.placement import Placement
 from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation
-from codemmlu.inference.spec import InferenceSpec
-from codemmlu.inference.worker import AnswerWorker, WorkerSpec
+from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
+from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import ISSUE, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
 
-@dataclass(frozen=True)
-class PoolSpec:
-    """What every actor of a pool is made from.
-
-    Attributes:
-        tools: What the actor opens.
-        asks: The specs that the actor answers with.
-        most_choices: The most choices of any question.
-        at_once: The most answers in flight in one actor.
-    """
-
-    tools: WorkerSpec
-    asks: tuple[InferenceSpec, ...]
-    most_choices: int
-    at_once: int
-
-
-@dataclass(frozen=True)
-class StageBlocks:
-    """The blocks of a stage: pending questions that are asked once all earlier stages are durable.
-
-    Attributes:
-        folder: Where the blocks are.
-        most: The most blocks that there may be.
-        due: The answers that are known to be due before the blocks are written.
-        fill: Writes the blocks when the stage's time has come; returns the numbers of blocks and of answers due.
-    """
-
-    folder: str
-    most: int
-    due: int
-    fill: Callable[[], tuple[int, int]]
-
-    @property
-    def attempt(self) -> str:
-        """Return the folder of all stages of this attempt."""
-        return self.folder.rpartition("/")[0]
-
-    @property
-    def ready(self) -> str:
-        """Return the file of the number of blocks, which is written after the blocks."""
-        return f"{self.folder}/ready"
-
-    def write(self, run: RunDir) -> int:
-        """Write the blocks, each readable as soon as it is written, and return the number of answers due."""
-        blocks, due = self.fill()
-        run.write(self.ready, str(blocks).encode())
-        return due
-
-
-class _ActorArguments(NamedTuple):
-    """The arguments that Ray constructs a `BlockWorker` with.
-
-    Attributes:
-        worker: What the actor is made from.
-        address: The address of the run directory.
-        stages: The folder of all stages of this attempt.
-        folder: Where answers go.
-        attempt: The content of the file ISSUE during this attempt.
-        mark: The mark by which the watchdog finds the processes of the pool's engines.
-    """
-
-    worker: PoolSpec
-    address: str
-    stages: str
-    folder: str
-    attempt: bytes
-    mark: str
-
-
-def run_pipeline(
-    progress: Progress,
-    run: RunDir,
-    pool: str,
-    stages: Sequence[StageBlocks],
-    worker: PoolSpec,
-    placement: Placement,
-    per_block: int,
-) -> None:
+def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[StageBlocks]) -> None:
     """Compute the answers due, with one start of the engines for all stages.
 
     The engines start, and answer, while later blocks of the first stage are still being written. A UserError, a
@@ -122,11 +42,8 @@ def run_pipeline(
     Args:
         progress: Where to report.
         run: The run directory.
-        pool: The name of the pool.
+        pool: The engines.
         stages: The stages, in order.
-        worker: What every actor is made from.
-        placement: Where the engines run.
-        per_block: Questions in a block.
     """
     mark = uuid.uuid4().hex
     written: Future[int] = Future()
@@ -136,14 +53,15 @@ def run_pipeline(
 
     def follow() -> None:
         try:
-            actor = _ActorArguments(worker, run.address, stages[0].attempt, f"answers/{pool}", run.read(ISSUE), mark)
-            counts = _plan(stages, actor, placement, max(2, placement.in_flight // per_block))
-            with progress.progress(pool, stages[0].due) as line:
+            answers = f"answers/{pool.name}"
+            actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ISSUE), mark)
+            counts = _plan(pool, stages, actor)
+            with progress.progress(pool.name, stages[0].due) as line:
                 due, durable = _follow(run, counts, stages, written, line)
         except ray.exceptions.RayError as error:
             raise tasks.reason(error) from error
         if durable != due:
-            raise RuntimeError(f"{pool}: {due} asks went in and {durable} answers came out")
+            raise RuntimeError(f"{pool.name}: {due} asks went in and {durable} answers came out")
 
     tasks.together([write, follow])
     watchdog.wait_until_closed(mark)
@@ -181,16 +99,15 @@ def _follow(
     return due + written.result(), durable
 
 
-def _plan(
-    stages: Sequence[StageBlocks], actor: _ActorArguments, placement: Placement, in_flight: int
-) -> ray.data.Dataset:
+def _plan(pool: Pool, stages: Sequence[StageBlocks], actor: ActorArguments) -> ray.data.Dataset:
     """List the visible steps: block references -> read, answer, keep -> counts of durable answers."""
     tasks.quiet()
+    placement, in_flight = pool.placement, max(2, pool.placement.in_flight // pool.per_block)
     references = [{"folder": stage.folder, "block": block} for stage in stages for block in range(stage.most)]
     # Ray Data restarts an actor that died, and hands it what it had in flight, without end: see crash_isolation.py.
     return ray.data.from_items(references, override_num_blocks=len(references)).map_batches(
         BlockWorker,
-        fn_constructor_args=tuple(actor),
+        fn_constructor_args=(actor,),
         batch_size=1,  # A reference is a block of its own; with GPUs Ray Data does not take None.
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
@@ -219,23 +136,26 @@ class BlockWorker:
     PAUSE = 5.0  # seconds before an engine that could not start is replaced
     POLL = 0.25  # seconds between two checks whether a block is written
 
-    def __init__(self, worker: PoolSpec, address: str, stages: str, folder: str, attempt: bytes, mark: str) -> None:
+    def __init__(self, arguments: ActorArguments) -> None:
         """Open the worker; an actor that cannot, where others could, ends after a pause and is replaced."""
-        self._run, self._folder, self._attempt, self._stages = RunDir(address), folder, attempt, stages
+        self._run, self._folder = RunDir(arguments.address), arguments.folder
+        self._attempt, self._stages, worker = arguments.attempt, arguments.stages, arguments.worker
         if not self._run.exists(ISSUE):  # This node joined after the check of the others.
             raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
-        self._isolation = crash_isolation.CrashIsolation(self._run, stages, this.get_actor_id()) if again else None
+        self._isolation = (
+            crash_isolation.CrashIsolation(self._run, self._stages, this.get_actor_id()) if again else None
+        )
         self._has_answered = False
         try:
-            self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, mark)
+            self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, arguments.mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise
             # Other engines of this attempt started, so it is no mistake of the user's but this node's trouble, which
             # may pass.
-            crash_isolation.explain(self._run, stages, f"{ray.util.get_node_ip_address()}: {error}")
+            crash_isolation.explain(self._run, self._stages, f"{ray.util.get_node_ip_address()}: {error}")
             time.sleep(self.PAUSE)
             os.kill(os.getpid(), signal.SIGKILL)
 

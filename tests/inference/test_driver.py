@@ -19,6 +19,7 @@ from codemmlu.engine.scripted import Script
 from codemmlu.inference import pipeline
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.driver import RunContext, ask
+from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.stages import InferenceTask, PoolSession, Stage
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
@@ -39,8 +40,8 @@ class Started:
     """What a pool's pipeline was started with, and the blocks that its waves came to."""
 
     pool: str
-    waves: Sequence[pipeline.StageBlocks]
-    worker: pipeline.PoolSpec
+    waves: Sequence[StageBlocks]
+    worker: PoolSpec
     placement: Placement
     per_block: int
     blocks: list[list[list[dict[str, Any]]]] = field(default_factory=list)
@@ -61,15 +62,12 @@ class Pools:
         self,
         terminal: Terminal,
         run: RunDir,
-        pool: str,
-        waves: Sequence[pipeline.StageBlocks],
-        worker: pipeline.PoolSpec,
-        placement: Placement,
-        per_block: int,
+        pool: Pool,
+        waves: Sequence[StageBlocks],
     ) -> None:
-        """See pipeline.ask_all."""
+        """See pipeline.run_pipeline."""
         assert not run.exists("pending/m/killed/0/000000.parquet"), "it was there before"
-        one = Started(pool, waves, worker, placement, per_block)
+        one = Started(pool.name, waves, pool.worker, pool.placement, pool.per_block)
         self.started.append(one)
         for wave in waves:
             wave.write(run)
@@ -77,7 +75,7 @@ class Pools:
             files = [f"{wave.folder}/{number:06d}.parquet" for number in range(count)]
             assert run.files(wave.folder) == files
             one.blocks.append([run.read_table(file).to_pylist() for file in files])
-            keep(run, pool, wave.folder.replace("/", "-"), self._answers(one.asked(-1), worker.asks))
+            keep(run, pool.name, wave.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.asks))
 
     def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[InferenceSpec]) -> Iterator[Answer]:
         by_id, by_name = {one.task_id: one for one in QUESTIONS}, {ask.name: ask for ask in asks}

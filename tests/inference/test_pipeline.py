@@ -26,7 +26,8 @@ from codemmlu.engine.scripted import Script
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.inference import pipeline
 from codemmlu.inference.backlog import WorkItem, write_backlog
-from codemmlu.inference.pipeline import BlockWorker, PoolSpec, StageBlocks, run_pipeline
+from codemmlu.inference.pipeline import BlockWorker, run_pipeline
+from codemmlu.inference.pool import ActorArguments, Pool, PoolSpec, StageBlocks
 from codemmlu.inference.worker import WorkerSpec
 from codemmlu.run_dir import ISSUE, RunDir
 from tests.support.engines import SETTINGS, RecordingEngine
@@ -46,7 +47,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 @dataclass
-class Pool:
+class ScriptedPool:
     """Stands for the actors: gives back one answer for each ask of a wave that has been written, in blocks of two.
 
     asks: of each wave, known when it is written; lost: answers that never come back
@@ -92,13 +93,13 @@ class Pool:
         """Ask all of it."""
         monkeypatch.setattr(pipeline, "_plan", lambda *_: self)
         worker = PoolSpec(WorkerSpec(None, None), (ASK,), 4, 8)
-        run_pipeline(Terminal(), self.run, "m", self.waves(), worker, Placement(1, 0, 8, {}), 2)
+        run_pipeline(Terminal(), self.run, Pool("m", worker, Placement(1, 0, 8, {}), 2), self.waves())
 
 
 def test_a_wave_is_written_once_those_before_are_durable(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pool = Pool(run, (3, 0, 4))
+    pool = ScriptedPool(run, (3, 0, 4))
     pool.ask(monkeypatch)
     assert pool.events == [
         "wave 0 written",
@@ -113,7 +114,7 @@ def test_a_wave_is_written_once_those_before_are_durable(
 
 def test_an_answer_that_is_lost_is_a_bug(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="m: 7 asks went in and 5 answers came out"):
-        Pool(run, (3, 4), lost=1).ask(monkeypatch)
+        ScriptedPool(run, (3, 4), lost=1).ask(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_an_answer_that_is_lost_is_a_bug(run: RunDir, monkeypatch: pytest.Monkey
 def test_an_error_of_an_actor_is_told_as_what_it_is(
     said: str, kind: type[Exception], told: str, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = Pool(run, (1,), error=ray.exceptions.RayError(said))
+    pool = ScriptedPool(run, (1,), error=ray.exceptions.RayError(said))
     with pytest.raises(kind, match=f"^{told}$"):
         pool.ask(monkeypatch)
 
@@ -150,7 +151,7 @@ def opened(run: RunDir, open_engine: Callable[[EngineSettings], Engine] | None =
     """Open the worker of a pool."""
     scripted = open_engine or (lambda settings: RecordingEngine(Script()))
     worker = PoolSpec(WorkerSpec(scripted, SETTINGS), (ASK,), 4, 8)
-    return BlockWorker(worker, run.address, FOLDER, "answers/m", b"this one", "mark")
+    return BlockWorker(ActorArguments(worker, run.address, FOLDER, "answers/m", b"this one", "mark"))
 
 
 def fill(run: RunDir, *task_ids: str) -> None:
