@@ -49,6 +49,12 @@ class Launch:
         found = self.ec2.describe_instances()["Reservations"]
         return [instance for reservation in found for instance in reservation["Instances"]]
 
+    def head(self) -> dict[str, Any]:
+        """Return the only instance that is a head; tests may have started others, whose types they try."""
+        node = {"Key": "ray-node-type", "Value": "head"}
+        (head,) = [instance for instance in self.instances() if node in instance.get("Tags", [])]
+        return head
+
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
@@ -79,7 +85,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
 
 
 def test_the_head_is_one_instance_without_a_gpu(launch: Launch) -> None:
-    (head,) = launch.instances()
+    head = launch.head()
     assert head["InstanceType"] == "m7i.xlarge"
     assert head["IamInstanceProfile"]["Arn"].endswith("/codemmlu-head")
     assert launch.remote["available_node_types"]["head"]["resources"] == {"CPU": 4, "GPU": 0}
@@ -87,7 +93,7 @@ def test_the_head_is_one_instance_without_a_gpu(launch: Launch) -> None:
 
 
 def test_only_ssh_comes_in_from_outside(launch: Launch) -> None:
-    (head,) = launch.instances()
+    head = launch.head()
     (name,) = head["SecurityGroups"]
     assert name["GroupName"] == "codemmlu-ray"
     (group,) = launch.ec2.describe_security_groups(GroupIds=[name["GroupId"]])["SecurityGroups"]
