@@ -70,7 +70,7 @@ class _Start:
     @property
     def specs(self) -> tuple[InferenceSpec, ...]:
         """Return all specs of the session: even one that is answered may still be needed for a calibration."""
-        return tuple(dict.fromkeys(task.spec for stage in self.session.waves for task in stage))
+        return tuple(dict.fromkeys(task.spec for stage in self.session.stages for task in stage))
 
 
 def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
@@ -139,10 +139,10 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
 def _due(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts]:
     """Return the stages from the first one with a backlog on, and that backlog; no stages: none is left."""
     kept = NOTHING
-    for number, stage in enumerate(session.waves):
+    for number, stage in enumerate(session.stages):
         pending = count_backlog(context.run, session.pool, items(context.run, stage, partial(_unclear, context)))
         if pending.due:
-            return session.waves[number:], replace(pending, kept=pending.kept + kept.kept)
+            return session.stages[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
     return (), kept
 

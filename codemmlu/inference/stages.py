@@ -48,7 +48,7 @@ class PoolSession:
     """One start of a pool, with its stages: each waits until the one before is durable."""
 
     pool: str
-    waves: tuple[Stage, ...]
+    stages: tuple[Stage, ...]
 
 
 def plan_sessions(
@@ -101,7 +101,7 @@ def concurrent_groups(
 
 
 def _waited_for(session: PoolSession) -> set[str]:
-    return {name for stage in session.waves for task in stage if task.when for name in task.when.of}
+    return {name for stage in session.stages for task in stage if task.when for name in task.when.of}
 
 
 def _depths(voters: Sequence[ResolvedVoter], done: set[str]) -> dict[str, int]:

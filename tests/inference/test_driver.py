@@ -40,15 +40,15 @@ class Started:
     """What a pool's pipeline was started with, and the blocks that its waves came to."""
 
     pool: str
-    waves: Sequence[StageBlocks]
+    stages: Sequence[StageBlocks]
     worker: PoolSpec
     placement: Placement
     per_block: int
     blocks: list[list[list[dict[str, Any]]]] = field(default_factory=list)
 
-    def asked(self, wave: int) -> list[tuple[str, list[str]]]:
+    def asked(self, stage: int) -> list[tuple[str, list[str]]]:
         """Return each question of a wave with the names of its asks."""
-        rows = (row for block in self.blocks[wave] for row in block)
+        rows = (row for block in self.blocks[stage] for row in block)
         return [(row["task_id"], [one["name"] for one in row["asks"]]) for row in rows]
 
 
@@ -63,19 +63,19 @@ class Pools:
         terminal: Terminal,
         run: RunDir,
         pool: Pool,
-        waves: Sequence[StageBlocks],
+        stages: Sequence[StageBlocks],
     ) -> None:
         """See pipeline.run_pipeline."""
         assert not run.exists("pending/m/killed/0/000000.parquet"), "it was there before"
-        one = Started(pool.name, waves, pool.worker, pool.placement, pool.per_block)
+        one = Started(pool.name, stages, pool.worker, pool.placement, pool.per_block)
         self.started.append(one)
-        for wave in waves:
-            wave.write(run)
-            count = int(run.read(wave.ready))
-            files = [f"{wave.folder}/{number:06d}.parquet" for number in range(count)]
-            assert run.files(wave.folder) == files
+        for stage in stages:
+            stage.write(run)
+            count = int(run.read(stage.ready))
+            files = [f"{stage.folder}/{number:06d}.parquet" for number in range(count)]
+            assert run.files(stage.folder) == files
             one.blocks.append([run.read_table(file).to_pylist() for file in files])
-            keep(run, pool.name, wave.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.asks))
+            keep(run, pool.name, stage.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.asks))
 
     def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[InferenceSpec]) -> Iterator[Answer]:
         by_id, by_name = {one.task_id: one for one in QUESTIONS}, {ask.name: ask for ask in asks}
@@ -113,14 +113,14 @@ def voter(name: str, ask: InferenceSpec, **settings: Any) -> ResolvedVoter:
     return ResolvedVoter(name, DirectVoter(model=ask.pool, **settings), ask.pool, ask)
 
 
-def go(run: RunDir, *waves: Stage, voters: Sequence[ResolvedVoter] = (), **model: Any) -> None:
+def go(run: RunDir, *stages: Stage, voters: Sequence[ResolvedVoter] = (), **model: Any) -> None:
     """Ask one pool, of scripted engines, these waves. model: its settings in the recipe."""
     settings = {"source": "scripted", **model}
     recipe = Recipe.model_validate({"out": run.address, "models": {"m": settings}, "voters": {"cheap": {"model": "m"}}})
     script = Script.model_validate(SCRIPT).model_dump(mode="json")
     models = {"m": Model("scripted", None, "fingerprint", None, script)}
     ensemble = Ensemble({one.name: one for one in voters}, {}, (), 4)
-    ask(RunContext(recipe, Terminal(), run, ensemble, models, None), [PoolSession("m", waves)])
+    ask(RunContext(recipe, Terminal(), run, ensemble, models, None), [PoolSession("m", stages)])
 
 
 def test_a_pool_without_anything_left_starts_nothing(
@@ -145,7 +145,7 @@ def test_only_what_has_no_answer_is_asked(run: RunDir, pools: Pools, capsys: pyt
     go(run, (InferenceTask(ASK),))
     (one,) = pools.started
     assert one.asked(0) == [(f"t{n}", [ASK.name]) for n in range(12, 20)]
-    assert one.waves[0].due == 8
+    assert one.stages[0].due == 8
     out = capsys.readouterr().out
     assert "m: 12 answers are here already" in out
     assert "m: 3 questions failed before and are asked again" in out
@@ -155,9 +155,9 @@ def test_only_what_has_no_answer_is_asked(run: RunDir, pools: Pools, capsys: pyt
 def test_a_small_run_is_cut_into_blocks_of_eight(run: RunDir, pools: Pools) -> None:
     go(run, (InferenceTask(ASK), InferenceTask(OTHER)))
     (one,) = pools.started
-    assert (one.per_block, one.waves[0].most, one.waves[0].due) == (8, 3, 40)
+    assert (one.per_block, one.stages[0].most, one.stages[0].due) == (8, 3, 40)
     assert [len(block) for block in one.blocks[0]] == [8, 8, 4]
-    assert not run.files(one.waves[0].folder), "blocks that were asked are cleared away"
+    assert not run.files(one.stages[0].folder), "blocks that were asked are cleared away"
 
 
 def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +166,7 @@ def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, caps
     go(run, (InferenceTask(ASK),), (InferenceTask(OTHER),))
     assert "m: 21 answers are here already" in capsys.readouterr().out
     (one,) = pools.started
-    assert [one.asked(0)[0], len(one.waves)] == [("t0", [OTHER.name]), 1]
+    assert [one.asked(0)[0], len(one.stages)] == [("t0", [OTHER.name]), 1]
     assert one.worker.asks == (ASK, OTHER)
 
 
@@ -181,7 +181,7 @@ def test_a_cascade_is_asked_what_turns_out_unclear(
         voters=[voter("cheap", ASK), voter("dear", OTHER, when=WHEN)],
     )
     (one,) = pools.started
-    assert [(wave.most, wave.due) for wave in one.waves] == [(3, 20), (3, 0)]
+    assert [(stage.most, stage.due) for stage in one.stages] == [(3, 20), (3, 0)]
     assert [task_id for task_id, _ in one.asked(1)] == [f"t{n}" for n in range(20) if n % 4]
     assert "m: asking 20, and then what 1 later stage may need;" in capsys.readouterr().out
 
@@ -214,7 +214,7 @@ def test_an_earlier_issues_blocks_are_cleared_away(run: RunDir, pools: Pools) ->
     """A job that was killed may have left some, and may still be reading them: no folder is used twice."""
     run.write("pending/m/killed/0/000000.parquet", b"")
     go(run, (InferenceTask(ASK),))
-    first = pools.started[0].waves[0].folder
+    first = pools.started[0].stages[0].folder
     run.clear("answers/m")
     go(run, (InferenceTask(ASK),))
-    assert pools.started[1].waves[0].folder != first
+    assert pools.started[1].stages[0].folder != first

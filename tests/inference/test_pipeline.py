@@ -59,7 +59,7 @@ class ScriptedPool:
     events: list[str] = field(default_factory=list)
     error: Exception | None = None
 
-    def waves(self) -> list[StageBlocks]:
+    def stages(self) -> list[StageBlocks]:
         """Each may have one block more than it comes to have."""
         known = [self.asks[0], *[0] * (len(self.asks) - 1)]
         return [
@@ -76,13 +76,13 @@ class ScriptedPool:
 
     def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
         """See ray.data.Dataset."""
-        for number, wave in enumerate(self.waves()):
-            while not self.run.exists(wave.ready):  # the first one is written beside
+        for number, stage in enumerate(self.stages()):
+            while not self.run.exists(stage.ready):  # the first one is written beside
                 assert number == 0, "a wave was not written when all before it was durable"
                 time.sleep(0.001)
             left = self.asks[number]
-            for block in range(wave.most):
-                answers = min(2, left) if block < int(self.run.read(wave.ready)) else 0
+            for block in range(stage.most):
+                answers = min(2, left) if block < int(self.run.read(stage.ready)) else 0
                 left -= answers
                 self.events.append(f"{answers} of wave {number} durable")
                 yield pa.table({"answers": [answers - (self.lost if block == 0 else 0)], "failed": [0]})
@@ -93,7 +93,7 @@ class ScriptedPool:
         """Ask all of it."""
         monkeypatch.setattr(pipeline, "_plan", lambda *_: self)
         worker = PoolSpec(WorkerSpec(None, None), (ASK,), 4, 8)
-        run_pipeline(Terminal(), self.run, Pool("m", worker, Placement(1, 0, 8, {}), 2), self.waves())
+        run_pipeline(Terminal(), self.run, Pool("m", worker, Placement(1, 0, 8, {}), 2), self.stages())
 
 
 def test_a_wave_is_written_once_those_before_are_durable(

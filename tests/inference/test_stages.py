@@ -28,7 +28,7 @@ def voter(name: str, *of: str, pool: str = "m", **settings: object) -> ResolvedV
 
 def asked(planned: list[PoolSession]) -> list[tuple[str, list[list[str]]]]:
     """Pools with the weights (here: the voters' names) of what each wave asks."""
-    return [(one.pool, [[asking.spec.weights for asking in wave] for wave in one.waves]) for one in planned]
+    return [(one.pool, [[asking.spec.weights for asking in stage] for stage in one.stages]) for one in planned]
 
 
 def test_what_waits_for_nothing_is_one_wave() -> None:
@@ -73,11 +73,11 @@ def test_an_early_exit_waits_for_its_pilot() -> None:
     pilot = Calibration(InferenceSpec("m", "pilot", "direct"), tuple(MANY[:3]))
     early = replace(voter("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
     (only,) = plan_sessions([early, voter("plain")], ())
-    assert only.waves[0] == (
+    assert only.stages[0] == (
         InferenceTask(pilot.spec, "test", pilot.questions),
         InferenceTask(InferenceSpec("m", "plain", "direct")),
     )
-    assert only.waves[1] == (InferenceTask(early.spec, after=pilot),)
+    assert only.stages[1] == (InferenceTask(early.spec, after=pilot),)
 
 
 def test_empty_questions_are_asked_for_each_number_of_choices() -> None:
@@ -86,7 +86,7 @@ def test_empty_questions_are_asked_for_each_number_of_choices() -> None:
     assert len({one.task_id for one in empty}) == len(empty) == 6
     calibration = Calibration(InferenceSpec("m", "empty", "direct"), empty, "null")
     (only,) = plan_sessions([replace(voter("a"), calibration=calibration)], ())
-    assert [asking.split for asking in only.waves[0]] == ["null", "test"]
+    assert [asking.split for asking in only.stages[0]] == ["null", "test"]
 
 
 def test_the_pilot_does_not_depend_on_the_order_of_the_questions() -> None:
@@ -123,8 +123,8 @@ def run(tmp_path: Path) -> RunDir:
 
 def test_a_cascade_asks_what_is_unclear_alone(run: RunDir) -> None:
     when = WhenSettings(margin_below=0.3, of=("a",))
-    wave = (InferenceTask(ASK), InferenceTask(replace(ASK, weights="dear"), when=when))
-    found = list(items(run, wave, lambda _: frozenset({"t1"})))
+    stage = (InferenceTask(ASK), InferenceTask(replace(ASK, weights="dear"), when=when))
+    found = list(items(run, stage, lambda _: frozenset({"t1"})))
     assert [(one.question.task_id, len(one.asks)) for one in found] == [("t0", 1), ("t1", 2), ("t2", 1)]
 
 
@@ -138,13 +138,13 @@ def test_swaps_put_the_right_choice_at_every_letter(run: RunDir) -> None:
 def test_what_a_wave_asks_twice_is_asked_once(run: RunDir) -> None:
     """A pilot's question is one of the run's; a question whose right choice is at B already needs no moving there."""
     other = replace(ASK, weights="other")
-    wave = (
+    stage = (
         InferenceTask(ASK, questions=(MANY[0], MANY[0])),
         InferenceTask(ASK),
         InferenceTask(other),
         InferenceTask(ASK, "swap", swaps=True),
     )
-    found = [(one.question.task_id, one.split, one.asks) for one in items(run, wave, lambda _: frozenset())]
+    found = [(one.question.task_id, one.split, one.asks) for one in items(run, stage, lambda _: frozenset())]
     moved = [[(f"t{n}", "swap", (ASK,))] * 3 for n in range(3)]
     assert found[:5] == [("t0", "test", (ASK,)), ("t0", "test", (other,)), *moved[0]], "it is right at B"
     assert found[5:] == [("t1", "test", (ASK, other)), *moved[1], ("t2", "test", (ASK, other)), *moved[2]]

@@ -421,10 +421,10 @@ RESUME = (
         "The dear voter of a cascade would be asked every question.",
     ),
     Mutation(
-        "resumed-run-forgets-its-later-waves",
+        "resumed-run-forgets-its-later-stages",
         "codemmlu/inference/driver.py",
-        "return session.waves[number:], replace(",
-        "return session.waves[number : number + 1], replace(",
+        "return session.stages[number:], replace(",
+        "return session.stages[number : number + 1], replace(",
         (WAVES,),
         "A run that is resumed would end before the voters that wait for others are asked.",
     ),
