@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both set up .venv first, once.
-# The tests have three prices: `make check` (lint and types), `make test` (minutes), `make soak` (up to 20 minutes).
+# The tests have three prices: `make check` (lint and types), `make test` (minutes), `make soak` (about 25 minutes).
 #
 # Only Linux, python 3.11 to 3.13, make and a package index are needed. Two of pip's settings are passed on to uv:
 #   PIP_FIND_LINKS  a directory of wheels (for example with the CPU build of torch)
