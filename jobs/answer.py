@@ -1,9 +1,7 @@
 """The job that answers a recipe's questions with every voter's model, and reports."""
 
-import sys
-
 from codemmlu.cli import steps
-from codemmlu.cli.main import main
+from codemmlu.cli.main import exit_with, main
 
 ABOUT = """Answers questions: python jobs/answer.py RECIPE [key.path=value ...]
 
@@ -11,4 +9,4 @@ Asks every voter's model what has no durable answer yet, then writes submission.
 """
 
 if __name__ == "__main__":
-    sys.exit(main("answer", ABOUT, steps.answer))
+    exit_with(main("answer", ABOUT, steps.answer))

@@ -1,9 +1,7 @@
 """The job that trains LoRA weights on solved examples."""
 
-import sys
-
 from codemmlu.cli import steps
-from codemmlu.cli.main import main
+from codemmlu.cli.main import exit_with, main
 
 ABOUT = """Finetuning: python jobs/finetune.py RECIPE [key.path=value ...]
 
@@ -12,4 +10,4 @@ anywhere; the same command goes on from its last checkpoint. Voters answer with 
 """
 
 if __name__ == "__main__":
-    sys.exit(main("finetune", ABOUT, steps.finetune))
+    exit_with(main("finetune", ABOUT, steps.finetune))

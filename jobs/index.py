@@ -1,9 +1,7 @@
 """The job that builds the index of solved examples."""
 
-import sys
-
 from codemmlu.cli import steps
-from codemmlu.cli.main import main
+from codemmlu.cli.main import exit_with, main
 
 ABOUT = """Makes the index of solved examples: python jobs/index.py RECIPE [key.path=value ...]
 
@@ -12,4 +10,4 @@ whose inputs did not change is reused. jobs/run.py and jobs/answer.py do this th
 """
 
 if __name__ == "__main__":
-    sys.exit(main("index", ABOUT, steps.index))
+    exit_with(main("index", ABOUT, steps.index))

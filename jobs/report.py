@@ -1,9 +1,7 @@
 """The job that compares runs on the same questions."""
 
-import sys
-
 from codemmlu.cli import steps
-from codemmlu.cli.main import main_of_runs
+from codemmlu.cli.main import exit_with, main_of_runs
 
 ABOUT = """Runs compared: python jobs/report.py RUN [RUN ...]
 
@@ -12,4 +10,4 @@ wrong, with an exact test. Of one run it shows the table again. Every run's own 
 """
 
 if __name__ == "__main__":
-    sys.exit(main_of_runs("report", ABOUT, steps.compare))
+    exit_with(main_of_runs("report", ABOUT, steps.compare))

@@ -1,9 +1,7 @@
 """The job that does everything that a recipe asks for."""
 
-import sys
-
 from codemmlu.cli import steps
-from codemmlu.cli.main import main
+from codemmlu.cli.main import exit_with, main
 
 ABOUT = """The whole run: python jobs/run.py RECIPE [key.path=value ...]
 
@@ -12,4 +10,4 @@ voter's model, voted on and reported. Stop it anywhere; the same command continu
 """
 
 if __name__ == "__main__":
-    sys.exit(main("run", ABOUT, steps.run))
+    exit_with(main("run", ABOUT, steps.run))

@@ -1,9 +1,7 @@
 """The job that votes and reports on stored answers alone."""
 
-import sys
-
 from codemmlu.cli import steps
-from codemmlu.cli.main import main
+from codemmlu.cli.main import exit_with, main
 
 ABOUT = """The vote alone: python jobs/vote.py RECIPE [key.path=value ...]
 
@@ -12,4 +10,4 @@ the report. Needs no inference and no GPU; questions that were never asked count
 """
 
 if __name__ == "__main__":
-    sys.exit(main("vote", ABOUT, steps.vote))
+    exit_with(main("vote", ABOUT, steps.vote))

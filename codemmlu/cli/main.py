@@ -12,16 +12,22 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+import psutil
 
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome, command_line
 from codemmlu.engine.placement.gpus import simulated
 from codemmlu.errors import EngineDied, UserError, redact_credentials, safe
 from codemmlu.recipe import load
+
+# Seconds that the kernel has to end a killed process, which may wait for a GPU's driver.
+_SECONDS_TO_END = 10
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,3 +106,27 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def exit_with(code: int) -> NoReturn:
+    """End the process of a job with an exit code, also where threads of the job still wait for Ray.
+
+    Ray's C++ core ends a process with code 1 when a thread is inside the core while it shuts down. A job that was
+    stopped, or that failed, may have such threads, so its process ends without that shutdown. A cluster notices that
+    the process is gone; a Ray that the process has started is killed here, with everything below it.
+
+    Args:
+        code: The exit code.
+    """
+    if not code:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # The reader of a pipe may be gone.
+            stream.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Ray's C++ core would print that its node is gone.
+    below = psutil.Process().children(recursive=True)
+    for process in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(below, timeout=_SECONDS_TO_END)
+    os._exit(code)
