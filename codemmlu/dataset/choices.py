@@ -1,94 +1,114 @@
-"""The choices of a record: a list, a string that writes a list, or a column each; see `cleaner`."""
+"""The choices of a record: a list, a string that writes a list, an object, or a column each; see `cleaner`."""
 
-import ast
-import io
-import itertools
 import json
-import re
-import string
 import tokenize
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-_OPTION_COLUMN = re.compile(r"(?!options|choices)(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
-# An empty string matches too, so a match only makes `_joins_strings` look closer.
-_STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")
-_NUMBERS = (bool, int, float, complex)
+from codemmlu.dataset.python_list import has_doubtful_escape, read_python
+from codemmlu.dataset.values import RejectedRow, is_blank, plain
+from codemmlu.schema import MAX_CHOICES
+
+# The names under which objects write the text of a choice, its label, and all choices.
+_TEXT, _LABEL, _ALL = ("text", "content", "value", "option", "choice"), ("label", "key", "id"), ("choices", "text")
+_CONTROL = "\a\b\v\f"
 
 
-class RejectedRow(Exception):
-    """The reason why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
+@dataclass(frozen=True)
+class Choices:
+    r"""The choices of a row as the source writes them.
+
+    Attributes:
+        texts: The text of each choice.
+        labels: The source's own name of each choice, where it has names; else empty.
+        marked: The index of the choice that the source marks as right.
+        has_doubtful_escape: Whether a backslash was read as part of a control character, such as the \f of \frac.
+    """
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    marked: int | None = None
+    has_doubtful_escape: bool = False
 
 
-def listed(fields: Mapping[str, Any]) -> list[str]:
-    """Return the choices of a row, from whichever columns hold them.
+def read_choices(value: Any, keep_escapes: bool = False) -> Choices:
+    """Return the choices in a list, in an object, or in a string that writes one: parsed, never evaluated.
 
     Args:
-        fields: The values of the row by column name, in lower case.
+        value: The field.
+        keep_escapes: Whether a backslash in a string that writes a list stands for itself.
 
-    Raises:
-        RejectedRow: The row has no choices, or an empty option column before a filled one.
+    Returns:
+        The choices; a field that holds none is rejected.
     """
-    if "choices" in fields:
-        return _choices(fields["choices"])
-    columns = _option_columns(fields)
-    if not columns and "options" in fields:
-        return _choices(fields["options"])
-    columns = columns or list(itertools.takewhile(fields.__contains__, string.ascii_lowercase))
-    if not columns:
-        raise RejectedRow("no choices")
-    texts = [plain(fields[name]) for name in columns]
-    while texts and not texts[-1]:
-        texts.pop()
-    if "" in texts:
-        raise RejectedRow("an empty option column before a filled one")
-    return texts
-
-
-def plain(value: object) -> str:
-    """Return the value of a field as text, with true and false as JSON writes them."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value)
-
-
-def _option_columns(fields: Mapping[str, Any]) -> list[str]:
-    """Return the columns named as options (`option_a`, `choice_1`), by their letters or numbers.
-
-    These columns go before columns named by single letters. Of single letters only the run from A on counts, because a
-    letter after a gap may well mean something else.
-
-    Raises:
-        RejectedRow: The columns mix letters and numbers, name one option twice, or leave a letter out.
-    """
-    named = [(match[1], name) for name in fields if (match := _OPTION_COLUMN.fullmatch(name))]
-    if len({key.isdigit() for key, _ in named}) > 1:
-        raise RejectedRow("option columns with letters and with numbers")
-    ordered = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) for key, name in named)
-    positions, columns = [position for position, _ in ordered], [name for _, name in ordered]
-    if len(set(positions)) < len(positions):
-        raise RejectedRow(f"two columns for one option: {', '.join(columns)}")
-    # Beside columns A, B and D an answer D could mean the third choice or the fourth.
-    if ordered and not named[0][0].isdigit() and positions[-1] >= len(positions):
-        raise RejectedRow(f"option columns with a letter left out: {', '.join(columns)}")
-    return columns
-
-
-def _choices(value: object) -> list[str]:
-    """Return the choices in a list, or in a string that writes a list: parsed, never evaluated."""
+    doubtful = False
     if isinstance(value, str | bytes):
-        value = _parsed(plain(value).strip())
+        text = plain(value).strip()
+        value, doubtful = _parsed(text, keep_escapes), not keep_escapes and has_doubtful_escape(text)
+    choices = _of_object(value) if isinstance(value, dict) else _of_list(value)
+    has_control = any(sign in text for text in choices.texts for sign in _CONTROL)
+    return replace(choices, has_doubtful_escape=doubtful or has_control)
+
+
+def _of_list(value: object) -> Choices:
+    """Return the choices in a list of texts, or of objects with a text, and maybe a label, each."""
     if not isinstance(value, list | tuple):
         raise RejectedRow("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
+    if len(value) > MAX_CHOICES:
+        raise RejectedRow(f"{len(value)} choices, where 2 to {MAX_CHOICES} can be asked")
+    if value and all(isinstance(item, dict) for item in value):
+        texts, labels = [_first(item, _TEXT) for item in value], [_first(item, _LABEL) for item in value]
+        if not all(isinstance(text, str | int | float) for text in texts):
+            raise RejectedRow("choices are objects without a text")
+        return Choices(_plain(texts), () if None in labels else _plain(labels))
     if any(isinstance(item, list | tuple | dict | set) for item in value):
         raise RejectedRow("choices hold a list inside the list")
-    return [plain(item) for item in value]
+    return Choices(_plain(value))
 
 
-def _parsed(text: str) -> object:
+def _of_object(value: dict[str, Any]) -> Choices:
+    """Return the choices in `{text: [...], label: [...]}`, `{choices: [...], labels: [0, 1]}` or `{A: ..., B: ...}`."""
+    texts, labels = _first(value, _ALL), _first(value, ("label", "labels"))
+    if isinstance(texts, list | tuple):
+        choices = _of_list(texts)
+        if not isinstance(labels, list | tuple) or len(labels) != len(texts):
+            return choices
+        names = _plain(labels)
+        if set(names) == {"0", "1"} and names.count("1") == 1 and "labels" in value:
+            return replace(choices, marked=names.index("1"))
+        return replace(choices, labels=names)
+    names = tuple(name.strip().upper() for name in value)
+    numbers = [tuple(str(i + start) for i in range(len(names))) for start in (0, 1)]
+    if names in (tuple(map(chr, range(ord("A"), ord("A") + len(names)))), *numbers):
+        return Choices(without_holes(list(value.values())), names)
+    raise RejectedRow("choices are an object without texts")
+
+
+def without_holes(texts: list[Any]) -> tuple[str, ...]:
+    """Return texts without blank ones at the end, which are choices that the question does not have.
+
+    Raises:
+        RejectedRow: A choice in the middle is empty.
+    """
+    while texts and is_blank(texts[-1]):
+        texts.pop()
+    if any(plain(text) == "" for text in texts):
+        raise RejectedRow("an empty option column before a filled one")
+    return _plain(texts)
+
+
+def _plain(values: Sequence[object]) -> tuple[str, ...]:
+    return tuple(map(plain, values))
+
+
+def _first(value: dict[str, Any], names: Sequence[str]) -> Any:
+    lower = {name.lower(): item for name, item in value.items()}
+    return next((lower[name] for name in names if name in lower), None)
+
+
+def _parsed(text: str, keep_escapes: bool) -> object:
     """Return the value that a string writes; None for an empty string.
 
     Raises:
@@ -97,7 +117,8 @@ def _parsed(text: str) -> object:
     if not text:
         return None
     # JSON goes first, because Python reads JSON's escape of one emoji as two lone surrogates.
-    for parse in (_read_json, _read_python):
+    parsers: list[Callable[[str], object]] = [_read_json, partial(read_python, keep_escapes=keep_escapes)]
+    for parse in reversed(parsers) if keep_escapes else parsers:
         try:
             return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
@@ -107,24 +128,3 @@ def _parsed(text: str) -> object:
 
 def _read_json(text: str) -> object:
     return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-
-
-def _read_python(text: str) -> object:
-    """Return the value of a literal; in a list, numbers and booleans stay as they are written."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python warns of an escape such as \d, which a choice may contain.
-        written = ast.parse(text, mode="eval").body
-        value = ast.literal_eval(written)
-    if not isinstance(written, ast.List | ast.Tuple):
-        return value
-    if _STRINGS_SIDE_BY_SIDE.search(text) and _joins_strings(text):
-        raise RejectedRow("choices lack a comma between two strings")
-    items = zip(written.elts, value, strict=True)
-    return [ast.get_source_segment(text, node) if isinstance(item, _NUMBERS) else item for node, item in items]
-
-
-def _joins_strings(text: str) -> bool:
-    """Return whether a comma is missing between two strings, as in numpy's output; Python joins them."""
-    kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
-    kinds = [kind for kind in kinds if kind != tokenize.NL]
-    return any(pair == (tokenize.STRING, tokenize.STRING) for pair in itertools.pairwise(kinds))

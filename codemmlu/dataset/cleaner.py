@@ -2,60 +2,62 @@
 
 The rules, in the order in which they are applied:
 
-- Columns are found by name, in upper or lower case: `task_id` (or `id`), `question`, `subject`, `answer`, and either
-  `choices` (a list; in CSV a JSON or Python list in a string, never evaluated), or one column per option (`option_a` or
-  `choice_a`, without a gap; `option_1` or `choice_1`), or `options` (a list), or `A`, `B`, ... without a gap.
-  `questions.columns` maps other names, and a mapped column goes before a column that has our name; a note counts the
-  rows that lack a mapped column. `problem_description` (the Hub's fill_in_the_middle) goes before the question.
+- Columns are found by name; see `columns`.
 - With `questions.subjects`, rows of other subjects are skipped.
 - Rejected: no question text; choices missing, unparsable, fewer than 2 or more than 26; a repeated task_id; two fields
-  of one name.
+  of one name. A rejected row claims no task_id.
+- The context of a question goes before the question.
 - Empty option columns at the end of a row are choices that the question does not have; an empty option column before a
   filled one rejects the row.
+- A source that writes the right choice and the wrong ones apart gets them in an order that their texts decide.
 - A row without a task_id is named after its file and line (`FILE:LINE`, with the file's folders where that name is
-  taken), with a note. A task_id and a subject lose the blanks around them.
+  taken), with a note. A task_id and a subject lose the blanks around them. A task_id that another file has already
+  becomes `FILE/task_id`, with a note.
 - Repeated and empty choices inside a list are asked as they are; null is an empty choice. Numbers become text, and in a
   string stay as they are written; bytes are UTF-8. Nothing is stripped from a question or a choice.
-- The answer may be a letter in either case, bare or decorated (`ANSWER: B`, `(b)`, `C.`, `**D**`), or with
-  `questions.answers` an index or the text of a choice. A blank answer leaves the question unlabelled; an answer that is
-  out of range or unreadable does so with a note.
+- The answer may be a letter in either case, bare or decorated (`ANSWER: B`, `(b)`, `C.`, `**D**`), a letter with its
+  choice (`B. Rome`), or with `questions.answers` an index or the text of a choice; see `answers`. A blank answer leaves
+  the question unlabelled; an answer that is out of range or unreadable does so with a note.
 - Lone surrogates (not text in any encoding) become U+FFFD, with a note.
 """
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from codemmlu.dataset.choices import RejectedRow, listed, plain
+from codemmlu.dataset.answers import AnswerForm, read_answer
+from codemmlu.dataset.choices import Choices, read_choices, without_holes
+from codemmlu.dataset.columns import ChoiceColumns, ColumnRow, Columns
 from codemmlu.dataset.readers import Record
+from codemmlu.dataset.references import references_position
+from codemmlu.dataset.values import RejectedRow, is_blank, plain
 from codemmlu.schema import MAX_CHOICES, Question, Rejected, letters
 
-AnswerForm = Literal["letter", "zero-based", "one-based", "text"]
-_NAMES = {"letter": "letter", "zero-based": "zero-based number", "one-based": "one-based number", "text": "text"}
-
-_DECORATED_LETTER = re.compile(
-    r"""[\s*_`"']*
-        (?:(?:the\s+)?(?:correct\s+)?(?:answer|ans|option|choice)\b(?:\s+is\b)?[\s:=*\-]*)?
-        [\s*_`"'(\[]*([A-Za-z])[\s*_`"')\].:]*""",
-    re.IGNORECASE | re.VERBOSE,
-)
-# Characters. A longer text is no letter, and would cost the pattern above quadratic time.
-_LONGEST_ANSWER = 100
-# In a column that also has missing values, pandas writes an index such as 2 as 2.0.
-_NUMBER = re.compile(r"\s*([0-9]{1,3})(?:\.0)?\s*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# UTF-8 read as a Western encoding, control characters of no encoding, and a run of letters that no language has.
+_MOJIBAKE = re.compile(
+    "[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bf\u00bd|[\u0080-\u009f]|[\u00a1-\u00ff]{4}"
+)
+
+DOUBTFUL = (
+    "choices with a backslash that was read as a control character, such as \\f of \\frac; "
+    "questions.escapes=keep takes them as written"
+)
+GARBLED = "texts that look decoded from the wrong encoding; see questions.encoding"
+POSITION = "choices that refer to letters or positions: read in their own order alone"
+SHUFFLED = "rows with the right choice apart from the wrong ones: put in an order that the texts decide"
 
 
-def parse_answer_letter(text: str) -> str | None:
-    """Return the letter of a text such as `ANSWER: **B**`; None where the text is no letter or says more."""
-    match = _DECORATED_LETTER.fullmatch(text) if len(text.strip()) <= _LONGEST_ANSWER else None
-    return match[1].upper() if match else None
+class _Claim(NamedTuple):
+    """The row that has a task_id; `content` is a hash of its question and choices."""
 
-
-def _is_blank(value: object) -> bool:
-    return not plain(value).strip()
+    file: str
+    location: str
+    content: int
 
 
 class Cleaner:
@@ -63,15 +65,17 @@ class Cleaner:
 
     Attributes:
         notes: The number of rows for each kind of change or rejection.
-        first: The location (`FILE:LINE`) of the first row of each note.
+        first: The location (`FILE:LINE`) of the first row of each note, with details where they help.
         subjects: All subjects in the source, including those that are not wanted.
+        columns: The columns of the source, and which of them were used.
     """
 
     def __init__(
         self,
-        columns: Mapping[Any, str] | None = None,
+        columns: Mapping[Any, str | Sequence[str]] | None = None,
         answers: AnswerForm = "letter",
         subjects: Collection[str] | None = None,
+        keep_escapes: bool = False,
     ) -> None:
         """Set the rules.
 
@@ -79,40 +83,43 @@ class Cleaner:
             columns: The source's column names, by our names.
             answers: The form in which the source writes answers.
             subjects: The subjects that are wanted; None for all.
+            keep_escapes: Whether a backslash in a string that writes a list stands for itself.
         """
-        self._columns = {ours: theirs.lower() for ours, theirs in (columns or {}).items()}
-        self._answers = answers
+        self.columns = Columns(columns)
+        self._answers, self._keep_escapes = answers, keep_escapes
         self._wanted = subjects
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, _Claim] = {}
         self._position = -1
         self.notes: Counter[str] = Counter()
         self.first: dict[str, str] = {}
         self.subjects: set[str] = set()
 
     def clean(self, record: Record) -> Question | Rejected | None:
-        """Clean the next record of the source; None for a row of a subject that is not wanted."""
-        self._position += 1
+        """Clean the next record of the source; None for a row of a subject that is not wanted, and for no row."""
         location = f"{record.file}:{record.line}"
+        for note in record.notes:
+            self._note(note, location)
+        if record.passed_over:
+            return None
+        self._position += 1
         task_id: str | None = None
         try:
             if record.fault:
                 raise RejectedRow(record.fault)
-            if record.note:
-                self._note(record.note, location)
-            fields = self._fields(record, location)
-            subject = None if _is_blank(fields.get("subject")) else self._text(fields["subject"], location).strip()
+            row = self.columns.row(record.fields)
+            for field, name in row.lacks():
+                self._note(f"rows without the column {name!r} of questions.columns.{field}", location)
+            subject = self._short(row.first("subject"), "subject", location)
             self.subjects |= {subject} if subject is not None else set()
             if self._wanted is not None and subject not in self._wanted:
                 return None
-            own = self._task_id(fields, location)
-            name = own or self._name_after_location(record)
-            if name in self._seen:
-                raise RejectedRow(f"repeated task_id: {name} stands at {self._seen[name]} already")
-            self._seen[name] = location
-            task_id = own
-            return self._question(name, subject, fields, record)
+            task_id = own = self._short(row.first("task_id"), "task_id", location)
+            question = self._question(own or "", subject, row, record)
+            task_id = None  # From here on, only a repeated task_id is a reason.
+            return self._named(question, own, record)
         except RejectedRow as fault:
-            self._note(f"rejected: {str(fault).split(':')[0]}", location)
+            kind, _, details = str(fault).partition(": ")
+            self._note(f"rejected: {kind}", f"{location}: {details}" if details.startswith("its columns") else location)
             return Rejected(task_id, self._text(fault, location), record.file, record.line, self._position)
 
     def _note(self, text: str, location: str) -> None:
@@ -126,72 +133,78 @@ class Cleaner:
             text = _SURROGATES.sub("\ufffd", text)
         return text
 
-    def _fields(self, record: Record, location: str) -> dict[str, Any]:
-        """Return the fields of a record under our names."""
-        fields = {name.lower(): value for name, value in record.fields.items()}
-        if len(fields) < len(record.fields):
-            twice = next(name for name, times in Counter(map(str.lower, record.fields)).items() if times > 1)
-            raise RejectedRow(f"two fields of one name: {twice!r}, in upper and in lower case")
-        mapped = {ours: fields[theirs] for ours, theirs in self._columns.items() if theirs in fields}
-        for ours, theirs in self._columns.items():
-            if ours not in mapped:
-                self._note(f"rows without the column {theirs!r} of questions.columns.{ours}", location)
-        rest = {name: value for name, value in fields.items() if name not in self._columns.values()}
-        return rest | mapped
+    def _short(self, value: object, name: str, location: str) -> str | None:
+        """Return a task_id or a subject; None where it is blank.
 
-    def _task_id(self, fields: Mapping[str, Any], location: str) -> str | None:
-        value = fields.get("task_id", fields.get("id"))
-        if _is_blank(value):
-            self._note("rows without a task_id are named after their place", location)
+        Raises:
+            RejectedRow: It is a list or an object.
+        """
+        if is_blank(value):
             return None
+        if isinstance(value, list | tuple | dict):
+            raise RejectedRow(f"the {name} is a list or an object and not text")
         return self._text(value, location).strip()
 
-    def _name_after_location(self, record: Record) -> str:
-        name = f"{PurePosixPath(record.file).name}:{record.line}"
-        return f"{record.file}:{record.line}" if name in self._seen else name
+    def _named(self, question: Question, own: str | None, record: Record) -> Question:
+        """Return a question under a task_id that no other row has.
 
-    def _question(self, task_id: str, subject: str | None, fields: Mapping[str, Any], record: Record) -> Question:
+        Raises:
+            RejectedRow: Another row of the file has its task_id, or an equal row of another file.
+        """
+        location, short = f"{record.file}:{record.line}", PurePosixPath(record.file).name
+        content = hash((question.question, question.choices))
+        name = own or f"{short}:{record.line}"
+        if own is None:
+            self._note("rows without a task_id are named after their place", location)
+            name = location if name in self._seen else name
+        elif own in self._seen and self._seen[own].file != record.file and self._seen[own].content != content:
+            self._note("task_ids that another file has already: they become FILE/task_id", location)
+            name = f"{short}/{own}"
+            name = f"{record.file}/{own}" if name in self._seen and self._seen[name].file != record.file else name
+        if name in self._seen:
+            raise RejectedRow(f"repeated task_id: {name} stands at {self._seen[name].location} already")
+        self._seen[name] = _Claim(record.file, location, content)
+        return replace(question, task_id=name)
+
+    def _question(self, task_id: str, subject: str | None, row: ColumnRow, record: Record) -> Question:
         location = f"{record.file}:{record.line}"
-        parts = [fields.get("problem_description"), fields.get("question")]
-        question = "\n\n".join(self._text(part, location) for part in parts if not _is_blank(part))
-        if not question:
-            raise RejectedRow("no question text")
-        choices = tuple(self._text(choice, location) for choice in listed(fields))
-        if not 2 <= len(choices) <= MAX_CHOICES:
-            raise RejectedRow(
-                f"{len(choices)} choice{'s' * (len(choices) != 1)}, where 2 to {MAX_CHOICES} can be asked"
-            )
+        text = self._text(row.question(), location)
+        choices, index, note = self._answered(row, location)
+        texts = tuple(self._text(choice, location) for choice in choices.texts)
+        if not 2 <= len(texts) <= MAX_CHOICES:
+            raise RejectedRow(f"{len(texts)} choice{'s' * (len(texts) != 1)}, where 2 to {MAX_CHOICES} can be asked")
+        if choices.has_doubtful_escape:
+            self._note(DOUBTFUL, location)
+        if any(map(_MOJIBAKE.search, (text, *texts))):
+            self._note(GARBLED, location)
+        if references_position(text, texts):
+            self._note(POSITION, location)
+        if note:
+            self._note(note, location)
         return Question(
             task_id=task_id,
             subject=subject,
-            question=question,
-            choices=choices,
-            answer=self._answer(fields.get("answer"), choices, location),
+            question=text,
+            choices=texts,
+            answer=None if index is None else letters(len(texts))[index],
             file=record.file,
             line=record.line,
             position=self._position,
         )
 
-    def _answer(self, value: object, choices: tuple[str, ...], location: str) -> str | None:
-        if _is_blank(value):
-            return None
-        names, text = letters(len(choices)), self._text(value, location)
-        if self._answers == "text":
-            matches = [i for i, choice in enumerate(choices) if choice == text]
-            if not matches and text.lower() in ("true", "false"):  # Python writes True where JSON writes true.
-                matches = [i for i, choice in enumerate(choices) if choice.lower() == text.lower()]
-            index = matches[0] if len(matches) == 1 else None
-        elif self._answers == "letter":
-            letter = parse_answer_letter(text)
-            if letter and letter not in names:
-                self._note(f"answer {letter} of {len(choices)} choices: unlabelled", location)
-                return None
-            index = names.index(letter) if letter else None
+    def _answered(self, row: ColumnRow, location: str) -> tuple[Choices, int | None, str | None]:
+        """Return the choices of a row, the index of the right one, and a note on the answer."""
+        wrong = row.distractors()
+        right = row.first("answer")
+        if wrong and not is_blank(right):
+            texts = sorted(map(plain, (right, *wrong)), key=lambda text: hashlib.sha256(text.encode()).digest())
+            self._note(SHUFFLED, location)
+            return Choices(tuple(texts)), texts.index(plain(right)), None
+        value = row.choices()
+        if isinstance(value, ChoiceColumns):
+            choices = Choices(without_holes(value.columns))
         else:
-            number = _NUMBER.fullmatch(text)
-            index = int(number[1]) - (self._answers == "one-based") if number else None
-            index = index if index is not None and 0 <= index < len(choices) else None
-        if index is None:
-            self._note(f"answers that are not the {_NAMES[self._answers]} of one choice: unlabelled", location)
-            return None
-        return names[index]
+            choices = read_choices(value, self._keep_escapes)
+        if not 2 <= len(choices.texts) <= MAX_CHOICES:
+            return choices, None, None
+        return choices, *read_answer(right, choices, self._answers)

@@ -16,7 +16,7 @@ from codemmlu.schema import Question
 FIT = "fit/"
 
 # Settings of how a source is read. Questions and examples of one source are the same rows only where these are equal.
-_READING = ("subjects", "columns", "answers", "encoding")
+_READING = ("subjects", "columns", "answers", "escapes", "encoding")
 
 
 def is_same_source(questions: QuestionSettings, examples: ExampleSettings) -> bool:

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 from pyarrow import fs
 
-from codemmlu.dataset.readers import READERS
+from codemmlu.dataset.readers import READERS, SEEKING
 from codemmlu.errors import UserError, first_line
 
 SAMPLE = Path(__file__).with_name("sample.jsonl")
@@ -43,13 +43,13 @@ class SourceFile:
     def open(self) -> BinaryIO:
         """Return a stream of the file's bytes, decompressed by the file's ending.
 
-        A Parquet file is compressed inside, and is opened for seeking, which reading Parquet needs.
+        A Parquet file or a workbook is compressed inside, and is opened for seeking, which reading it needs.
 
         Raises:
             UserError: The file cannot be opened.
         """
         try:
-            if self.ending == ".parquet":
+            if self.ending in SEEKING:
                 return cast(BinaryIO, self.filesystem.open_input_file(self.path))
             return io.BufferedReader(cast(io.RawIOBase, self.filesystem.open_input_stream(self.path)))
         except (OSError, pa.ArrowInvalid) as error:
@@ -62,7 +62,9 @@ def is_hub(source: str) -> bool:
     return looks_like and not os.path.exists(source)
 
 
-_QUESTION_KEY = re.compile(r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|split|revision)\b")
+_QUESTION_KEY = re.compile(
+    r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|escapes|split|revision)\b"
+)
 
 
 def as_examples(text: str) -> str:
@@ -128,14 +130,21 @@ def _expand(filesystem: fs.FileSystem, path: str, source: str, key: str) -> list
     if not matches:
         more = ", `sample` or a Hub dataset (OWNER/NAME)" if key == "questions.source" else ""
         raise UserError(
-            f"{key}: no file at {source}; give a .csv, .jsonl or .parquet path, a glob, an s3:// or gs:// address{more}"
+            f"{key}: no file at {source}; give a path (.csv, .tsv, .xlsx, .jsonl, .json or .parquet), a glob, "
+            f"an s3:// or gs:// address{more}"
         )
     return sorted(matches)
 
 
 def _inside(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[str]:
+    """Return the files in a folder; hidden ones, such as macOS puts into archives, are no files of the user."""
     below = filesystem.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
-    return [info.path.removeprefix("./") for info in below if info.type == fs.FileType.File]
+    paths = [info.path.removeprefix("./") for info in below if info.type == fs.FileType.File]
+    return [path for path in paths if not _is_hidden(path.removeprefix(folder.removeprefix("./")))]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
@@ -150,9 +159,9 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 
 def _ending(path: str) -> str:
-    """Return the ending of a path without the ending of a compression; none for compressed Parquet."""
+    """Return the ending of a path without the ending of a compression; none for a compressed file that is sought in."""
     stem = path
     for suffix in _COMPRESSED:
         stem = stem.removesuffix(suffix)
     suffix = PurePosixPath(stem).suffix.lower()
-    return "" if suffix == ".parquet" and stem != path else suffix
+    return "" if suffix in SEEKING and stem != path else suffix

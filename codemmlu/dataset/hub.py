@@ -1,8 +1,15 @@
 """The rows of a Hub dataset such as Fsoft-AIC/CodeMMLU, with one configuration per subject."""
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
 
 from codemmlu.dataset.readers import Record
+from codemmlu.dataset.readers.arrow_reader import is_integers_with_holes, records
+from codemmlu.dataset.values import is_blank
 from codemmlu.errors import UserError, first_line
 
 # Subjects in the order of CodeMMLU's paper; a dataset without these subjects is read in the Hub's own order.
@@ -17,6 +24,8 @@ SUBJECTS = (
     "code_repair",
     "defect_detection",
 )
+# Configurations that hold what the others hold: they are read last.
+_WHOLES = {"all", "default", "full", "main", "combined"}
 
 
 def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revision: str | None) -> Iterator[Record]:
@@ -60,20 +69,69 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
         endpoint = huggingface_hub.constants.ENDPOINT
         raise UserError(f"{key} cannot be read from {endpoint}: {first_line(error)}") from None
     order = [name for name in SUBJECTS if name in known] + [name for name in known if name not in SUBJECTS]
+    order.sort(key=_WHOLES.__contains__)  # What is left of the whole after its parts keeps no other subject.
     named = known != ["default"]
     for subject in subjects or ():
-        if named and subject not in known:
+        if named and subject not in known and not _WHOLES & {*known}:
             raise UserError(f"questions.subjects: {address} has no {subject!r}; its subjects: {', '.join(order)}")
-    for subject in dict.fromkeys(subjects) if named and subjects else order:
+    chosen = list(dict.fromkeys(subjects or ())) if named and {*(subjects or ())} <= {*known} else []
+    without: dict[str, str] = {}
+    seen: dict[bytes, str] = {}
+    for subject in chosen or order:
         try:
             rows = datasets.load_dataset(dataset, subject, split=split, revision=commit)
         except failures as error:
             # A DatasetGenerationError only says that there was an error; the error's cause names the reason.
             reason = first_line((isinstance(error, DatasetGenerationError) and error.__cause__) or error)
+            if len(chosen or order) > 1 and "Unknown split" in reason:
+                without[subject] = reason
+                continue
             raise UserError(f"{key}, {subject}, split {split} cannot be read: {reason}") from None
-        subject_field = {"subject": subject} if named else {}
-        for line, fields in enumerate(rows, start=1):
-            yield Record(f"{address}/{subject}/{split}", line, {**fields, **subject_field})
+        found = _rows(rows, f"{address}/{subject}/{split}", subject if named else None, is_chosen=bool(chosen))
+        yield from _distinct(found, subject, seen) if len(chosen or order) > 1 else found
+    if without:
+        if len(without) == len(chosen or order):
+            raise UserError(f"{key}, split {split} cannot be read: {next(iter(without.values()))}")
+        note = f"configurations without the split {split}, passed over: {', '.join(without)}"
+        yield Record(address, 1, notes=(note,), passed_over=True)
+
+
+def _rows(rows: Any, name: str, subject: str | None, is_chosen: bool) -> Iterator[Record]:
+    """Return the rows of a configuration, whose name is the subject of rows that have none of their own.
+
+    Args:
+        rows: The rows, as the datasets library reads them.
+        name: The name of the configuration in messages.
+        subject: The configuration, or None where it names no subject.
+        is_chosen: Whether the recipe asks for the configuration by name, so that its name is the subject.
+
+    Yields:
+        A record per row.
+    """
+    table = rows.with_format("arrow")
+    holes = {
+        field.name
+        for field in rows.features.arrow_schema
+        if pa.types.is_floating(field.type) and is_integers_with_holes(rows.data.column(field.name))
+    }
+    batches = (batch for part in table.iter(batch_size=1024) for batch in part.to_batches())
+    for record in records(batches, name, rows.features.arrow_schema, holes):
+        own = next((record.fields[column] for column in record.fields if column.lower() == "subject"), None)
+        if subject is not None and (is_chosen or is_blank(own)):
+            record = replace(record, fields={**record.fields, "subject": subject})
+        yield record
+
+
+def _distinct(rows: Iterator[Record], configuration: str, seen: dict[bytes, str]) -> Iterator[Record]:
+    """Pass over rows that another configuration has already; rows that one configuration repeats stay."""
+    for record in rows:
+        fields = {name: value for name, value in record.fields.items() if name.lower() != "subject"}
+        content = hashlib.sha256(repr(sorted(fields.items())).encode(errors="replace")).digest()[:16]
+        if seen.setdefault(content, configuration) != configuration:
+            note = f"rows of {configuration} that {seen[content]} has too: asked once"
+            yield Record(record.file, record.line, notes=(note,), passed_over=True)
+        else:
+            yield record
 
 
 def _commit(dataset: str, revision: str | None) -> str | None:

@@ -1,12 +1,16 @@
 """A stream of cleaned questions from the source that a recipe names."""
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from codemmlu.dataset import files, hub
+from codemmlu.dataset.base_of_numbers import check_base
 from codemmlu.dataset.cleaner import Cleaner
-from codemmlu.dataset.readers import READERS, Record, WrongBytesError
+from codemmlu.dataset.columns import Columns, normalised
+from codemmlu.dataset.readers import READERS, NoTableError, Record
 from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, Rejected
@@ -34,7 +38,10 @@ class QuestionStream:
         self.settings = settings
         self.questions = self.labelled = self.rejected = self.most_choices = 0
         self._only = only
-        self._cleaner = cleaner or Cleaner(settings.columns, settings.answers, settings.subjects)
+        keep = settings.escapes == "keep"
+        self._cleaner = cleaner or Cleaner(settings.columns, settings.answers, settings.subjects, keep)
+        self._by_file: Counter[str] = Counter()
+        self._labelled_by_file: Counter[str] = Counter()
 
     @property
     def cleaner(self) -> Cleaner:
@@ -50,8 +57,10 @@ class QuestionStream:
         Returns:
             Questions, up to `limit` accepted ones, and rejected rows.
         """
-        cleaned = (self._cleaner.clean(record) for record in _records(self.settings))
-        return self.select(row for row in cleaned if row is not None)
+        cleaner = self._cleaner
+        cleaned = (cleaner.clean(record) for record in _records(self.settings, cleaner.columns))
+        rows = (row for row in cleaned if row is not None)
+        return self.select(check_base(rows, self.settings.answers, cleaner.notes, cleaner.first))
 
     def select(self, cleaned: Iterator[Question | Rejected]) -> Iterator[Question | Rejected]:
         """Accept, count and limit cleaned rows, like `rows`."""
@@ -63,6 +72,8 @@ class QuestionStream:
             else:
                 self.questions += 1
                 self.labelled += row.answer is not None
+                self._by_file[row.file] += 1
+                self._labelled_by_file[row.file] += row.answer is not None
                 self.most_choices = max(self.most_choices, len(row.choices))
             yield row
             if self.questions == self.settings.limit:
@@ -76,27 +87,67 @@ class QuestionStream:
                 known = ", ".join(sorted(seen)) or "none"
                 raise UserError(f"questions.subjects: {self.settings.source} has no {subject!r}; its subjects: {known}")
         if not self.questions:
-            why = "; ".join(self.notes()) or "it has no rows"
-            raise UserError(f"questions.source: nothing in {self.settings.source} can be asked: {why}")
+            why = "; ".join(self._row_notes()) or "it has no rows"
+            columns = self._cleaner.columns
+            header = "" if columns.is_known() else "; is there a header line?"
+            raise UserError(f"questions.source: nothing in {self.settings.source} can be asked: {why}{header}")
 
     def notes(self) -> list[str]:
-        """Return the notes of cleaning, one line per kind, the most frequent first."""
+        """Return the notes of cleaning, one line per kind, the most frequent first, and notes on columns and files."""
+        return [*self._row_notes(), *self._column_notes(), *self._file_notes()]
+
+    def _row_notes(self) -> list[str]:
         cleaner = self._cleaner
         return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
 
+    def _column_notes(self) -> list[str]:
+        """Return the columns that hold the context, and the columns that are not used."""
+        columns = self._cleaner.columns
+        context = [name for name in columns.seen if normalised(name) in columns.used.get("context", ())]
+        lines = (
+            [f"put before the question: the column{'s' * (len(context) > 1)} {', '.join(context)}"] if context else []
+        )
+        unused = columns.unused()
+        return [*lines, f"columns that are not used: {', '.join(unused)}"] if unused else lines
 
-def _records(settings: QuestionSettings) -> Iterator[Record]:
+    def _file_notes(self) -> list[str]:
+        """Return which files have answers, where some have answers and others have none."""
+        with_answers = [file for file in self._by_file if self._labelled_by_file[file]]
+        without = [file for file in self._by_file if not self._labelled_by_file[file]]
+        if not with_answers or not without:
+            return []
+        named = [", ".join(PurePosixPath(file).name for file in some[:10]) for some in (with_answers, without)]
+        return [f"with answers: {named[0]}; without answers: {named[1]}"]
+
+
+def _records(settings: QuestionSettings, columns: Columns) -> Iterator[Record]:
+    """Read the rows of a source."""
     if files.is_hub(settings.source):
         yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision)
         return
-    for file in files.files(settings.source):
-        with file.open() as stream:
-            try:
-                yield from READERS[file.ending](stream, file.name, settings.encoding)
-            # A cut archive or a broken Parquet page, for example, ends here.
-            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-                raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
-            except WrongBytesError as error:
-                raise UserError(
-                    f"{error}; set questions.encoding to what the file is written in (for example cp1252)"
-                ) from None
+    found = list(files.files(settings.source))
+    for file in found:
+        yield from _of_file(file, settings.encoding, columns, is_alone=len(found) == 1)
+
+
+def _of_file(file: files.SourceFile, encoding: str, columns: Columns, is_alone: bool) -> Iterator[Record]:
+    """Read the rows of a file; one of several files is passed over where it has no column for a question."""
+    with file.open() as stream:
+        try:
+            rows = READERS[file.ending](stream, file.name, encoding)
+            first = next(rows, None)
+            if first is None:
+                return
+            if not is_alone and first.fields and not columns.asks(first.fields):
+                what = f"files without a question ({PurePosixPath(file.name).name}: {', '.join(first.fields)})"
+                yield Record(file.name, first.line, notes=(f"{what}: passed over",), passed_over=True)
+                return
+            yield first
+            yield from rows
+        # A cut archive or a broken Parquet page, for example, ends here.
+        except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+            raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
+        except NoTableError as error:
+            if is_alone:
+                raise UserError(f"questions.source: {error}") from None
+            yield Record(file.name, 1, notes=(f"files that are no text ({error}): passed over",), passed_over=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from codemmlu.dataset import files
-from codemmlu.dataset.choices import plain
-from codemmlu.dataset.cleaner import parse_answer_letter
+from codemmlu.dataset.answers import parse_answer_letter
 from codemmlu.dataset.readers import READERS, Record, WrongBytesError
+from codemmlu.dataset.values import plain
 from codemmlu.errors import UserError, first_line
 
 _NO_ANSWER = ("", "none", "null", "nan", "n/a", "-")
@@ -47,7 +47,8 @@ def read_submission(source: str, key: str) -> Submission:
                 for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
                     _take(submission, record, key)
             except WrongBytesError as error:
-                raise UserError(f"{key}: {error}; save it as UTF-8") from None
+                reason = str(error).partition("; ")[0]
+                raise UserError(f"{key}: {reason}; save it as UTF-8") from None
             except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
                 raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
     if not submission.letters:
@@ -62,8 +63,10 @@ def _take(submission: Submission, record: Record, key: str) -> None:
         raise UserError(f"{key}: {where}: {record.fault}")
     if missing := [name for name in ("task_id", "answer") if name not in fields]:
         raise UserError(f"{key}: {where}: there is no column {missing[0]!r}; a submission has task_id and answer")
-    if record.note:
-        submission.notes[record.note] += 1
+    for note in record.notes:
+        submission.notes[note] += 1
+    if record.passed_over:
+        return
     name, letter = plain(fields["task_id"]).strip(), _letter(plain(fields["answer"]).strip(), submission)
     if not name:
         submission.notes["rows without a task_id: passed over"] += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from codemmlu.dataset.references import references_position, without_letters
 from codemmlu.mcq import template_digest
 from codemmlu.recipe import digest
 from codemmlu.schema import Question
@@ -63,4 +64,13 @@ class InferenceSpec:
     def key(self, question: Question) -> str:
         """Return the key of the answer to a question under this spec: 32 hex digits."""
         # The task_id is part of the key because real files repeat whole questions.
-        return digest(self._digest, question.task_id, question.question, question.choices)
+        return digest(self._digest, question.task_id, question.question, question.choices, *self._changes(question))
+
+    def _changes(self, question: Question) -> list[str]:
+        """Return what prompts have changed since keys exist, for the questions that this concerns (issue 9)."""
+        if not self.template:
+            return []
+        has_letters = without_letters(question.choices) != question.choices
+        reads_orders = dict(self.settings).get("readings", 1) != 1
+        is_fixed = reads_orders and references_position(question.question, question.choices)
+        return ["without letters"] * has_letters + ["own order"] * is_fixed

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from codemmlu.dataset.references import without_letters
 from codemmlu.mcq.templates import AFTER_THINKING, TEMPLATES, Template, check_wording, thinking_wording
 from codemmlu.schema import Question, letters
 
@@ -52,7 +53,8 @@ def render(
         examples: Solved questions, shown as earlier turns in this order; each needs its answer.
 
     Returns:
-        The prompt, which ends where the letter belongs.
+        The prompt, which ends where the letter belongs. Letters that the choices themselves begin with, in order, are
+        left out, because another order would move them.
 
     Raises:
         ValueError: `order` is no order of the question's choices.
@@ -61,7 +63,8 @@ def render(
     if not shown or len(set(shown)) != len(shown) or not set(shown) <= set(range(len(question.choices))):
         raise ValueError(f"{shown} is no order of {len(question.choices)} choices")
     chosen = TEMPLATES[template]
-    text = chosen.wording(question.question, [question.choices[i] for i in shown])
+    choices = without_letters(question.choices)
+    text = chosen.wording(question.question, [choices[i] for i in shown])
     turns = [turn for example in examples for turn in _solved(example, chosen)]
     return Prompt((*turns, Message("user", text)), chosen.prefill, chosen.before_letter, shown)
 

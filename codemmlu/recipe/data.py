@@ -12,9 +12,14 @@ class _SourceSettings(Settings):
 
     limit: Annotated[int, Field(ge=1)] | None = None  # the first n accepted rows, in file order
     subjects: tuple[str, ...] | None = None  # None: all
-    # Maps a field of a question to the name of its column in the source.
-    columns: dict[Literal["task_id", "question", "choices", "answer", "subject"], str] = Field(default_factory=dict)
+    # Maps a field of a question to its column in the source, or to a list of columns.
+    columns: dict[
+        Literal["task_id", "question", "context", "choices", "answer", "distractors", "subject"],
+        str | tuple[str, ...],
+    ] = Field(default_factory=dict)
     answers: Literal["letter", "zero-based", "one-based", "text"] = "letter"
+    # How a backslash in a string that writes a list is read: as Python and JSON do, or as it is written.
+    escapes: Literal["python", "keep"] = "python"
     encoding: str = "utf-8-sig"
     split: str = "test"  # Hub only
     revision: str | None = None  # Hub only

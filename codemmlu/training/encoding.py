@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from codemmlu.dataset.references import references_position
 from codemmlu.engine import chat_template
 from codemmlu.errors import UserError
 from codemmlu.mcq import render
@@ -103,7 +104,7 @@ def order_of(question: Question, epoch: int, settings: FinetuneSettings) -> tupl
         Indices of the choices, in the order shown.
     """
     places = range(len(question.choices))
-    if not settings.reorder:
+    if not settings.reorder or references_position(question.question, question.choices):
         return tuple(places)
     start = _random("order", settings.seed, question).permutation(len(places))
     return tuple(int(start[(place + epoch) % len(places)]) for place in places)

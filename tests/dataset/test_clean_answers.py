@@ -32,6 +32,16 @@ from tests.support.asking import FOUR, asked
         ("`b`", "B"),
         ("'A'", "A"),
         (b"B", "B"),
+        ("Ｂ", "B"),
+        ("Ⓑ", "B"),
+        ("option_b", "B"),
+        ("Correct answer: Option B", "B"),
+        (r"\boxed{C}", "C"),
+        ("$D$", "D"),
+        ("<b>D</b>", "D"),
+        (["B"], "B"),
+        ("B. x", "B"),
+        ("(C) y", "C"),
     ],
 )
 def test_a_letter_is_read_however_it_is_dressed(written: object, letter: str) -> None:
@@ -49,7 +59,7 @@ def test_a_blank_answer_is_unlabelled_and_not_worth_a_note(written: object) -> N
 
 @pytest.mark.parametrize(
     "written",
-    ["B or C", "A is right", "A, B", "AB", "answer", "option", "none", "?", "1", "Answer: all of them", "ANSWER:"],
+    ["B or C", "A is right", "A, B", "AB", "answer", "option", "none", "?", "Answer: all of them", "ANSWER:"],
 )
 def test_an_unreadable_answer_is_unlabelled_and_said(written: str) -> None:
     cleaner = Cleaner()
@@ -74,6 +84,8 @@ def test_an_answer_out_of_range_is_unlabelled_and_said(choices: list[str], writt
         ("zero-based", " 1 ", "B"),
         ("zero-based", 2.0, "C"),
         ("zero-based", "4", None),
+        ("zero-based", ["2"], "C"),
+        ("zero-based", ["1", "2"], None),
         ("zero-based", "-1", None),
         ("zero-based", "1.5", None),
         ("zero-based", "B", None),
@@ -82,7 +94,8 @@ def test_an_answer_out_of_range_is_unlabelled_and_said(choices: list[str], writt
         ("one-based", "0", None),
         ("one-based", "5", None),
         ("text", "y", "C"),
-        ("text", "Y", None),
+        ("text", "Y", "C"),
+        ("text", " y. ", "C"),
         ("text", "v", None),
     ],
 )
@@ -98,3 +111,21 @@ def test_a_text_that_two_choices_share_is_no_answer() -> None:
     cleaner = Cleaner(answers="text")
     assert asked({"choices": ["x", "x", "y"], "answer": "x"}, cleaner).answer is None
     assert asked({"task_id": "t2", "choices": ["x", "x", "y"], "answer": "y"}, cleaner).answer == "C"
+
+
+@pytest.mark.parametrize(
+    ("written", "letter", "note"),
+    [
+        ("C", None, "answers that are a letter and the text of another choice: unlabelled"),
+        ("Java", "C", "answers that are the text of a choice: read as its letter"),
+        ("java", "C", "answers that are the text of a choice: read as its letter"),
+        ("R", "D", "answers that are the text of a choice: read as its letter"),
+        ("A. Java", None, "answers that are not the letter of one choice: unlabelled"),
+        (["A", "B"], None, "answers that name several choices: unlabelled"),
+        (2, None, "answers that are numbers: unlabelled; set questions.answers to zero-based or one-based"),
+    ],
+)
+def test_a_letter_that_is_another_choice_is_no_label(written: object, letter: str | None, note: str) -> None:
+    cleaner = Cleaner()
+    assert asked({"choices": ["Python", "C", "Java", "R"], "answer": written}, cleaner).answer == letter
+    assert dict(cleaner.notes) == {note: 1}

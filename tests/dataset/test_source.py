@@ -69,9 +69,9 @@ def test_a_source_that_is_not_there_is_an_error(here: Path, source: str) -> None
 
 
 def test_a_file_of_an_unknown_kind_is_an_error(here: Path) -> None:
-    write(here / "data" / "q.xlsx", b"PK")
-    expected = "is not one of .csv, .jsonl, .parquet (text also as .gz, .bz2, .zst)"
-    assert mistake("data/q.xlsx") == f"questions.source: data/q.xlsx {expected}"
+    write(here / "data" / "q.pdf", b"%PDF")
+    expected = "is not one of .csv, .tsv, .jsonl, .json, .parquet, .xlsx (text also as .gz, .bz2, .zst)"
+    assert mistake("data/q.pdf") == f"questions.source: data/q.pdf {expected}"
 
 
 def test_an_address_of_an_unknown_scheme_is_an_error() -> None:

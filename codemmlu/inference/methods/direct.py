@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from codemmlu.dataset.references import references_position
 from codemmlu.engine.protocol import Engine
 from codemmlu.inference.methods.base import Method, MethodInput, MethodResult, read, result, shown_examples
 from codemmlu.inference.spec import InferenceSpec
@@ -14,15 +15,18 @@ from codemmlu.schema import Reading
 async def direct(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput) -> MethodResult:
     """Read the letters after the question, which follows solved examples if the spec has some.
 
-    Further readings show the choices in other orders. All are sent at once, so that they are side by side in the
-    engine's queue and share the question's tokens in its prefix cache.
+    Further readings show the choices in other orders, unless the choices refer to their own order. All are sent at
+    once, so that they are side by side in the engine's queue and share the question's tokens in its prefix cache.
 
     Returns:
         Fields of an Answer.
     """
     assert engine is not None
     shown = shown_examples(engine, spec, inputs)
-    permutations = orders(len(inputs.question.choices), spec.option("readings"), inputs.question.question)
+    question = inputs.question
+    permutations = orders(len(question.choices), spec.option("readings"), question.question)
+    if references_position(question.question, question.choices):
+        permutations = permutations[:1]
     if inputs.log_prior is not None:
         return await _until_sure(engine, spec, inputs, permutations, shown)
     readings = await asyncio.gather(*(read(engine, spec, inputs, order, shown) for order in permutations))
