@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from codemmlu.cli.check import findings, first_prompt
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.steps import describe, finetune_settings, foreign_code, refuse_without_examples
@@ -49,6 +50,11 @@ def plan(job: JobContext) -> Outcome:
     hardware = job.hardware or (grown(recipe.gpus, here().cpus) if recipe.gpus else here())
     for line in (*describe(recipe, questions), *foreign_code(recipe)):
         say(line)
+    for line in findings(stream, rows):
+        say(line)
+    if template := next((voter.template for voter in recipe.asked.values()), None):
+        for line in first_prompt(rows[0], template):
+            say(line)
     examples = examples_of(recipe, questions)
     trained = recipe.finetune.name if recipe.finetune else None
     for name, voter in recipe.asked.items():

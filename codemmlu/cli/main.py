@@ -72,6 +72,18 @@ def main_of_runs(
     return _finished(lambda terminal: step(terminal, given.runs), given.json, command_line(name, given.runs))
 
 
+def main_of_file(
+    name: str, about: str, step: Callable[[Terminal, list[str]], Outcome], arguments: list[str] | None = None
+) -> int:
+    """Run a job that is given a question file instead of a recipe, and return the exit code."""
+    parser = _parser(name, about)
+    parser.add_argument("file", metavar="FILE", help="a question file, a folder, or any other questions.source")
+    parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.answers=text")
+    given = parser.parse_intermixed_args(arguments)
+    typed = [given.file, *given.overrides]
+    return _finished(lambda terminal: step(terminal, typed), given.json, command_line(name, typed))
+
+
 def _parser(name: str, about: str) -> _Parser:
     parser = _Parser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")

@@ -5,11 +5,12 @@ answers -> votes -> fitted vote -> verdicts -> submission.csv, report.json, repo
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
-from codemmlu.dataset import QuestionStream
+from codemmlu.dataset import QuestionStream, read_sample
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
@@ -18,7 +19,7 @@ from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
 from codemmlu.report.score_table import ScoreTable, sheet
-from codemmlu.report.submission import submission
+from codemmlu.report.submission import SubmissionForm, submission
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Rejected
 from codemmlu.voting import reduction
@@ -83,7 +84,12 @@ def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
 def _submission(job: JobContext, run: RunDir) -> tuple[int, int]:
     rows = [Rejected(**row) for row in run.read_table("rejected.parquet").to_pylist()]
     rejected = sorted(rows, key=lambda row: row.position)
-    text, lines, blanks = submission(reduction.in_order(run), rejected, job.recipe.submission.blank)
+    settings = job.recipe.submission
+    form = SubmissionForm(settings.blank, settings.letters)
+    if settings.sample:
+        sample = read_sample(settings.sample, "submission.sample")
+        form = replace(form, header=sample.header, ids=sample.ids)
+    text, lines, blanks = submission(reduction.in_order(run), rejected, form)
     run.write("submission.csv", text.encode())
     return lines, blanks
 

@@ -16,7 +16,7 @@ from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
-from codemmlu.dataset import QuestionSet, Submission, read_submission
+from codemmlu.dataset import QuestionSet, Submission, read_sample, read_submission
 from codemmlu.dataset.stored import StoredQuestions, stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
@@ -27,7 +27,7 @@ from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, writ
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
 from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
-from codemmlu.schema import Rejected, to_table
+from codemmlu.schema import Rejected, letters, to_table
 
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
@@ -143,6 +143,8 @@ def read_inputs(job: JobContext, run: RunDir) -> Inputs:
     """Check that models and submissions are there, and read the questions into the staging folder."""
     run.write(ISSUE, uuid.uuid4().hex.encode())  # From here on no block of an earlier attempt is kept.
     models, submissions = find_models(job.recipe), find_submissions(job.recipe)
+    if job.recipe.submission.sample:  # A sample that cannot be read shows now, and not after hours of inference.
+        read_sample(job.recipe.submission.sample, "submission.sample")
     stored = StoredQuestions(run)
     questions = QuestionSet(job.recipe, stored)
     for line in (*describe(job.recipe, questions), *foreign_code(job.recipe)):
@@ -259,12 +261,20 @@ def tell_submissions(job: JobContext, run: RunDir, submissions: Mapping[str, Sub
     for name, submission in submissions.items():
         voter = job.recipe.voters[name]
         assert isinstance(voter, SubmissionVoter)
-        used = sum(question.task_id in submission.letters for question in stored_questions(run))
+        given = [
+            (letter, len(question.choices))
+            for question in stored_questions(run)
+            if (letter := submission.letters.get(question.task_id, "")) != ""
+        ]
+        used = len(given)
+        beyond = sum(letter is not None and letter not in letters(size) for letter, size in given)
         job.terminal.say(
             f"{name}: {len(submission.letters):,} answers from {voter.source}, {used:,} of them to these questions"
         )
         for note, count in submission.notes.most_common():
             job.terminal.say(f"  {count:,} x {note}")
+        if beyond:
+            job.terminal.say(f"  {beyond:,} x letters that the question does not have: counted as no answer")
 
 
 def _facts(model: model_source.Model) -> dict[str, Any]:

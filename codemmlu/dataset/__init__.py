@@ -7,7 +7,7 @@ from codemmlu.dataset.cleaner import Cleaner
 from codemmlu.dataset.loader import QuestionStream
 from codemmlu.dataset.question_set import InMemory, QuestionSet
 from codemmlu.dataset.readers import Record
-from codemmlu.dataset.submissions import Submission, read_submission
+from codemmlu.dataset.submissions import Sample, Submission, read_sample, read_submission
 
 __all__ = [
     "Cleaner",
@@ -15,6 +15,8 @@ __all__ = [
     "QuestionSet",
     "QuestionStream",
     "Record",
+    "Sample",
     "Submission",
+    "read_sample",
     "read_submission",
 ]

@@ -68,6 +68,7 @@ class Cleaner:
         first: The location (`FILE:LINE`) of the first row of each note, with details where they help.
         subjects: All subjects in the source, including those that are not wanted.
         columns: The columns of the source, and which of them were used.
+        example: The first answer as it is written, and its letter.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Cleaner:
         self.notes: Counter[str] = Counter()
         self.first: dict[str, str] = {}
         self.subjects: set[str] = set()
+        self.example: tuple[str, str] | None = None
 
     def clean(self, record: Record) -> Question | Rejected | None:
         """Clean the next record of the source; None for a row of a subject that is not wanted, and for no row."""
@@ -121,6 +123,10 @@ class Cleaner:
             kind, _, details = str(fault).partition(": ")
             self._note(f"rejected: {kind}", f"{location}: {details}" if details.startswith("its columns") else location)
             return Rejected(task_id, self._text(fault, location), record.file, record.line, self._position)
+
+    def has_claimed(self, task_id: str | None) -> bool:
+        """Return whether an accepted row has a task_id."""
+        return task_id in self._seen
 
     def _note(self, text: str, location: str) -> None:
         self.notes[text] += 1
@@ -181,12 +187,15 @@ class Cleaner:
             self._note(POSITION, location)
         if note:
             self._note(note, location)
+        answer = None if index is None else letters(len(texts))[index]
+        if answer and not self.example:
+            self.example = (plain(row.first("answer")), answer)
         return Question(
             task_id=task_id,
             subject=subject,
             question=text,
             choices=texts,
-            answer=None if index is None else letters(len(texts))[index],
+            answer=answer,
             file=record.file,
             line=record.line,
             position=self._position,

@@ -100,6 +100,13 @@ class Columns:
         known |= {normalised(name) for group in self._mapping.values() for name in group}
         return not names or bool(names & known)
 
+    def by_field(self) -> dict[str, list[str]]:
+        """Return the columns that are used for each field, under the names that the source gives them."""
+        fields = {
+            field: [name for name in self.seen if normalised(name) in names] for field, names in self.used.items()
+        }
+        return {field: names for field, names in sorted(fields.items()) if names}
+
     def unused(self) -> list[str]:
         """Return the columns that hold nothing of any question."""
         used = set().union(*self.used.values())

@@ -9,7 +9,7 @@ import pyarrow as pa
 from codemmlu.dataset import files, hub
 from codemmlu.dataset.base_of_numbers import check_base
 from codemmlu.dataset.cleaner import Cleaner
-from codemmlu.dataset.columns import Columns, normalised
+from codemmlu.dataset.columns import Columns
 from codemmlu.dataset.readers import READERS, NoTableError, Record
 from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
@@ -103,11 +103,9 @@ class QuestionStream:
     def _column_notes(self) -> list[str]:
         """Return the columns that hold the context, and the columns that are not used."""
         columns = self._cleaner.columns
-        context = [name for name in columns.seen if normalised(name) in columns.used.get("context", ())]
-        lines = (
-            [f"put before the question: the column{'s' * (len(context) > 1)} {', '.join(context)}"] if context else []
-        )
+        context = columns.by_field().get("context")
         unused = columns.unused()
+        lines = [f"columns put before the question: {', '.join(context)}"] if context else []
         return [*lines, f"columns that are not used: {', '.join(unused)}"] if unused else lines
 
     def _file_notes(self) -> list[str]:

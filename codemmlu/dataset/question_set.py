@@ -74,6 +74,9 @@ class QuestionSet:
                 self._keys.add(content_key(row))
             else:
                 store.add(row)
+        # A rejected row has no claim to a task_id that a later row has: a grader refuses an id twice.
+        claimed = self.stream.cleaner.has_claimed
+        self.rejected = [replace(row, task_id=None) if claimed(row.task_id) else row for row in self.rejected]
         if store is not None:
             store.finish()
 

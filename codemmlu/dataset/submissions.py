@@ -1,13 +1,14 @@
 """Submissions: another system's answers, as `task_id,answer` like the files of this project."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from codemmlu.dataset import files
 from codemmlu.dataset.answers import parse_answer_letter
-from codemmlu.dataset.readers import READERS, Record, WrongBytesError
+from codemmlu.dataset.readers import READERS, NoTableError, Record, WrongBytesError
 from codemmlu.dataset.values import plain
 from codemmlu.errors import UserError, first_line
 
@@ -27,6 +28,40 @@ class Submission:
     notes: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A sample submission: the names of its two columns, and the ids of its lines in order."""
+
+    header: tuple[str, str]
+    ids: tuple[str, ...]
+
+
+def read_sample(source: str, key: str) -> Sample:
+    """Read a sample submission, whose first column has the ids and whose second one has the answers.
+
+    Args:
+        source: A path or URI.
+        key: The recipe key that names the source, for errors.
+
+    Returns:
+        Its header and ids.
+
+    Raises:
+        UserError: The source has no rows, or not two columns.
+    """
+    header: tuple[str, ...] = ()
+    ids = []
+    for record in _records(source, key):
+        header = header or tuple(record.fields)
+        if len(header) != 2:
+            names = ", ".join(header)
+            raise UserError(f"{key}: {source} has the columns {names}; a sample submission has two, id and answer")
+        ids.append(plain(record.fields[header[0]]).strip())
+    if not header:
+        raise UserError(f"{key}: {source} has no rows")
+    return Sample((header[0], header[1]), tuple(ids))
+
+
 def read_submission(source: str, key: str) -> Submission:
     """Read a file of answers.
 
@@ -41,32 +76,46 @@ def read_submission(source: str, key: str) -> Submission:
         UserError: There is no row or no file that can be read, a column is missing, or one task_id has two answers.
     """
     submission = Submission()
-    for file in files.files(source, key):
-        with file.open() as stream:
-            try:
-                for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
-                    _take(submission, record, key)
-            except WrongBytesError as error:
-                reason = str(error).partition("; ")[0]
-                raise UserError(f"{key}: {reason}; save it as UTF-8") from None
-            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
-                raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
+    for record in _records(source, key, submission.notes):
+        _take(submission, record, key)
     if not submission.letters:
         raise UserError(f"{key}: {source} has no rows")
     return submission
 
 
+def _records(source: str, key: str, notes: Counter[str] | None = None) -> Iterator[Record]:
+    """Read the rows of all files of a source, and count their oddities.
+
+    Yields:
+        Rows that could be read.
+
+    Raises:
+        UserError: A file or a row cannot be read.
+    """
+    for file in files.files(source, key):
+        with file.open() as stream:
+            try:
+                for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
+                    if notes is not None:
+                        notes.update(record.notes)
+                    if record.fault:
+                        raise UserError(f"{key}: {record.file}:{record.line}: {record.fault}")
+                    if not record.passed_over:
+                        yield record
+            except NoTableError as error:
+                raise UserError(f"{key}: {error}") from None
+            except WrongBytesError as error:
+                reason = str(error).partition("; ")[0]
+                raise UserError(f"{key}: {reason}; save it as UTF-8") from None
+            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
+                raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
+
+
 def _take(submission: Submission, record: Record, key: str) -> None:
     where = f"{record.file}:{record.line}"
     fields = {name.strip().lower(): value for name, value in record.fields.items()}
-    if record.fault:
-        raise UserError(f"{key}: {where}: {record.fault}")
     if missing := [name for name in ("task_id", "answer") if name not in fields]:
         raise UserError(f"{key}: {where}: there is no column {missing[0]!r}; a submission has task_id and answer")
-    for note in record.notes:
-        submission.notes[note] += 1
-    if record.passed_over:
-        return
     name, letter = plain(fields["task_id"]).strip(), _letter(plain(fields["answer"]).strip(), submission)
     if not name:
         submission.notes["rows without a task_id: passed over"] += 1

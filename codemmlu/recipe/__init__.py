@@ -6,7 +6,7 @@ with its key path, before anything starts. Each section has a module.
 
 from codemmlu.recipe.data import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings
 from codemmlu.recipe.finetune import FinetuneSettings
-from codemmlu.recipe.loader import digest, load
+from codemmlu.recipe.loader import digest, load, load_questions
 from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES
 from codemmlu.recipe.recipe import Recipe
@@ -51,6 +51,7 @@ __all__ = [
     "adapter_name",
     "digest",
     "load",
+    "load_questions",
     "method_settings",
     "uses_examples",
     "when_of",

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from codemmlu.errors import UserError
+from codemmlu.recipe.data import QuestionSettings
 from codemmlu.recipe.recipe import Recipe
 from codemmlu.recipe.voters import METHODS
 
@@ -41,6 +42,32 @@ def load(path: str, overrides: list[str]) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(_faults(error))}") from None
+
+
+def load_questions(source: str, overrides: list[str]) -> QuestionSettings:
+    """Return the settings of a source of questions, without a recipe.
+
+    Args:
+        source: The value of `questions.source`.
+        overrides: Overrides of `questions`, such as `questions.answers=text`.
+
+    Returns:
+        The validated settings.
+
+    Raises:
+        UserError: An override has a mistake, or is about something else than the questions.
+    """
+    values: dict[str, Any] = {"questions": {"source": source}}
+    for override in overrides:
+        keys, value = _parse(override)
+        if keys[0] != "questions" or len(keys) == 1:
+            raise UserError(f"{override!r}: only questions.key=value can be set here")
+        _set(values, keys, value, override)
+    try:
+        return QuestionSettings.model_validate(values["questions"])
+    except ValidationError as error:
+        faults = "; ".join(f"questions.{fault}" for fault in _faults(error))
+        raise UserError(faults) from None
 
 
 def digest(*parts: object) -> str:

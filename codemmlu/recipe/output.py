@@ -45,6 +45,14 @@ class ReportSettings(Settings):
 
 
 class SubmissionSettings(Settings):
-    """The settings of submission.csv: `blank` is written where there is no answer."""
+    """The settings of submission.csv.
+
+    Attributes:
+        blank: The text that is written where there is no answer.
+        letters: The letters of each line, the likeliest first, for contests that score a ranking (MAP@3 has 3).
+        sample: A sample submission, whose header and ids are taken; None: `task_id,answer`, in the source's order.
+    """
 
     blank: str = ""
+    letters: Annotated[int, Field(ge=1, le=26)] = 1
+    sample: str | None = None

@@ -183,7 +183,7 @@ def test_what_the_hub_does_not_have_is_an_error(visit: Visit) -> None:
     )
     assert visit.heard.error("no revision") == f"questions.revision: the Hub dataset {DATASET} has no revision 'v9'"
     assert visit.heard.error("no split") == (
-        f"questions.source: the Hub dataset {DATASET}, programming_syntax, split train cannot be read: "
+        f"questions.source: the Hub dataset {DATASET}, split train cannot be read: "
         "Unknown split \"train\". Should be one of ['test']."
     )
     assert visit.heard.error("no dataset").startswith(
