@@ -52,9 +52,9 @@ def plan(job: JobContext) -> Outcome:
         say(line)
     for line in findings(stream, rows):
         say(line)
-    if template := next((voter.template for voter in recipe.asked.values()), None):
-        for line in first_prompt(rows[0], template):
-            say(line)
+    templates = [voter.template for voter in recipe.asked.values() if not isinstance(voter, RetrieveVoter)]
+    for line in first_prompt(rows[0], templates[0]) if templates else []:
+        say(line)
     examples = examples_of(recipe, questions)
     trained = recipe.finetune.name if recipe.finetune else None
     for name, voter in recipe.asked.items():

@@ -18,6 +18,7 @@ from tests.support.dataset_hub import Commit, Hub, serving
 Asked = dict[str, dict[str, Any]]  # settings by the name that a test knows them by
 DATASET = "Fsoft-AIC/CodeMMLU"
 PLAIN = "someone/quiz"
+PARTS = "someone/parts"
 
 
 def closed_port() -> int:
@@ -42,8 +43,9 @@ for settings in json.load(sys.stdin):
     if endpoint := settings.pop("endpoint", None):
         huggingface_hub.constants.ENDPOINT = endpoint
     try:
-        rows = [dataclasses.asdict(row) for row in QuestionStream(QuestionSettings(**settings)).rows()]
-        print(json.dumps({"rows": rows}))
+        stream = QuestionStream(QuestionSettings(**settings))
+        rows = [dataclasses.asdict(row) for row in stream.rows()]
+        print(json.dumps({"rows": rows, "notes": stream.notes()}))
     except UserError as error:
         print(json.dumps({"error": str(error)}))
 """
@@ -59,6 +61,8 @@ ASKED: Asked = {
     "plain": {"source": PLAIN},
     "plain one": {"source": PLAIN, "subjects": ["sql"]},
     "plain none": {"source": PLAIN, "subjects": ["sql", "c++"]},
+    "parts": {"source": PARTS},
+    "part": {"source": PARTS, "subjects": ["law"]},
     "page cut": {"revision": "broken", "subjects": ["others"]},
     "no parquet": {"revision": "broken", "subjects": ["code_repair"]},
     "down": {"endpoint": DOWN},  # the last one: the client stays there
@@ -122,6 +126,20 @@ def plain_repository() -> Commit:
     return Commit({"test.parquet": parquet([{**row, "subject": "c"}, {**row, "subject": "sql"}])})
 
 
+def overlapping_repository() -> Commit:
+    """A dataset as MMLU is laid out: `all` holds the others, and one configuration has another split alone."""
+    law, math = ({"question": f"Q {of}", "choices": ["a", "b"], "answer": "A"} for of in ("law", "math"))
+    rows = {"all": [{**law, "subject": "the law"}, {**math, "subject": None}], "law": [law, law], "math": [math]}
+    files = {f"{name}/test.parquet": parquet(content) for name, content in rows.items()}
+    configs = "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test.parquet\n"
+        for name in sorted(rows)
+    )
+    configs += "- config_name: extra\n  data_files:\n  - split: train\n    path: extra/train.parquet\n"
+    card = f"---\nlicense: mit\nconfigs:\n{configs}---\n# Parts\n".encode()
+    return Commit({**files, "extra/train.parquet": parquet([law]), "README.md": card})
+
+
 @dataclass(frozen=True)
 class Visit:
     """One process that asked a Hub for everything in ASKED, and the cache it left."""
@@ -140,7 +158,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     no_parquet = {"code_repair/test-00000-of-00001.parquet": b"PAR1 but not really"}
     broken = Commit({**good.files, **no_parquet, "others/test-00000-of-00001.parquet": bytes(page_cut)})
     revisions = {"main": good, "v0": repository(rows=1), "broken": broken}
-    hub = Hub({DATASET: revisions, PLAIN: {"main": plain_repository()}})
+    hub = Hub({DATASET: revisions, PLAIN: {"main": plain_repository()}, PARTS: {"main": overlapping_repository()}})
     with serving(hub):
         return Visit(ask(hub.endpoint, home, ASKED), hub, home)
 
@@ -152,6 +170,20 @@ def test_the_hub_gives_every_subject_in_the_papers_order(visit: Visit) -> None:
     assert rows[3]["file"] == f"{DATASET}/api_frameworks/test"
     assert [row["line"] for row in rows[:3]] == [1, 2, 1]
     assert (rows[0]["question"], rows[0]["choices"], rows[0]["answer"]) == ("Q0", ["a", "b", "c"], "C")
+
+
+def test_configurations_that_overlap_are_asked_once(visit: Visit) -> None:
+    rows = visit.heard.rows("parts")
+    assert [(row["question"], row["subject"]) for row in rows] == [
+        ("Q law", "law"),
+        ("Q law", "law"),
+        ("Q math", "math"),
+    ]
+    notes = "\n".join(visit.heard.answers["parts"]["notes"])
+    assert "1 x rows of all that law has too: asked once" in notes
+    assert "1 x rows of all that math has too: asked once" in notes
+    assert "configurations without the split test, passed over: extra" in notes
+    assert [row["subject"] for row in visit.heard.rows("part")] == ["law", "law"]
 
 
 def test_fill_in_the_middle_starts_with_its_problem(visit: Visit) -> None:

@@ -352,12 +352,13 @@ def test_a_workbook_is_read(tmp_path: Path) -> None:
     from openpyxl import Workbook
 
     book = Workbook()
-    book.active.append(["id", "question", "A", "B", "answer"])
-    book.active.append([7, "Q", 1, 2.5, "B"])
-    book.create_sheet("notes").append(["not read"])
+    first, second = book.create_sheet("quiz", 0), book.create_sheet("notes")
+    first.append(["id", "question", "A", "B", "answer"])
+    first.append([7, "Q", 1, 2.5, "B"])
+    second.append(["not read"])
     book.save(tmp_path / "quiz.xlsx")
     stream, rows = loaded(tmp_path / "quiz.xlsx")
     (row,) = rows
     assert isinstance(row, Question)
     assert (row.task_id, row.choices, row.answer, row.line) == ("7", ("1", "2.5"), "B", 2)
-    assert any("not notes" in note for note in stream.notes())
+    assert any("notes" in note for note in stream.notes())
