@@ -77,7 +77,7 @@ def _page(run: RunDir, ensemble: Ensemble, report: dict[str, Any]) -> str:
 def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
     """Return how many answers were never inferred; a vote without inference counts them as failed."""
     failed = sum(int((column.status == FAILED).sum()) for column in scores.voters.values())
-    return max(0, failed - int(reduced.sums["failed"]))
+    return max(0, failed - reduced.sums.failed)
 
 
 def _submission(job: JobContext, run: RunDir) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """report.json: the results of a run, put together from the summary and the statistics."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from codemmlu.dataset import QuestionStream
@@ -14,9 +14,10 @@ from codemmlu.recipe import Recipe, adapter_name
 from codemmlu.report import statistics, summary
 from codemmlu.report.score_table import ScoreTable, letter_counts
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.aggregation import MOST_FAILURES, cost_sums, sum_costs
+from codemmlu.voting.costs import Costs, cost_sums, sum_costs
 from codemmlu.voting.fit_split import Learnt
 from codemmlu.voting.reduction import ReduceResult
+from codemmlu.voting.sums import MOST_FAILURES, Failure
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
     pairs, ranks = summary.comparisons(scores, rule)
     voters = {}
     for name in recipe.voters:
-        costs = [sums["voters"].get(name) or cost_sums(()), cost_sums(learnt.besides.get(name, ()))]
+        costs = [sums.voters.get(name, Costs()), cost_sums(learnt.besides.get(name, ()))]
         # The answers that a voter's calibration is estimated from are part of its cost, as if it were the only voter.
         voters[name] = (
             summary.voter(scores, name, sum_costs(costs)) | {"rank": ranks[name]} | _voter(run, ensemble, name, reduced)
@@ -65,7 +66,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
     other_answers = [(name, answer) for name, answers in learnt.besides.items() for answer in answers]
     other_answers += [("vote.fit", answer) for answer in learnt.asked_for_fit]
     broken = {
-        answer.key: {"task_id": answer.task_id, "voter": name, "error": answer.error or ""}
+        answer.key: Failure(answer.task_id, name, answer.error or "")
         for name, answer in other_answers
         if answer.status == "failed"
     }
@@ -77,7 +78,7 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
         "chance": summary.chance(scores),
         "letters_right": letter_counts(scores.right),
         "voters": voters,
-        "asks": {spec: summary.cost(costs) for spec, costs in sums["asks"].items()},
+        "asks": {spec: summary.cost(costs) for spec, costs in sums.asks.items()},
         "vote": summary.vote(scores, rule) | {"rank": ranks.get(summary.VOTE)},
         "rules": summary.rules(scores, learnt.fitted),
         "fitted": {
@@ -90,12 +91,12 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
         "agreement": statistics.agreement(scores),
         "slices": statistics.slices(scores, rule),
         "hindsight": statistics.hindsight(scores),
-        "order_sensitivity": summary.order_sensitivity(sums["swaps"]),
+        "order_sensitivity": summary.order_sensitivity(sums.swaps),
         "leakage": summary.leakage(scores),
         "training": _training(recipe, run),
-        "failures": [*sums["failures"], *broken.values()][:MOST_FAILURES],
+        "failures": [asdict(failure) for failure in [*sums.failures, *broken.values()][:MOST_FAILURES]],
         "out": run.shown,
-    }, sums["failed"] + sums["swaps_failed"] + len(broken)
+    }, sums.failed + sums.swaps_failed + len(broken)
 
 
 def _training(recipe: Recipe, run: RunDir) -> dict[str, Any] | None:
@@ -122,7 +123,7 @@ def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) ->
         "adapter": lora.validate(voter.spec.adapter, "adapter").fingerprint if voter.spec.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
-        "early_exit": reduced.sums["early_exit"].get(name),
+        "early_exit": asdict(reduced.sums.early_exit[name]) if name in reduced.sums.early_exit else None,
     }
 
 

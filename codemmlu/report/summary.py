@@ -10,7 +10,9 @@ from codemmlu.report import statistics
 from codemmlu.report.score_table import Bits, Column, ScoreTable, letter_counts
 from codemmlu.report.statistics import LEVEL, wilson
 from codemmlu.voting.ballots import STATUSES
+from codemmlu.voting.costs import Costs
 from codemmlu.voting.model import EnsembleModel
+from codemmlu.voting.sums import Score
 
 VOTE = "vote"
 
@@ -21,29 +23,20 @@ def chance(scores: ScoreTable, among: Bits | None = None) -> float | None:
     return float(odds.mean()) if odds.size else None
 
 
-def cost(sums: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what answers cost.
-
-    Args:
-        sums: See `aggregation.cost_sums`.
-
-    Returns:
-        The sums, with `computed_tokens`, the tokens that went through the model and were not in its prefix cache, and
-        with `seconds`, the time during which at least one answer was in progress: start-up, and the time between two
-        attempts of a run, do not count.
-    """
+def cost(sums: Costs) -> dict[str, Any]:
+    """Return what answers cost."""
     return {
-        "prompt_tokens": sums["prompt_tokens"],
-        "cached_tokens": sums["cached_tokens"],
-        "generated_tokens": sums["generated_tokens"],
-        "computed_tokens": sums["prompt_tokens"] - sums["cached_tokens"] + sums["generated_tokens"],
-        "readings": sums["readings"],
-        "turns": sums["turns"],
-        "seconds": sum(end - start for start, end in sums["under_way"]),
+        "prompt_tokens": sums.prompt_tokens,
+        "cached_tokens": sums.cached_tokens,
+        "generated_tokens": sums.generated_tokens,
+        "computed_tokens": sums.computed_tokens,
+        "readings": sums.readings,
+        "turns": sums.turns,
+        "seconds": sums.seconds,
     }
 
 
-def voter(scores: ScoreTable, name: str, sums: Mapping[str, Any]) -> dict[str, Any]:
+def voter(scores: ScoreTable, name: str, sums: Costs) -> dict[str, Any]:
     """Return the numbers of one voter.
 
     Args:
@@ -71,7 +64,7 @@ def voter(scores: ScoreTable, name: str, sums: Mapping[str, Any]) -> dict[str, A
             "as_said": statistics.calibration(scores, column, column.sure),
             "fitted": statistics.calibration(scores, column, column.calibrated),
         },
-        "letter_mass": sums["mass"] / sums["readings"] if sums["readings"] else None,
+        "letter_mass": sums.mass / sums.readings if sums.readings else None,
         "reading_alone": _share((alone == scores.right)[scores.labelled & (alone >= 0)]) if alone is not None else None,
     }
 
@@ -170,12 +163,12 @@ def leakage(scores: ScoreTable) -> dict[str, Any] | None:
     }
 
 
-def order_sensitivity(sums: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, Any] | None:
+def order_sensitivity(sums: Mapping[str, Mapping[str, Score]]) -> dict[str, Any] | None:
     """Return how voters' accuracy depends on the position of the right choice; None where not measured."""
     return {
         name: statistics.order_sensitivity(
-            {letter: right / asked if asked else None for letter, (right, asked) in by_letter.items()},
-            max((asked for _, asked in by_letter.values()), default=0),
+            {letter: score.right / score.asked if score.asked else None for letter, score in by_letter.items()},
+            max((score.asked for score in by_letter.values()), default=0),
         )
         for name, by_letter in sums.items()
     } or None

@@ -513,9 +513,9 @@ STATISTICS = (
     ),
     Mutation(
         "time-of-a-span-inside-another",
-        "codemmlu/voting/aggregation.py",
-        "union[-1][1] = max(union[-1][1], end)",
-        "union[-1][1] = end",
+        "codemmlu/voting/costs.py",
+        "union[-1] = (union[-1][0], max(union[-1][1], end))",
+        "union[-1] = (union[-1][0], end)",
         (SUMMARY,),
         "A long answer beside a short one would take no longer than the short one.",
     ),

@@ -9,7 +9,7 @@ import pytest
 
 from codemmlu.report import figures, summary
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.aggregation import cost_sums
+from codemmlu.voting.costs import cost_sums
 from tests.support.rows import answer, question
 from tests.support.score_tables import Said, sheet
 

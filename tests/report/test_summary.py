@@ -8,8 +8,9 @@ import pytest
 from codemmlu.report import summary
 from codemmlu.report.score_table import letter_counts
 from codemmlu.report.statistics import wilson
-from codemmlu.voting.aggregation import cost_sums, sum_costs
+from codemmlu.voting.costs import cost_sums, sum_costs
 from codemmlu.voting.model import EnsembleModel, VoterFit
+from codemmlu.voting.sums import Score
 from tests.support.rows import answer, failed, question, reading
 from tests.support.score_tables import Said, sheet
 
@@ -122,7 +123,7 @@ def test_a_question_nobody_looked_at_is_in_neither_part() -> None:
 
 
 def test_order_sensitivity_is_told_where_it_was_measured() -> None:
-    found = summary.order_sensitivity({"v": {"A": [3, 4], "B": [1, 4], "C": [0, 0]}})
+    found = summary.order_sensitivity({"v": {"A": Score(3, 4), "B": Score(1, 4), "C": Score(0, 0)}})
     assert found == {"v": {"asked": 4, "accuracy": {"A": 0.75, "B": 0.25, "C": None}, "std": 0.25}}
     assert summary.order_sensitivity({}) is None
 
