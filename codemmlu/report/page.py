@@ -12,6 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from codemmlu.report.question_list import ListedQuestion
+from codemmlu.report.schema import Report
 from codemmlu.report.summary import headline
 
 _CUT = 400  # the most characters of a name or an error
@@ -19,16 +21,16 @@ _TEMPLATE, _SCRIPT, _STYLE = "page.html.jinja", "page.js", "page.css"
 
 
 def page(
-    report: Mapping[str, Any],
+    report: Report,
     figures: Sequence[Mapping[str, str]],
-    questions: Sequence[Mapping[str, Any]],
+    questions: Sequence[ListedQuestion],
     prompts: Sequence[Mapping[str, str]],
     recipe: str,
 ) -> str:
     """Render the page.
 
     Args:
-        report: The content of report.json.
+        report: The results of the run.
         figures: See `figures.figures`.
         questions: See `question_list.details`.
         prompts: See `question_list.prompts`.
@@ -38,7 +40,7 @@ def page(
         The text of report.html.
     """
     script = _file(_SCRIPT)
-    data = {"voters": list(report["voters"]), "questions": questions, "all": report["questions"]}
+    data = {"voters": list(report.voters), "questions": questions, "all": report.questions}
     html: str = (
         _environment()
         .get_template(_TEMPLATE)
