@@ -22,6 +22,20 @@ MOST_VOTERS = len(COLOURS)  # a figure of more voters is not readable
 _SIZE = (5.6, 3.5)  # inches
 
 
+class Figure(TypedDict):
+    """A figure of the page.
+
+    Attributes:
+        title: The title.
+        note: An explanation for the user.
+        svg: The drawing, as SVG text.
+    """
+
+    title: str
+    note: str
+    svg: str
+
+
 class Style(TypedDict):
     """The look of a line or point, as matplotlib's functions take it."""
 
@@ -91,9 +105,7 @@ def draw_labels(axes: "Axes", labels: Sequence[tuple[str, float, float, str]]) -
             taken.append(best)
 
 
-def draw_figure(
-    title: str, note: str, draw: Callable[["Axes"], None], size: tuple[float, float] = _SIZE
-) -> dict[str, str]:
+def draw_figure(title: str, note: str, draw: Callable[["Axes"], None], size: tuple[float, float] = _SIZE) -> Figure:
     """Draw one figure as SVG text.
 
     Args:
@@ -103,7 +115,7 @@ def draw_figure(
         size: Width and height in inches.
 
     Returns:
-        The `title`, the `note` and the `svg`.
+        The figure.
     """
     import matplotlib
 

@@ -11,6 +11,7 @@ from codemmlu.report.canvas import (
     COLOURS,
     INK,
     MOST_VOTERS,
+    Figure,
     draw_accuracy_axis,
     draw_figure,
     draw_labels,
@@ -40,7 +41,7 @@ _ON_QUESTIONS = 1253
 Voters = Mapping[str, VoterReport]
 
 
-def by_size(report: Report, shown: Voters) -> dict[str, str] | None:
+def by_size(report: Report, shown: Voters) -> Figure | None:
     """Draw accuracy against model size, beside the accuracies of the reference project."""
     sizes = {name: model.parameters / 1e9 for name, model in report.models.items() if model.parameters}
     points = [
@@ -75,7 +76,7 @@ def by_size(report: Report, shown: Voters) -> dict[str, str] | None:
     return draw_figure("Accuracy against model size", note, draw, (5.6, 4.4))
 
 
-def by_cost(report: Report, shown: Voters) -> dict[str, str] | None:
+def by_cost(report: Report, shown: Voters) -> Figure | None:
     """Draw accuracy against the tokens computed for each question."""
     points = [
         (name, voter, accuracy)
@@ -107,7 +108,7 @@ def by_cost(report: Report, shown: Voters) -> dict[str, str] | None:
     )
 
 
-def by_coverage(report: Report, shown: Voters) -> dict[str, str] | None:
+def by_coverage(report: Report, shown: Voters) -> Figure | None:
     """Draw accuracy on the most confident share of the questions."""
     curves = {name: voter.coverage for name, voter in shown.items() if voter.coverage}
     if len(report.voters) > 1 and report.vote.coverage:
@@ -128,7 +129,7 @@ def by_coverage(report: Report, shown: Voters) -> dict[str, str] | None:
     return draw_figure("Accuracy at coverage", "How accurate answers are if only the surest are given.", draw)
 
 
-def reliability(report: Report, shown: Voters) -> dict[str, str] | None:
+def reliability(report: Report, shown: Voters) -> Figure | None:
     """Draw how often answers are right against the probability that voters give them."""
     measured = {name: voter.calibration.as_said for name, voter in shown.items()}
     if len(report.voters) > 1:
@@ -152,7 +153,7 @@ def reliability(report: Report, shown: Voters) -> dict[str, str] | None:
     return draw_figure("Reliability", note, draw)
 
 
-def letter_shares(report: Report, shown: Voters) -> dict[str, str] | None:
+def letter_shares(report: Report, shown: Voters) -> Figure | None:
     """Draw how often each letter is predicted, beside how often it is right."""
     series = [(name, voter.letters_said) for name, voter in shown.items() if voter.letters_said]
     if report.letters_right:
@@ -177,7 +178,7 @@ def letter_shares(report: Report, shown: Voters) -> dict[str, str] | None:
     return draw_figure("Letters said and right", note, draw)
 
 
-def order_sensitivity(report: Report) -> dict[str, str] | None:
+def order_sensitivity(report: Report) -> Figure | None:
     """Draw accuracy by the position of the right choice."""
     measured = {name: row for name, row in (report.order_sensitivity or {}).items() if row.std is not None}
     if not measured:
@@ -196,7 +197,7 @@ def order_sensitivity(report: Report) -> dict[str, str] | None:
     return draw_figure("Order sensitivity", note, draw)
 
 
-def training(report: Report) -> list[dict[str, str] | None]:
+def training(report: Report) -> list[Figure | None]:
     """Draw loss and accuracy over the steps of training; empty without a training."""
     adapter = report.training
     if adapter is None:

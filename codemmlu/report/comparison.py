@@ -178,7 +178,7 @@ def _read(name: str, run: RunDir) -> _Finished:
 def _asked(run: RunDir, file: str) -> pa.Table:
     """Return one file of questions, with a hash in place of each question's text."""
     table = run.read_table(file, ["task_id", "question", "choices", "answer"])
-    content = pa.array([_hash(row) for row in table.to_pylist()], pa.binary(16))
+    content = pa.array([_hash(row["question"], row["choices"]) for row in table.to_pylist()], pa.binary(16))
     return table.select(["task_id", "answer"]).append_column("content", content)
 
 
@@ -219,8 +219,8 @@ def _voters(run: RunDir) -> list[str]:
     return list(report["voters"])
 
 
-def _hash(row: Mapping[str, Any]) -> bytes:
-    text = json.dumps([row["question"], row["choices"]], ensure_ascii=True)
+def _hash(question: str, choices: Sequence[str]) -> bytes:
+    text = json.dumps([question, choices], ensure_ascii=True)
     return hashlib.sha256(text.encode()).digest()[:16]
 
 

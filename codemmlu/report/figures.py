@@ -14,7 +14,7 @@ _STORED = ".figures.json"
 _SOURCES = (__file__, charts.__file__, canvas.__file__)
 
 
-def stored_figures(run: RunDir, report: Report) -> list[dict[str, str]]:
+def stored_figures(run: RunDir, report: Report) -> list[canvas.Figure]:
     """Return a report's figures, and draw them only where the run directory has none of the same report.
 
     Importing matplotlib and drawing are half of the CPU seconds of a run that has no inference left to do.
@@ -37,14 +37,14 @@ def stored_figures(run: RunDir, report: Report) -> list[dict[str, str]]:
     return drawn
 
 
-def figures(report: Report) -> list[dict[str, str]]:
+def figures(report: Report) -> list[canvas.Figure]:
     """Draw every figure that the report has numbers for.
 
     Args:
         report: The results of the run.
 
     Returns:
-        The `title`, the `note` and the `svg` of each figure.
+        The figures.
     """
     shown = dict(list(report.voters.items())[: canvas.MOST_VOTERS])
     drawn = [

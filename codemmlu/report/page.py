@@ -7,12 +7,13 @@ the data as text, and a content security policy lets only that one script run an
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from codemmlu.report.question_list import ListedQuestion
+from codemmlu.report.canvas import Figure
+from codemmlu.report.question_list import FirstPrompt, ListedQuestion
 from codemmlu.report.schema import Report
 from codemmlu.report.summary import headline
 
@@ -22,9 +23,9 @@ _TEMPLATE, _SCRIPT, _STYLE = "page.html.jinja", "page.js", "page.css"
 
 def page(
     report: Report,
-    figures: Sequence[Mapping[str, str]],
+    figures: Sequence[Figure],
     questions: Sequence[ListedQuestion],
-    prompts: Sequence[Mapping[str, str]],
+    prompts: Sequence[FirstPrompt],
     recipe: str,
 ) -> str:
     """Render the page.

@@ -30,7 +30,15 @@ _NOTHING = -99.0
 
 
 class ListedTurn(TypedDict):
-    """A turn, as the page's script reads it: kind, letter, P(TRUE), text, and how the letter was found."""
+    """A turn, as the page's script reads it.
+
+    Attributes:
+        k: The kind.
+        l: The letter.
+        p: The probability that a check gives to TRUE.
+        x: The text.
+        f: How the letter was found.
+    """
 
     k: str
     l: str | None  # noqa: E741
@@ -40,10 +48,16 @@ class ListedTurn(TypedDict):
 
 
 class ListedVoter(TypedDict):
-    """A vote, as the page's script reads it: status, letter, probabilities, and what the answer holds besides.
+    """A vote, as the page's script reads it; a key without a value is left out.
 
-    The answer's turns, its readings with their orders, its nearest examples and its error are left out where it has
-    none.
+    Attributes:
+        st: The status.
+        l: The letter.
+        p: The probabilities.
+        t: The turns of the answer.
+        r: The order of the choices and the log-probabilities of each of several readings.
+        n: The task_id and the similarity of the nearest examples.
+        e: The error.
     """
 
     st: str
@@ -58,7 +72,15 @@ class ListedVoter(TypedDict):
 class ListedQuestion(TypedDict):
     """A question, as the page's script reads it.
 
-    The task_id, subject, text, choices and right letter; the verdict's letter and probabilities; and the votes.
+    Attributes:
+        id: The task_id.
+        s: The subject.
+        q: The text.
+        c: The choices.
+        a: The right letter.
+        l: The letter of the verdict.
+        p: The probabilities of the verdict.
+        v: The votes, in the order of the voters.
     """
 
     id: str
@@ -69,6 +91,22 @@ class ListedQuestion(TypedDict):
     l: str | None  # noqa: E741
     p: list[float]
     v: list[ListedVoter]
+
+
+class FirstPrompt(TypedDict):
+    """The prompt that a voter's model is given for a question first.
+
+    Attributes:
+        voter: The voter.
+        ask: Its inference spec.
+        method: Its method.
+        text: The messages, before the chat template.
+    """
+
+    voter: str
+    ask: str
+    method: str
+    text: str
 
 
 class _Cast(NamedTuple):
@@ -109,9 +147,9 @@ def details(
     return listed
 
 
-def prompts(ensemble: Ensemble, question: Question) -> list[dict[str, str]]:
+def prompts(ensemble: Ensemble, question: Question) -> list[FirstPrompt]:
     """Return the prompt that each voter's model is given for a question first, before the chat template."""
-    texts = []
+    texts: list[FirstPrompt] = []
     for name, voter in ensemble.voters.items():
         if isinstance(voter.settings, RetrieveVoter):
             continue

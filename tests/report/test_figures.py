@@ -8,6 +8,7 @@ import pytest
 
 from codemmlu.engine.adapter_store import Point
 from codemmlu.report import figures, summary
+from codemmlu.report.canvas import Figure
 from codemmlu.report.results import OrderSensitivity
 from codemmlu.report.schema import ModelReport, Report, TrainingReport, VoterCalibration, VoterReport
 from codemmlu.run_dir import RunDir
@@ -48,19 +49,19 @@ def report() -> Report:
 
 
 @pytest.fixture(scope="module")
-def drawn(report: Report) -> list[dict[str, str]]:
+def drawn(report: Report) -> list[Figure]:
     """All figures of that report."""
     return figures.figures(report)
 
 
-def texts(figure: dict[str, str]) -> list[str]:
+def texts(figure: Figure) -> list[str]:
     """Return the texts that a figure shows; it is XML, or this fails."""
     root = ElementTree.fromstring(figure["svg"].replace("xlink:href", "href"))
     assert not {element.tag.rpartition("}")[2] for element in root.iter()} & {"script", "image", "foreignObject"}
     return ["".join(element.itertext()).strip() for element in root.iter() if element.tag.endswith("text")]
 
 
-def test_there_is_a_figure_for_everything_measured(drawn: list[dict[str, str]]) -> None:
+def test_there_is_a_figure_for_everything_measured(drawn: list[Figure]) -> None:
     shown = {figure["title"]: texts(figure) for figure in drawn}
     assert list(shown) == [
         "Accuracy against model size",
@@ -78,7 +79,7 @@ def test_there_is_a_figure_for_everything_measured(drawn: list[dict[str, str]]) 
     assert {"right", "A", "B"} <= set(shown["Letters said and right"])
 
 
-def test_what_was_not_measured_has_no_figure(report: Report, drawn: list[dict[str, str]]) -> None:
+def test_what_was_not_measured_has_no_figure(report: Report, drawn: list[Figure]) -> None:
     """And the others are the same to the last byte, as the report of the same run is."""
     unknown = {"models": {"m": ModelReport(source="m")}, "order_sensitivity": None, "training": None}
     less = report.model_copy(update=unknown)
@@ -89,7 +90,7 @@ def test_what_was_not_measured_has_no_figure(report: Report, drawn: list[dict[st
     assert figures.figures(less.model_copy(update={"voters": {"good": silent}, "letters_right": {}})) == []
 
 
-def test_figures_take_the_colour_and_width_of_the_page(drawn: list[dict[str, str]]) -> None:
+def test_figures_take_the_colour_and_width_of_the_page(drawn: list[Figure]) -> None:
     for figure in drawn:
         head = figure["svg"].partition(">")[0]
         assert f'role="img" aria-label="{figure["title"]}"' in head
@@ -98,7 +99,7 @@ def test_figures_take_the_colour_and_width_of_the_page(drawn: list[dict[str, str
         assert "#ffffff" not in figure["svg"]
 
 
-def test_no_figure_refers_to_a_part_of_another(drawn: list[dict[str, str]]) -> None:
+def test_no_figure_refers_to_a_part_of_another(drawn: list[Figure]) -> None:
     """All stand in one page, where a name means the first thing that has it."""
     names = [set(re.findall(r'(?:url\(|href=")#([^)"]+)', figure["svg"])) for figure in drawn]
     assert all(names)
@@ -108,13 +109,15 @@ def test_no_figure_refers_to_a_part_of_another(drawn: list[dict[str, str]]) -> N
 def test_an_unchanged_report_is_drawn_once(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[float | None] = []
 
-    def draw(report: Report) -> list[dict[str, str]]:
+    def draw(report: Report) -> list[Figure]:
         calls.append(report.chance)
-        return [{"title": str(report.chance)}]
+        return [{"title": str(report.chance), "note": "", "svg": ""}]
 
     monkeypatch.setattr(figures, "figures", draw)
     run = RunDir(str(tmp_path))
     first = figures.stored_figures(run, report)
-    assert figures.stored_figures(run, report) == first == [{"title": "0.25"}]
-    assert figures.stored_figures(run, report.model_copy(update={"chance": 0.3})) == [{"title": "0.3"}]
+    assert figures.stored_figures(run, report) == first == [{"title": "0.25", "note": "", "svg": ""}]
+    assert figures.stored_figures(run, report.model_copy(update={"chance": 0.3})) == [
+        {"title": "0.3", "note": "", "svg": ""}
+    ]
     assert calls == [0.25, 0.3]
