@@ -143,7 +143,7 @@ def test_holm_is_that_of_statsmodels(count: int) -> None:
     assert statistics.holm(values) == pytest.approx(list(multitest.multipletests(values, method="holm")[1]))
 
 
-def test_voters_that_cannot_be_told_apart_share_a_rank() -> None:
+def test_without_a_significant_difference_voters_share_a_rank() -> None:
     right: list[str | None] = ["A"] * 100
     good, fair, poor = (["A"] * n + ["B"] * (100 - n) for n in (80, 78, 30))
     whole = sheet(right, {"good": good, "poor": poor, "fair": fair})

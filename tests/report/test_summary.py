@@ -36,7 +36,7 @@ def test_abstentions_count_as_wrong_and_failures_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(("right", "said"), [(None, "A"), ("A", "failed"), ("A", "skipped")])
-def test_where_nothing_can_be_told_there_is_no_accuracy(right: str | None, said: str) -> None:
+def test_without_labels_or_answers_there_is_no_accuracy(right: str | None, said: str) -> None:
     one = told([right], [said])
     assert (one.accuracy, one.accuracy_answered, one.interval, one.bootstrap) == (None,) * 4
 
