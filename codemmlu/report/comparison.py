@@ -56,7 +56,8 @@ def read_report(address: str) -> Report:
     run = RunDir(address)
     _voters(run)  # refuses an address without a finished run
     try:
-        return Report.model_validate_json(run.read("report.json"))
+        # Not by model_validate_json, which refuses the lone surrogate of a path that is not UTF-8.
+        return Report.model_validate(json.loads(run.read("report.json")))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))

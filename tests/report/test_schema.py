@@ -67,6 +67,7 @@ def _without_what_came_later(report: dict[str, Any]) -> None:
 
 def _with_what_may_come(report: dict[str, Any]) -> None:
     report["weather"] = {"rain": 0.5}
+    report["out"] = "runs/caf\udce9"  # a path that is not UTF-8
     report["voters"]["direct"]["height"] = [1, 2]
 
 
