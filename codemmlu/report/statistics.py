@@ -177,7 +177,9 @@ def slices(scores: ScoreTable, rule: str) -> Slices:
     """Return every voter's and the vote's accuracy by subject, number of choices and question length."""
     by_subject, by_size, by_length = [], [], []
     names, counts = np.unique(scores.subjects[scores.labelled & (scores.subjects >= 0)], return_counts=True)
-    for name in names[np.argsort(-counts, kind="stable")][:_MOST_SUBJECTS]:
+    # Of equally frequent subjects the first in the file comes first: partitions, and so codes, come in any order.
+    codes, firsts = np.unique(scores.subjects, return_index=True)
+    for name in names[np.lexsort((firsts[np.searchsorted(codes, names)], -counts))][:_MOST_SUBJECTS]:
         by_subject.append(_slice(scores, rule, scores.subject_names[name], scores.subjects == name))
     for size in np.unique(scores.choices[scores.labelled]):
         by_size.append(_slice(scores, rule, str(size), scores.choices == size))
