@@ -6,8 +6,7 @@ names as unknown, instead of guessing, whatever the Hub does not say.
 
 import os
 from collections import Counter
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from codemmlu.cli.check import findings, first_prompt
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
@@ -33,6 +32,37 @@ from codemmlu.recipe import (
 )
 from codemmlu.run_dir import RunDir, check_persistent_path
 from codemmlu.schema import Question
+
+
+@dataclass(frozen=True)
+class _PlannedModel:
+    """The plan of one model, as `--json` prints it; see `ModelPlan` and `Placement`."""
+
+    source: str
+    asks: int
+    kept: int | None
+    prompt_tokens: int
+    replicas: int
+    most: int
+    gpus_each: float
+    tensor_parallel: int
+    pipeline_parallel: int
+    memory: dict[str, float] | None
+    weights_gib: float | None
+    kv_gib: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The plan, as `--json` prints it: counts of rows, the hardware, the examples of the index, and the models."""
+
+    questions: int
+    labelled: int
+    rejected: int
+    hardware: str
+    examples: int | None
+    models: dict[str, _PlannedModel]
 
 
 def plan(job: JobContext) -> Outcome:
@@ -88,15 +118,15 @@ def plan(job: JobContext) -> Outcome:
         workers = place_without_engine(hardware, recipe.examples.embedder.device)
         say(f"retrieve: {without_engine * len(rows):,} asks of the index; {workers}")
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.command()}")
-    report: dict[str, Any] = {
-        "questions": stream.questions,
-        "labelled": stream.labelled,
-        "rejected": stream.rejected,
-        "hardware": str(hardware),
-        "examples": examples.count if examples else None,
-        "models": {model.name: _as_json(model) for model in plans},
-    }
-    return Outcome(report, 0)
+    report = _Plan(
+        questions=stream.questions,
+        labelled=stream.labelled,
+        rejected=stream.rejected,
+        hardware=str(hardware),
+        examples=examples.count if examples else None,
+        models={model.name: _planned(model) for model in plans},
+    )
+    return Outcome(asdict(report), 0)
 
 
 def _waits(recipe: Recipe, model: str) -> bool:
@@ -160,19 +190,20 @@ def _line(plan: ModelPlan) -> str:
     return f"{asks}; {plan.placement}; {memory}{time}"
 
 
-def _as_json(plan: ModelPlan) -> dict[str, Any]:
-    return {
-        "source": plan.source,
-        "asks": plan.asks,
-        "kept": plan.kept,
-        "prompt_tokens": plan.tokens,
-        "replicas": plan.placement.replicas,
-        "most": plan.placement.at_most,
-        "gpus_each": plan.placement.gpus_each,
-        "tensor_parallel": plan.placement.arguments.get("tensor_parallel_size", 1),
-        "pipeline_parallel": plan.placement.arguments.get("pipeline_parallel_size", 1),
-        "memory": asdict(plan.placement.memory) | {"sum": plan.placement.memory.sum} if plan.placement.memory else None,
-        "weights_gib": plan.weights_gib,
-        "kv_gib": plan.kv_gib,
-        "seconds": plan.seconds,
-    }
+def _planned(plan: ModelPlan) -> _PlannedModel:
+    placement, memory = plan.placement, plan.placement.memory
+    return _PlannedModel(
+        source=plan.source,
+        asks=plan.asks,
+        kept=plan.kept,
+        prompt_tokens=plan.tokens,
+        replicas=placement.replicas,
+        most=placement.at_most,
+        gpus_each=placement.gpus_each,
+        tensor_parallel=placement.arguments.get("tensor_parallel_size", 1),
+        pipeline_parallel=placement.arguments.get("pipeline_parallel_size", 1),
+        memory=asdict(memory) | {"sum": memory.sum} if memory else None,
+        weights_gib=plan.weights_gib,
+        kv_gib=plan.kv_gib,
+        seconds=plan.seconds,
+    )

@@ -6,7 +6,6 @@ answers -> votes -> fitted vote -> verdicts -> submission.csv, report.json, repo
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
@@ -18,6 +17,7 @@ from codemmlu.report.figures import stored_figures
 from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
+from codemmlu.report.schema import ModelReport, Report, SubmissionReport
 from codemmlu.report.score_table import ScoreTable, sheet
 from codemmlu.report.submission import SubmissionForm, submission
 from codemmlu.run_dir import RunDir
@@ -28,7 +28,7 @@ from codemmlu.voting.fit_split import learn
 
 
 def evaluate(
-    job: JobContext, run: RunDir, ensemble: Ensemble, stream: QuestionStream, models: Mapping[str, Any]
+    job: JobContext, run: RunDir, ensemble: Ensemble, stream: QuestionStream, models: Mapping[str, ModelReport]
 ) -> Outcome:
     """Vote on the stored answers, write the submission and the reports, and show the tables.
 
@@ -47,13 +47,14 @@ def evaluate(
     learnt = learn(job.recipe, run, ensemble, reduced, job.terminal)
     rule = job.recipe.vote.rule
     scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
-    report, failed = build_report(Evaluation(job.recipe, run, ensemble, stream, reduced, learnt, scores))
-    lines, blanks = _submission(job, run)
-    report |= {"submission": {"rows": lines, "blank": blanks}, "models": dict(models)}
-    run.write("report.json", json.dumps(report, indent=1).encode())
+    written = _submission(job, run)
+    evaluation = Evaluation(job.recipe, run, ensemble, stream, reduced, learnt, scores, written, models)
+    report, failed = build_report(evaluation)
+    content = report.model_dump(mode="json")
+    run.write("report.json", json.dumps(content, indent=1).encode())
     run.write("report.html", _page(run, ensemble, report).encode())
     _show(job, run, report, failed, _missing(scores, reduced))
-    return Outcome(report, failed)
+    return Outcome(content, failed)
 
 
 def _partitions(run: RunDir, ensemble: Ensemble, count: int) -> reduction.Partitions:
@@ -67,9 +68,9 @@ def _partitions(run: RunDir, ensemble: Ensemble, count: int) -> reduction.Partit
     return RayPartitions(run, pools, count)
 
 
-def _page(run: RunDir, ensemble: Ensemble, report: dict[str, Any]) -> str:
+def _page(run: RunDir, ensemble: Ensemble, report: Report) -> str:
     votes = reduction.stored(run, reduction.VOTES)
-    rows = details(run, ensemble, list(report["voters"]), reduction.in_order(run), votes)
+    rows = details(run, ensemble, list(report.voters), reduction.in_order(run), votes)
     first = next(stored_questions(run))
     figures = stored_figures(run, report)
     return page(report, figures, rows, prompts(ensemble, first), run.read("recipe.yaml").decode())
@@ -78,10 +79,10 @@ def _page(run: RunDir, ensemble: Ensemble, report: dict[str, Any]) -> str:
 def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
     """Return how many answers were never inferred; a vote without inference counts them as failed."""
     failed = sum(int((column.status == FAILED).sum()) for column in scores.voters.values())
-    return max(0, failed - int(reduced.sums["failed"]))
+    return max(0, failed - reduced.sums.failed)
 
 
-def _submission(job: JobContext, run: RunDir) -> tuple[int, int]:
+def _submission(job: JobContext, run: RunDir) -> SubmissionReport:
     rows = [Rejected(**row) for row in run.read_table("rejected.parquet").to_pylist()]
     rejected = sorted(rows, key=lambda row: row.position)
     settings = job.recipe.submission
@@ -91,14 +92,14 @@ def _submission(job: JobContext, run: RunDir) -> tuple[int, int]:
         form = replace(form, header=sample.header, ids=sample.ids)
     text, lines, blanks = submission(reduction.in_order(run), rejected, form)
     run.write("submission.csv", text.encode())
-    return lines, blanks
+    return SubmissionReport(rows=lines, blank=blanks)
 
 
-def _show(job: JobContext, run: RunDir, report: dict[str, Any], failed: int, missing: int) -> None:
+def _show(job: JobContext, run: RunDir, report: Report, failed: int, missing: int) -> None:
     say, show = job.terminal.say, job.terminal.show
     again = job.command("run" if job.name == "vote" else None)  # A vote does not infer missing answers.
     tables = [voters_table(report)]
-    if len(report["voters"]) > 1:
+    if len(report.voters) > 1:
         tables += [cost_table(report), weights_table(report), rules_table(report)]
     for table in tables:
         if table.row_count:
@@ -109,17 +110,17 @@ def _show(job: JobContext, run: RunDir, report: dict[str, Any], failed: int, mis
         say(line)
     if failed:
         say(f"{failed:,} answers failed:")
-        for failure in report["failures"][:10]:
-            say(f"  {failure['task_id']} ({failure['voter']}): {failure['error']}")
+        for failure in report.failures[:10]:
+            say(f"  {failure.task_id} ({failure.voter}): {failure.error}")
         if failed > 10:
             say(f"  and {failed - 10:,} more, in report.json under failures")
     if missing:
         say(f"{missing:,} answers are missing and count as failed: these questions were never asked. To ask: {again}")
     say(summary.headline(report))
-    blanks = report["submission"]["blank"]
+    blanks = report.submission.blank
     without = f", {blanks:,} of them without an answer" if blanks else ""
-    rows = report["submission"]["rows"]
-    say(f"{run.shown}/submission.csv has {rows:,} rows{without}; report.html and report.json are beside it.")
+    rows = f"{report.submission.rows:,} rows{without}"
+    say(f"{run.shown}/submission.csv has {rows}; report.html and report.json are beside it.")
     if failed:
         say(f"To ask the failed ones again: {again}")
     elif job.recipe.questions.source == "sample":

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
@@ -25,6 +24,7 @@ from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
+from codemmlu.report.schema import ModelReport
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
 from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
 from codemmlu.schema import Rejected, letters, to_table
@@ -92,17 +92,18 @@ def compare(terminal: Terminal, runs: list[str]) -> Outcome:
     """Compare runs on the same questions; for a single run, show the voters of the run."""
     from codemmlu.report import comparison  # This import loads the statistics, which other jobs need only at their end.
 
-    report = comparison.compare(runs)
-    if "voters" in report:
+    if len(runs) == 1:
+        report = comparison.read_report(runs[0])
         terminal.show(voters_table(report))
-        return Outcome(report, 0)
-    if not report["comparisons"]:
+        return Outcome(report.model_dump(mode="json", exclude_unset=True), 0)
+    compared = comparison.compare(runs)
+    if not compared.comparisons:
         terminal.say("No voter of one run has the name of another's, so there is nothing to compare.")
-        return Outcome(report, 0)
-    terminal.show(comparison_table(report))
-    if not report["labelled"]:
-        terminal.say("No question has an answer, so only the share of equal letters is shown.")
-    return Outcome(report, 0)
+    else:
+        terminal.show(comparison_table(compared))
+        if not compared.labelled:
+            terminal.say("No question has an answer, so only the share of equal letters is shown.")
+    return Outcome(compared.model_dump(mode="json"), 0)
 
 
 def finetune_settings(recipe: Recipe) -> FinetuneSettings:
@@ -277,8 +278,8 @@ def tell_submissions(job: JobContext, run: RunDir, submissions: Mapping[str, Sub
             job.terminal.say(f"  {beyond:,} x letters that the question does not have: counted as no answer")
 
 
-def _facts(model: model_source.Model) -> dict[str, Any]:
-    return {"source": model.source, "parameters": model_source.parameters(model)}
+def _facts(model: model_source.Model) -> ModelReport:
+    return ModelReport(source=model.source, parameters=model_source.parameters(model))
 
 
 @contextmanager

@@ -35,6 +35,21 @@ class VoterVotes:
     prior: Prior | None
 
 
+@dataclass(frozen=True)
+class Response:
+    """The result of a voter for one question, before the facts about the question are added.
+
+    Attributes:
+        status: See `schema.Vote`.
+        letter: None without an answer.
+        probabilities: Over the choices; empty without an answer, and for voters that give letters alone.
+    """
+
+    status: VoteStatus
+    letter: str | None = None
+    probabilities: tuple[float, ...] = ()
+
+
 # Returns the stored answers of a pool under the wanted keys.
 Find = Callable[[str, set[str]], dict[str, Answer]]
 PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], Prior | None]
@@ -130,7 +145,8 @@ def votes_from_answers(
                 float(p) for p in METHODS[voter.settings.method].probabilities(answer, len(question.choices), prior)
             )
         letter = pick(probabilities) if probabilities else None
-        votes.append(vote_on(voter.name, question, status, letter, probabilities, answer.nearest if answer else None))
+        response = Response(status, letter, probabilities)
+        votes.append(vote_on(voter.name, question, response, answer.nearest if answer else None))
     return votes
 
 
@@ -149,7 +165,7 @@ def submitted(voter: str, questions: Iterable[Question], predicted: Mapping[str,
     for question in questions:
         letter = predicted.get(question.task_id)
         valid = letter is not None and letter in letters(len(question.choices))
-        votes.append(vote_on(voter, question, "answered" if valid else "abstained", letter if valid else None))
+        votes.append(vote_on(voter, question, Response("answered", letter) if valid else Response("abstained")))
     return votes
 
 
@@ -173,21 +189,14 @@ def submitted_on_fit(
         if name in predicted and name not in asked:
             votes += submitted(voter, [example], {example.task_id: predicted[name]})
         else:
-            votes.append(vote_on(voter, example, "skipped"))
+            votes.append(vote_on(voter, example, Response("skipped")))
     return votes
 
 
-def vote_on(
-    voter: str,
-    question: Question,
-    status: VoteStatus,
-    letter: str | None = None,
-    probabilities: tuple[float, ...] = (),
-    nearest: float | None = None,
-) -> Vote:
+def vote_on(voter: str, question: Question, response: Response, nearest: float | None = None) -> Vote:
     """Return a vote with the facts about the question that voting rules may use."""
     facts = (question.task_id, question.position, question.subject, len(question.choices))
-    return Vote(voter, *facts, nearest, status, letter, probabilities)
+    return Vote(voter, *facts, nearest, response.status, response.letter, response.probabilities)
 
 
 def _skipped(vote: Vote) -> Vote:

@@ -179,47 +179,51 @@ class AnswerWorker:
 
         Returns:
             The answer.
-
-        Raises:
-            EngineDied: The engine died.
         """
         spec, question = request.spec, request.inputs.question
         started, clock = looked_up if spec.neighbours else (time.time(), time.monotonic())
-        result: MethodResult = {
-            "status": "failed",
-            "letter": None,
-            "readings": (),
-            "turns": (),
-            "retrieved": (),
-            "error": None,
-        }
-        result |= {"nearest": None, "verbatim": None, "prompt_tokens": 0, "cached_tokens": 0, "generated_tokens": 0}
-        try:
-            if isinstance(inputs, Exception):
-                raise inputs
-            if inputs.neighbours:
-                result |= {"nearest": inputs.neighbours.nearest, "verbatim": inputs.neighbours.verbatim}
-            result |= await METHODS[spec.method].run(self._engine, spec, inputs)
-        except (DoesNotFit, _GivenUp) as error:
-            result["error"] = str(error)
-        except NotFinite as error:
-            reading = error.reading
-            result |= {"error": str(error), "readings": (reading,), "generated_tokens": 1}
-            result |= {"prompt_tokens": reading.prompt_tokens, "cached_tokens": reading.cached_tokens}
-        except EngineDied:
-            raise
-        except Exception as error:  # This is a boundary: the trouble of one row ends here, whatever it is.
-            log.error("%s failed\n%s", question.task_id, _encodable("".join(traceback.format_exception(error))))
-            result["error"] = _encodable(f"{type(error).__name__}: {error}")
+        neighbours = None if isinstance(inputs, Exception) else inputs.neighbours
+        result, error = await self._run(spec, question, inputs)
         return Answer(
             key=spec.key(question),
             task_id=question.task_id,
             split=request.split,
             ask=spec.name,
+            status=result.status,
+            letter=result.letter,
+            readings=result.readings,
+            turns=result.turns,
+            retrieved=result.retrieved,
+            nearest=neighbours.nearest if neighbours else None,
+            verbatim=neighbours.verbatim if neighbours else None,
+            prompt_tokens=result.prompt_tokens,
+            cached_tokens=result.cached_tokens,
+            generated_tokens=result.generated_tokens,
             started=started,
             seconds=time.monotonic() - clock,
-            **result,
+            error=error,
         )
+
+    async def _run(
+        self, spec: InferenceSpec, question: Question, inputs: MethodInput | Exception
+    ) -> tuple[MethodResult, str | None]:
+        """Return the result of the method, and why it failed where it failed."""
+        failed = MethodResult("failed")
+        try:
+            if isinstance(inputs, Exception):
+                raise inputs
+            return await METHODS[spec.method].run(self._engine, spec, inputs), None
+        except (DoesNotFit, _GivenUp) as error:
+            return failed, str(error)
+        except NotFinite as error:
+            reading = error.reading
+            tokens = (reading.prompt_tokens, reading.cached_tokens, 1)
+            return MethodResult("failed", None, (reading,), (), (), *tokens), str(error)
+        except EngineDied:
+            raise
+        except Exception as error:  # This is a boundary: the trouble of one row ends here, whatever it is.
+            log.error("%s failed\n%s", question.task_id, _encodable("".join(traceback.format_exception(error))))
+            return failed, _encodable(f"{type(error).__name__}: {error}")
 
     async def _check(self) -> None:
         """Make the engine prove once, on a tiny question, that it can tell all letters in use apart.

@@ -5,6 +5,7 @@ fitted by maximum likelihood with penalties. One table stacks the choices of all
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,20 +18,26 @@ Whole = npt.NDArray[np.int64]
 Right = Sequence[int] | Whole
 
 
-def fit(
-    table: Array,
-    sizes: Sequence[int],
-    right: Right,
-    ridge: float = 0.0,
-    lasso: float = 0.0,
-    signs: bool = True,
-) -> Array:
+@dataclass(frozen=True)
+class ChoiceTable:
+    """The choices of many questions, with one row for each choice.
+
+    Attributes:
+        features: Features of the choices of all questions, shape (choices, features).
+        sizes: Number of choices of each question.
+        right: Index of each question's right choice, from 0.
+    """
+
+    features: Array
+    sizes: Sequence[int]
+    right: Right
+
+
+def fit(table: ChoiceTable, ridge: float = 0.0, lasso: float = 0.0, signs: bool = True) -> Array:
     """Fit the weights to the right choices of many questions.
 
     Args:
-        table: Features of the choices of all questions, shape (choices, features).
-        sizes: Number of choices of each question.
-        right: Index of each question's right choice, from 0.
+        table: The choices of the questions.
         ridge: Penalty on the squared weights, in log-likelihood of the whole table.
         lasso: Penalty on the absolute weights, in log-likelihood of the whole table; it requires `signs=False`.
         signs: Whether weights may be negative.
@@ -41,21 +48,20 @@ def fit(
     from scipy import optimize  # SciPy is slow to import, and only fitting needs it.
 
     assert not (lasso and signs), "the absolute value has no gradient at zero"
-    counts = np.asarray(sizes, dtype=np.int64)
-    starts = np.cumsum(counts) - counts
-    chosen = starts + np.asarray(right)
-    bounds = None if signs else [(0.0, None)] * table.shape[1]
+    features = table.features
+    counts, starts, chosen = _rows(table)
+    bounds = None if signs else [(0.0, None)] * features.shape[1]
 
     def loss(weights: Array) -> tuple[float, Array]:
-        logs, shares = _log_shares(table @ weights, starts, counts)
-        gradient = table.T @ shares - table[chosen].sum(axis=0)
+        logs, shares = _log_shares(features @ weights, starts, counts)
+        gradient = features.T @ shares - features[chosen].sum(axis=0)
         penalty = ridge * weights @ weights + lasso * weights.sum()
         return float(penalty - logs[chosen].sum()), gradient + 2 * ridge * weights + lasso
 
     # SciPy's L-BFGS-B calls LAPACK on matrices of a few numbers, and OpenBLAS splits each call among all cores: on two
     # busy cores, nine tenths of the time of a fit was one thread's wait for the other (scipy/scipy#22438).
     with _blas().limit(limits=1, user_api="blas"):
-        optimum = optimize.minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
+        optimum = optimize.minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
     result: Array = np.asarray(optimum.x, dtype=np.float64)
     return result
 
@@ -68,13 +74,19 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-def log_likelihoods(table: Array, weights: Array, sizes: Sequence[int], right: Right) -> Array:
+def log_likelihoods(table: ChoiceTable, weights: Array) -> Array:
     """Return the natural log-probability of each question's right choice, shape (questions,); see `fit`."""
-    counts = np.asarray(sizes, dtype=np.int64)
+    counts, starts, chosen = _rows(table)
+    logs, _ = _log_shares(table.features @ weights, starts, counts)
+    right: Array = logs[chosen]
+    return right
+
+
+def _rows(table: ChoiceTable) -> tuple[Whole, Whole, Whole]:
+    """Return each question's number of choices, its first row, and the row of its right choice."""
+    counts = np.asarray(table.sizes, dtype=np.int64)
     starts = np.cumsum(counts) - counts
-    logs, _ = _log_shares(table @ weights, starts, counts)
-    chosen: Array = logs[starts + np.asarray(right)]
-    return chosen
+    return counts, starts, starts + np.asarray(table.right)
 
 
 def _log_shares(scores: Array, starts: Whole, counts: Whole) -> tuple[Array, Array]:

@@ -6,8 +6,10 @@ import and only a report with new numbers needs it.
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from codemmlu.report.schema import Report, VoterReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,27 +22,50 @@ MOST_VOTERS = len(COLOURS)  # a figure of more voters is not readable
 _SIZE = (5.6, 3.5)  # inches
 
 
-def voter_style(report: Mapping[str, Any], name: str) -> dict[str, Any]:
+class Figure(TypedDict):
+    """A figure of the page.
+
+    Attributes:
+        title: The title.
+        note: An explanation for the user.
+        svg: The drawing, as SVG text.
+    """
+
+    title: str
+    note: str
+    svg: str
+
+
+class Style(TypedDict):
+    """The look of a line or point, as matplotlib's functions take it."""
+
+    color: str
+    marker: str
+
+
+def voter_style(report: Report, name: str) -> Style:
     """Return a voter's colour and mark, the same in every figure; other series have the text's colour."""
-    if name not in report["voters"]:
+    if name not in report.voters:
         return {"color": INK, "marker": "."}
-    index = list(report["voters"]).index(name) % MOST_VOTERS
+    index = list(report.voters).index(name) % MOST_VOTERS
     return {"color": COLOURS[index], "marker": _MARKS[index]}
 
 
-def draw_point(axes: "Axes", x: float, voter: Mapping[str, Any], style: Mapping[str, Any]) -> None:
-    """Draw a voter's accuracy with its interval."""
-    low, high = voter["interval"]
-    spread = [[voter["accuracy"] - low], [high - voter["accuracy"]]]
-    axes.errorbar(x, voter["accuracy"], spread, ms=6, lw=1.4, **style)
+def draw_point(axes: "Axes", x: float, voter: VoterReport, style: Style) -> None:
+    """Draw the accuracy of a voter that has one, with its interval."""
+    assert voter.accuracy is not None
+    assert voter.interval is not None
+    low, high = voter.interval
+    spread = [[voter.accuracy - low], [high - voter.accuracy]]
+    axes.errorbar(x, voter.accuracy, spread, ms=6, lw=1.4, **style)
 
 
-def draw_accuracy_axis(axes: "Axes", report: Mapping[str, Any]) -> None:
+def draw_accuracy_axis(axes: "Axes", report: Report) -> None:
     """Name the axis of accuracies, and mark the accuracy of guessing."""
     axes.set_ylabel("accuracy")
-    if report["chance"] is not None:
-        axes.axhline(report["chance"], color="#8c8c8c", lw=0.8, ls=":")
-        axes.annotate("guessing", (1, report["chance"]), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+    if report.chance is not None:
+        axes.axhline(report.chance, color="#8c8c8c", lw=0.8, ls=":")
+        axes.annotate("guessing", (1, report.chance), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                       fontsize=7, color="#8c8c8c")  # fmt: skip
 
 
@@ -80,9 +105,7 @@ def draw_labels(axes: "Axes", labels: Sequence[tuple[str, float, float, str]]) -
             taken.append(best)
 
 
-def draw_figure(
-    title: str, note: str, draw: Callable[["Axes"], None], size: tuple[float, float] = _SIZE
-) -> dict[str, str]:
+def draw_figure(title: str, note: str, draw: Callable[["Axes"], None], size: tuple[float, float] = _SIZE) -> Figure:
     """Draw one figure as SVG text.
 
     Args:
@@ -92,7 +115,7 @@ def draw_figure(
         size: Width and height in inches.
 
     Returns:
-        The `title`, the `note` and the `svg`.
+        The figure.
     """
     import matplotlib
 

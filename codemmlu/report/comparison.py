@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from codemmlu.errors import UserError, safe
 from codemmlu.report import statistics
+from codemmlu.report.results import RunComparison, RunPair
+from codemmlu.report.schema import Report
 from codemmlu.report.score_table import Bits, Codes, Column, ScoreTable
 from codemmlu.report.summary import VOTE
 from codemmlu.run_dir import RunDir
@@ -44,8 +47,28 @@ class _Finished:
     columns: dict[str, Column]
 
 
-def compare(addresses: Sequence[str]) -> dict[str, Any]:
-    """Compare runs by the paired differences of their voters; of one run, return its report.
+def read_report(address: str) -> Report:
+    """Return the report of a finished run, which an earlier version may have written.
+
+    Raises:
+        UserError: There is no finished run, or its report lacks a section that this version reads.
+    """
+    run = RunDir(address)
+    _voters(run)  # refuses an address without a finished run
+    try:
+        # Not by model_validate_json, which refuses the lone surrogate of a path that is not UTF-8.
+        return Report.model_validate(json.loads(run.read("report.json")))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{run.shown}/report.json: {safe(key, 80)}: {first['msg']}; the vote on the same answers writes a new one: "
+            "python jobs/vote.py RECIPE"
+        ) from None
+
+
+def compare(addresses: Sequence[str]) -> RunComparison:
+    """Compare runs by the paired differences of their voters.
 
     An address without a finished run, and runs that were asked different questions, raise a UserError.
 
@@ -53,25 +76,23 @@ def compare(addresses: Sequence[str]) -> dict[str, Any]:
         addresses: The addresses of run directories.
 
     Returns:
-        The runs' addresses by name, counts and comparisons; of one run, the content of report.json.
+        The runs' addresses by name, counts and comparisons.
     """
     runs = [RunDir(address) for address in addresses]
-    if len(runs) == 1:
-        return _report(runs[0])
     names = _names([run.shown for run in runs])
     several = [_read(name, run) for name, run in zip(names, runs, strict=True)]
     first = several[0]
     for other in several[1:]:
         _same_questions(first, other)
-    return {
-        "runs": {finished.name: finished.run.shown for finished in several},
-        "questions": len(first.task_ids),
-        "labelled": int((first.right >= 0).sum()),
-        "comparisons": _pairs(several),
-    }
+    return RunComparison(
+        runs={finished.name: finished.run.shown for finished in several},
+        questions=len(first.task_ids),
+        labelled=int((first.right >= 0).sum()),
+        comparisons=_pairs(several),
+    )
 
 
-def _pairs(several: Sequence[_Finished]) -> list[dict[str, Any]]:
+def _pairs(several: Sequence[_Finished]) -> list[RunPair]:
     """Compare every two runs by each voter in both, with Holm's correction over all comparisons."""
     right = several[0].right
     pairs = []
@@ -79,15 +100,21 @@ def _pairs(several: Sequence[_Finished]) -> list[dict[str, Any]]:
         for second in several[number + 1 :]:
             for voter in [name for name in first.columns if name in second.columns]:
                 both = {first.name: first.columns[voter], second.name: second.columns[voter]}
-                (pair,) = statistics.compare(_score_table(right, both), both)
-                named = [column.letters for column in both.values()]
-                answered = (named[0] >= 0) & (named[1] >= 0)
-                same = float((named[0] == named[1])[answered].mean()) if answered.any() else None
-                scores = dict(zip(("first_accuracy", "second_accuracy"), _accuracies(right, both), strict=True))
-                pairs.append({"voter": voter, **pair, **scores, "same_letter": same})
-    for pair, corrected in zip(pairs, statistics.holm([pair["p"] for pair in pairs]), strict=True):
-        pair["p_holm"] = corrected
-    return pairs
+                pairs.append(_pair(right, voter, both))
+    corrected = statistics.holm([pair.p for pair in pairs])
+    return [pair.model_copy(update={"p_holm": p}) for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def _pair(right: Codes, voter: str, both: Mapping[str, Column]) -> RunPair:
+    """Compare two runs by one voter, as if it were the only comparison."""
+    (pair,) = statistics.compare(_score_table(right, both), both)
+    first, second = (column.letters for column in both.values())
+    answered = (first >= 0) & (second >= 0)
+    same = float((first == second)[answered].mean()) if answered.any() else None
+    first_accuracy, second_accuracy = _accuracies(right, both)
+    return RunPair(
+        voter=voter, **vars(pair), first_accuracy=first_accuracy, second_accuracy=second_accuracy, same_letter=same
+    )
 
 
 def _accuracies(right: Codes, both: Mapping[str, Column]) -> list[float | None]:
@@ -134,16 +161,16 @@ def _letter(code: int) -> str | None:
 
 
 def _read(name: str, run: RunDir) -> _Finished:
-    report = _report(run)  # refuses an address without a finished run
+    voters = _voters(run)  # refuses an address without a finished run
     asked = pa.concat_tables([_asked(run, file) for file in run.files("questions")]).sort_by("task_id").combine_chunks()
     task_ids = asked["task_id"].combine_chunks()
-    columns = {voter: _skipped(len(task_ids)) for voter in report["voters"]}
+    columns = {voter: _skipped(len(task_ids)) for voter in voters}
     for file in reduction.stored(run, reduction.VOTES):
         votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
         rows = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
         status, named = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
         for voter, column in columns.items():
-            own = pc.equal(votes["voter"], voter).to_numpy()
+            own = pc.equal(votes["voter"], pa.scalar(voter)).to_numpy()
             column.status[rows[own]], column.letters[rows[own]] = status[own], named[own]
     columns[VOTE] = _verdicts(run, task_ids, list(columns.values()))
     return _Finished(name, run, task_ids, asked["content"].combine_chunks(), _codes(asked["answer"], _NAMES), columns)
@@ -152,7 +179,7 @@ def _read(name: str, run: RunDir) -> _Finished:
 def _asked(run: RunDir, file: str) -> pa.Table:
     """Return one file of questions, with a hash in place of each question's text."""
     table = run.read_table(file, ["task_id", "question", "choices", "answer"])
-    content = pa.array([_hash(row) for row in table.to_pylist()], pa.binary(16))
+    content = pa.array([_hash(row["question"], row["choices"]) for row in table.to_pylist()], pa.binary(16))
     return table.select(["task_id", "answer"]).append_column("content", content)
 
 
@@ -182,18 +209,19 @@ def _codes(names: Any, known: Sequence[str]) -> Codes:
     return np.asarray(indices.to_numpy(), dtype=np.int8)
 
 
-def _report(run: RunDir) -> dict[str, Any]:
+def _voters(run: RunDir) -> list[str]:
+    """Return the voters of a finished run."""
     try:
         report = json.loads(run.read("report.json"))
     except (OSError, ValueError, pa.ArrowInvalid):
         report = None
     if not isinstance(report, dict) or "voters" not in report or not run.files("questions"):
         raise UserError(f"{run.shown}: no report.json there; it is no run directory, or its run has not ended")
-    return report
+    return list(report["voters"])
 
 
-def _hash(row: Mapping[str, Any]) -> bytes:
-    text = json.dumps([row["question"], row["choices"]], ensure_ascii=True)
+def _hash(question: str, choices: Sequence[str]) -> bytes:
+    text = json.dumps([question, choices], ensure_ascii=True)
     return hashlib.sha256(text.encode()).digest()[:16]
 
 

@@ -1,13 +1,12 @@
 """The figures of the report: which figures a report has, and the figures stored with it."""
 
 import json
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from codemmlu.recipe import digest
 from codemmlu.report import canvas, charts
+from codemmlu.report.schema import Report
 from codemmlu.run_dir import RunDir
 
 _STORED = ".figures.json"
@@ -15,20 +14,20 @@ _STORED = ".figures.json"
 _SOURCES = (__file__, charts.__file__, canvas.__file__)
 
 
-def stored_figures(run: RunDir, report: Mapping[str, Any]) -> list[dict[str, str]]:
+def stored_figures(run: RunDir, report: Report) -> list[canvas.Figure]:
     """Return a report's figures, and draw them only where the run directory has none of the same report.
 
     Importing matplotlib and drawing are half of the CPU seconds of a run that has no inference left to do.
 
     Args:
         run: The run directory.
-        report: The content of report.json.
+        report: The results of the run.
 
     Returns:
         See `figures`.
     """
     sources = [Path(file).read_text(encoding="utf-8") for file in _SOURCES]
-    source = digest(report, sources, metadata.version("matplotlib"))
+    source = digest(report.model_dump(mode="json"), sources, metadata.version("matplotlib"))
     if run.exists(_STORED):
         stored = json.loads(run.read(_STORED))
         if stored["source"] == source:
@@ -38,16 +37,16 @@ def stored_figures(run: RunDir, report: Mapping[str, Any]) -> list[dict[str, str
     return drawn
 
 
-def figures(report: Mapping[str, Any]) -> list[dict[str, str]]:
+def figures(report: Report) -> list[canvas.Figure]:
     """Draw every figure that the report has numbers for.
 
     Args:
-        report: The content of report.json.
+        report: The results of the run.
 
     Returns:
-        The `title`, the `note` and the `svg` of each figure.
+        The figures.
     """
-    shown = dict(list(report["voters"].items())[: canvas.MOST_VOTERS])
+    shown = dict(list(report.voters.items())[: canvas.MOST_VOTERS])
     drawn = [
         charts.by_size(report, shown),
         charts.by_cost(report, shown),

@@ -7,11 +7,14 @@ the data as text, and a content security policy lets only that one script run an
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from codemmlu.report.canvas import Figure
+from codemmlu.report.question_list import FirstPrompt, ListedQuestion
+from codemmlu.report.schema import Report
 from codemmlu.report.summary import headline
 
 _CUT = 400  # the most characters of a name or an error
@@ -19,16 +22,16 @@ _TEMPLATE, _SCRIPT, _STYLE = "page.html.jinja", "page.js", "page.css"
 
 
 def page(
-    report: Mapping[str, Any],
-    figures: Sequence[Mapping[str, str]],
-    questions: Sequence[Mapping[str, Any]],
-    prompts: Sequence[Mapping[str, str]],
+    report: Report,
+    figures: Sequence[Figure],
+    questions: Sequence[ListedQuestion],
+    prompts: Sequence[FirstPrompt],
     recipe: str,
 ) -> str:
     """Render the page.
 
     Args:
-        report: The content of report.json.
+        report: The results of the run.
         figures: See `figures.figures`.
         questions: See `question_list.details`.
         prompts: See `question_list.prompts`.
@@ -38,7 +41,7 @@ def page(
         The text of report.html.
     """
     script = _file(_SCRIPT)
-    data = {"voters": list(report["voters"]), "questions": questions, "all": report["questions"]}
+    data = {"voters": list(report.voters), "questions": questions, "all": report.questions}
     html: str = (
         _environment()
         .get_template(_TEMPLATE)

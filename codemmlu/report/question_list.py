@@ -3,9 +3,9 @@
 Questions and texts of models are untrusted and of any length: long text is cut, and says so.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +29,97 @@ _DIGITS = 3
 _NOTHING = -99.0
 
 
+class ListedTurn(TypedDict):
+    """A turn, as the page's script reads it.
+
+    Attributes:
+        k: The kind.
+        l: The letter.
+        p: The probability that a check gives to TRUE.
+        x: The text.
+        f: How the letter was found.
+    """
+
+    k: str
+    l: str | None  # noqa: E741
+    p: float | None
+    x: str
+    f: str
+
+
+class ListedVoter(TypedDict):
+    """A vote, as the page's script reads it; a key without a value is left out.
+
+    Attributes:
+        st: The status.
+        l: The letter.
+        p: The probabilities.
+        t: The turns of the answer.
+        r: The order of the choices and the log-probabilities of each of several readings.
+        n: The task_id and the similarity of the nearest examples.
+        e: The error.
+    """
+
+    st: str
+    l: str | None  # noqa: E741
+    p: list[float]
+    t: NotRequired[list[ListedTurn]]
+    r: NotRequired[list[tuple[str, list[float]]]]
+    n: NotRequired[list[tuple[str, float]]]
+    e: NotRequired[str]
+
+
+class ListedQuestion(TypedDict):
+    """A question, as the page's script reads it.
+
+    Attributes:
+        id: The task_id.
+        s: The subject.
+        q: The text.
+        c: The choices.
+        a: The right letter.
+        l: The letter of the verdict.
+        p: The probabilities of the verdict.
+        v: The votes, in the order of the voters.
+    """
+
+    id: str
+    s: str | None
+    q: str
+    c: list[str]
+    a: str | None
+    l: str | None  # noqa: E741
+    p: list[float]
+    v: list[ListedVoter]
+
+
+class FirstPrompt(TypedDict):
+    """The prompt that a voter's model is given for a question first.
+
+    Attributes:
+        voter: The voter.
+        ask: Its inference spec.
+        method: Its method.
+        text: The messages, before the chat template.
+    """
+
+    voter: str
+    ask: str
+    method: str
+    text: str
+
+
+class _Cast(NamedTuple):
+    """The columns of a vote that the page shows."""
+
+    status: str
+    letter: str | None
+    probabilities: Sequence[float]
+
+
 def details(
     run: RunDir, ensemble: Ensemble, names: Sequence[str], verdicts: Iterator[Verdict], votes: list[str]
-) -> list[dict[str, Any]]:
+) -> list[ListedQuestion]:
     """Return the first MOST questions, as the page's script reads them.
 
     Args:
@@ -42,7 +130,7 @@ def details(
         votes: The files of the votes.
 
     Returns:
-        One row per question, in the order of the file; see `_question` and `_voter`.
+        One row per question, in the order of the file.
     """
     first = {verdict.task_id: verdict for verdict in islice(verdicts, MOST)}
     last = max((verdict.position for verdict in first.values()), default=-1)
@@ -54,14 +142,14 @@ def details(
         # Answers are left out, turns and all, once the page would become too large to open.
         shown = {name: answers.get((name, task_id)) if spent < _BUDGET else None for name in names}
         spent += sum(len(turn.text[:_SAID]) + 100 for answer in shown.values() if answer for turn in answer.turns)
-        row = {"v": [_voter(cast[name, task_id], shown[name]) for name in names]}
-        listed.append(_question(asked[task_id], verdict) | row)
+        voters = [_voter(cast[name, task_id], shown[name]) for name in names]
+        listed.append(_question(asked[task_id], verdict, voters))
     return listed
 
 
-def prompts(ensemble: Ensemble, question: Question) -> list[dict[str, str]]:
+def prompts(ensemble: Ensemble, question: Question) -> list[FirstPrompt]:
     """Return the prompt that each voter's model is given for a question first, before the chat template."""
-    texts = []
+    texts: list[FirstPrompt] = []
     for name, voter in ensemble.voters.items():
         if isinstance(voter.settings, RetrieveVoter):
             continue
@@ -78,7 +166,7 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters in all)"
 
 
-def _question(question: Question, verdict: Verdict) -> dict[str, Any]:
+def _question(question: Question, verdict: Verdict, voters: list[ListedVoter]) -> ListedQuestion:
     return {
         "id": cut(question.task_id, _CHOICE),
         "s": None if question.subject is None else cut(question.subject, 200),
@@ -87,11 +175,12 @@ def _question(question: Question, verdict: Verdict) -> dict[str, Any]:
         "a": question.answer,
         "l": verdict.letter,
         "p": _rounded(verdict.probabilities),
+        "v": voters,
     }
 
 
-def _voter(vote: Mapping[str, Any], answer: Answer | None) -> dict[str, Any]:
-    shown: dict[str, Any] = {"st": vote["status"], "l": vote["letter"], "p": _rounded(vote["probabilities"])}
+def _voter(vote: _Cast, answer: Answer | None) -> ListedVoter:
+    shown: ListedVoter = {"st": vote.status, "l": vote.letter, "p": _rounded(vote.probabilities)}
     if answer is None:
         return shown
     if answer.turns:
@@ -101,22 +190,22 @@ def _voter(vote: Mapping[str, Any], answer: Answer | None) -> dict[str, Any]:
         ]
     if len(answer.readings) > 1:
         shown["r"] = [
-            ["".join(letters(26)[choice] for choice in reading.order), _rounded(reading.logprobs)]
+            ("".join(letters(26)[choice] for choice in reading.order), _rounded(reading.logprobs))
             for reading in answer.readings
         ]
     if answer.retrieved:
-        shown["n"] = [[cut(n.task_id, 200), round(n.similarity, _DIGITS)] for n in answer.retrieved[:_NEIGHBOURS]]
+        shown["n"] = [(cut(n.task_id, 200), round(n.similarity, _DIGITS)) for n in answer.retrieved[:_NEIGHBOURS]]
     if answer.error:
         shown["e"] = cut(answer.error, _SAID)
     return shown
 
 
-def _votes(run: RunDir, files: list[str], last: int) -> dict[tuple[str, str], dict[str, Any]]:
+def _votes(run: RunDir, files: list[str], last: int) -> dict[tuple[str, str], _Cast]:
     rows = {}
     for name in files:
         table = run.read_table(name, ["voter", "task_id", "position", "status", "letter", "probabilities"])
         for row in table.filter(pc.less_equal(table["position"], pa.scalar(last))).to_pylist():
-            rows[row["voter"], row["task_id"]] = row
+            rows[row["voter"], row["task_id"]] = _Cast(row["status"], row["letter"], row["probabilities"])
     return rows
 
 

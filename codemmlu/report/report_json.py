@@ -1,8 +1,8 @@
 """report.json: the results of a run, put together from the summary and the statistics."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from codemmlu.dataset import QuestionStream
 from codemmlu.engine import lora
@@ -12,11 +12,13 @@ from codemmlu.inference.voters import Ensemble
 from codemmlu.mcq import Prior
 from codemmlu.recipe import Recipe, adapter_name
 from codemmlu.report import statistics, summary
+from codemmlu.report.schema import FitReport, ModelReport, Report, SubmissionReport, TrainingReport, VoterReport
 from codemmlu.report.score_table import ScoreTable, letter_counts
 from codemmlu.run_dir import RunDir
-from codemmlu.voting.aggregation import MOST_FAILURES, cost_sums, sum_costs
+from codemmlu.voting.costs import Costs, cost_sums, sum_costs
 from codemmlu.voting.fit_split import Learnt
 from codemmlu.voting.reduction import ReduceResult
+from codemmlu.voting.sums import MOST_FAILURES, Failure
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Evaluation:
         reduced: The result of the reduce.
         learnt: The fitted ensemble model, and the answers that it was fitted on.
         scores: The score table.
+        submission: The counts of submission.csv.
+        models: By name, the models that were asked.
     """
 
     recipe: Recipe
@@ -40,10 +44,12 @@ class Evaluation:
     reduced: ReduceResult
     learnt: Learnt
     scores: ScoreTable
+    submission: SubmissionReport
+    models: Mapping[str, ModelReport]
 
 
-def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
-    """Build report.json, except for its sections on the models and on the submission.
+def build_report(evaluation: Evaluation) -> tuple[Report, int]:
+    """Build report.json.
 
     Args:
         evaluation: The results of the run.
@@ -51,79 +57,94 @@ def build_report(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
     Returns:
         The report, and the number of answers that failed.
     """
-    recipe, run, ensemble, loaded = evaluation.recipe, evaluation.run, evaluation.ensemble, evaluation.loaded
-    reduced, learnt, scores = evaluation.reduced, evaluation.learnt, evaluation.scores
-    rule, sums = recipe.vote.rule, reduced.sums
+    loaded, learnt, scores = evaluation.loaded, evaluation.learnt, evaluation.scores
+    rule, sums = evaluation.recipe.vote.rule, evaluation.reduced.sums
     pairs, ranks = summary.comparisons(scores, rule)
-    voters = {}
-    for name in recipe.voters:
-        costs = [sums["voters"].get(name) or cost_sums(()), cost_sums(learnt.besides.get(name, ()))]
-        # The answers that a voter's calibration is estimated from are part of its cost, as if it were the only voter.
-        voters[name] = (
-            summary.voter(scores, name, sum_costs(costs)) | {"rank": ranks[name]} | _voter(run, ensemble, name, reduced)
-        )
-    other_answers = [(name, answer) for name, answers in learnt.besides.items() for answer in answers]
-    other_answers += [("vote.fit", answer) for answer in learnt.asked_for_fit]
-    broken = {
-        answer.key: {"task_id": answer.task_id, "voter": name, "error": answer.error or ""}
-        for name, answer in other_answers
+    broken = _broken(learnt)
+    report = Report(
+        questions=loaded.questions,
+        labelled=loaded.labelled,
+        rejected=loaded.rejected,
+        notes=loaded.notes(),
+        chance=summary.chance(scores),
+        letters_right=letter_counts(scores.right),
+        voters={name: _voter(evaluation, name, ranks[name]) for name in evaluation.recipe.voters},
+        asks={spec: summary.cost(costs) for spec, costs in sums.asks.items()},
+        vote=summary.vote(scores, rule, ranks.get(summary.VOTE)),
+        rules=summary.rules(scores, learnt.fitted),
+        fitted=FitReport(
+            questions=learnt.fitted.fitted_on,
+            margin=learnt.fitted.margin,
+            voters=summary.weights(learnt.fitted, list(evaluation.recipe.voters)),
+            **vars(summary.cost(cost_sums(learnt.asked_for_fit))),
+        ),
+        comparisons=pairs,
+        agreement=statistics.agreement(scores),
+        slices=statistics.slices(scores, rule),
+        hindsight=statistics.hindsight(scores),
+        order_sensitivity=summary.order_sensitivity(sums.swaps),
+        leakage=summary.leakage(scores),
+        training=_training(evaluation.recipe, evaluation.run),
+        failures=[*sums.failures, *broken][:MOST_FAILURES],
+        out=evaluation.run.shown,
+        submission=evaluation.submission,
+        models=dict(evaluation.models),
+    )
+    return report, sums.failed + sums.swaps_failed + len(broken)
+
+
+def _broken(learnt: Learnt) -> list[Failure]:
+    """Return the failed answers to examples and calibration questions, each once."""
+    answers = [(name, answer) for name, answers in learnt.besides.items() for answer in answers]
+    answers += [("vote.fit", answer) for answer in learnt.asked_for_fit]
+    failed = {
+        answer.key: Failure(answer.task_id, name, answer.error or "")
+        for name, answer in answers
         if answer.status == "failed"
     }
-    return {
-        "questions": loaded.questions,
-        "labelled": loaded.labelled,
-        "rejected": loaded.rejected,
-        "notes": loaded.notes(),
-        "chance": summary.chance(scores),
-        "letters_right": letter_counts(scores.right),
-        "voters": voters,
-        "asks": {spec: summary.cost(costs) for spec, costs in sums["asks"].items()},
-        "vote": summary.vote(scores, rule) | {"rank": ranks.get(summary.VOTE)},
-        "rules": summary.rules(scores, learnt.fitted),
-        "fitted": {
-            "questions": learnt.fitted.fitted_on,
-            "margin": learnt.fitted.margin,
-            "voters": summary.weights(learnt.fitted, list(recipe.voters)),
-            **summary.cost(cost_sums(learnt.asked_for_fit)),
-        },
-        "comparisons": pairs,
-        "agreement": statistics.agreement(scores),
-        "slices": statistics.slices(scores, rule),
-        "hindsight": statistics.hindsight(scores),
-        "order_sensitivity": summary.order_sensitivity(sums["swaps"]),
-        "leakage": summary.leakage(scores),
-        "training": _training(recipe, run),
-        "failures": [*sums["failures"], *broken.values()][:MOST_FAILURES],
-        "out": run.shown,
-    }, sums["failed"] + sums["swaps_failed"] + len(broken)
+    return list(failed.values())
 
 
-def _training(recipe: Recipe, run: RunDir) -> dict[str, Any] | None:
+def _training(recipe: Recipe, run: RunDir) -> TrainingReport | None:
     """Return the loss curves and the facts of the adapter that the recipe trains; None without an adapter."""
     settings = recipe.finetune
     manifest = read_manifest(run, settings.name) if settings else None
     if manifest is None or not any(adapter_name(v) == manifest.name for v in recipe.asked.values()):
         return None
-    shown = {"name", "backend", "device", "train_examples", "steps", "best_step", "train", "tune"}
-    return manifest.model_dump(mode="json", include=shown)
+    return TrainingReport(
+        name=manifest.name,
+        train_examples=manifest.train_examples,
+        steps=manifest.steps,
+        best_step=manifest.best_step,
+        backend=manifest.backend,
+        device=manifest.device,
+        train=manifest.train,
+        tune=manifest.tune,
+    )
 
 
-def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) -> dict[str, Any]:
-    """Return the spec and model behind a voter, and its estimated prior and threshold."""
-    voter = ensemble.voters.get(name)
+def _voter(evaluation: Evaluation, name: str, rank: int | None) -> VoterReport:
+    """Return the numbers of a voter, its spec and its model, and its estimated prior and threshold."""
+    run, sums = evaluation.run, evaluation.reduced.sums
+    # The answers that a voter's calibration is estimated from are part of its cost, as if it were the only voter.
+    costs = [sums.voters.get(name, Costs()), cost_sums(evaluation.learnt.besides.get(name, ()))]
+    numbers = summary.voter(evaluation.scores, name, sum_costs(costs))
+    voter = evaluation.ensemble.voters.get(name)
     if voter is None:
-        return {"ask": None, "model": None, "adapter": None, "prior": None, "threshold": None, "early_exit": None}
+        return VoterReport(**vars(numbers), rank=rank)
     threshold = None
     if voter.calibration and voter.fits_threshold:
         threshold = stored_threshold(run, voter.pool, voter.calibration)
-    return {
-        "ask": voter.spec.name,
-        "model": voter.pool,
-        "adapter": lora.validate(voter.spec.adapter, "adapter").fingerprint if voter.spec.adapter else None,
-        "prior": _shares(reduced.priors[name]),
-        "threshold": threshold,
-        "early_exit": reduced.sums["early_exit"].get(name),
-    }
+    return VoterReport(
+        **vars(numbers),
+        rank=rank,
+        ask=voter.spec.name,
+        model=voter.pool,
+        adapter=lora.validate(voter.spec.adapter, "adapter").fingerprint if voter.spec.adapter else None,
+        prior=_shares(evaluation.reduced.priors[name]),
+        threshold=threshold,
+        early_exit=sums.early_exit.get(name),
+    )
 
 
 def _shares(prior: Prior | None) -> dict[str, list[float]] | None:

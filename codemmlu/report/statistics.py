@@ -12,6 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from codemmlu.report.results import (
+    BestSubset,
+    Calibration,
+    CalibrationBin,
+    CoveragePoint,
+    Interval,
+    OracleBounds,
+    OrderSensitivity,
+    Pair,
+    Slice,
+    Slices,
+)
 from codemmlu.report.score_table import Bits, Column, Numbers, ScoreTable
 
 # The significance level: from this probability on, chance alone explains a difference well enough.
@@ -24,17 +36,17 @@ _SUBSETS_OF, _SUBSETS_ON = 8, 100_000
 _MOST_SUBJECTS = 60
 
 
-def wilson(right: int, asked: int) -> list[float] | None:
+def wilson(right: int, asked: int) -> Interval | None:
     """Return the 95 % interval of a proportion (Wilson 1927); None without questions."""
     if not asked:
         return None
     share, square = right / asked, _Z * _Z
     centre = (share + square / (2 * asked)) / (1 + square / asked)
     half = _Z / (1 + square / asked) * math.sqrt(share * (1 - share) / asked + square / (4 * asked * asked))
-    return [0.0 if right == 0 else centre - half, 1.0 if right == asked else centre + half]
+    return 0.0 if right == 0 else centre - half, 1.0 if right == asked else centre + half
 
 
-def bootstrap(right: int, asked: int) -> list[float] | None:
+def bootstrap(right: int, asked: int) -> Interval | None:
     """Return the 95 % percentile bootstrap interval of a proportion (Efron 1979); None without questions."""
     if not asked:
         return None
@@ -43,7 +55,7 @@ def bootstrap(right: int, asked: int) -> list[float] | None:
     return _middle(draws)
 
 
-def compare(scores: ScoreTable, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+def compare(scores: ScoreTable, columns: Mapping[str, Column]) -> list[Pair]:
     """Compare every pair of voters on the labelled questions that both were asked.
 
     Args:
@@ -51,33 +63,34 @@ def compare(scores: ScoreTable, columns: Mapping[str, Column]) -> list[dict[str,
         columns: The voters, and the vote, by name.
 
     Returns:
-        One row per pair. `only_first` counts what the first voter alone has right; `p` is the exact two-sided McNemar
-        test (1947), and `p_holm` corrects it for the number of pairs (Holm 1979); `interval` is that of the difference
-        in accuracy, second minus first, see `_paired`.
+        One row per pair, with `p_holm` corrected for the number of pairs.
     """
-    pairs: list[dict[str, Any]] = []
-    for first, second in itertools.combinations(columns, 2):
-        both = scores.counted(columns[first]) & scores.counted(columns[second])
-        first_right, second_right = scores.correct(columns[first])[both], scores.correct(columns[second])[both]
-        only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
-        asked, right = int(both.sum()), int((first_right & second_right).sum())
-        pairs.append(
-            {
-                "first": first,
-                "second": second,
-                "asked": asked,
-                "both_right": right,
-                "only_first": only_first,
-                "only_second": only_second,
-                "both_wrong": asked - right - only_first - only_second,
-                "difference": (only_second - only_first) / asked if asked else None,
-                "interval": _paired(only_first, only_second, asked),
-                "p": mcnemar(only_first, only_second),
-            }
-        )
-    for pair, corrected in zip(pairs, holm([float(pair["p"]) for pair in pairs]), strict=True):
-        pair["p_holm"] = corrected
-    return pairs
+    pairs = [_compared(scores, columns, names) for names in itertools.combinations(columns, 2)]
+    corrected = holm([pair.p for pair in pairs])
+    return [pair.model_copy(update={"p_holm": p}) for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def _compared(scores: ScoreTable, columns: Mapping[str, Column], names: tuple[str, str]) -> Pair:
+    """Compare two voters, as if they were the only pair."""
+    first, second = (columns[name] for name in names)
+    both = scores.counted(first) & scores.counted(second)
+    first_right, second_right = scores.correct(first)[both], scores.correct(second)[both]
+    only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
+    asked, right = int(both.sum()), int((first_right & second_right).sum())
+    p = mcnemar(only_first, only_second)
+    return Pair(
+        first=names[0],
+        second=names[1],
+        asked=asked,
+        both_right=right,
+        only_first=only_first,
+        only_second=only_second,
+        both_wrong=asked - right - only_first - only_second,
+        difference=(only_second - only_first) / asked if asked else None,
+        interval=_paired(only_first, only_second, asked),
+        p=p,
+        p_holm=p,
+    )
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -98,9 +111,7 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def ranks(
-    scores: ScoreTable, columns: Mapping[str, Column], pairs: Sequence[Mapping[str, Any]]
-) -> dict[str, int | None]:
+def ranks(scores: ScoreTable, columns: Mapping[str, Column], pairs: Sequence[Pair]) -> dict[str, int | None]:
     """Return ranks, which voters share whose difference is not significant; None without labels.
 
     Args:
@@ -113,12 +124,12 @@ def ranks(
     """
     better = dict.fromkeys(columns, 0)
     for pair in pairs:
-        if pair["p_holm"] < LEVEL:
-            better[pair["first"] if pair["difference"] > 0 else pair["second"]] += 1
+        if pair.p_holm < LEVEL:
+            better[pair.first if pair.only_second > pair.only_first else pair.second] += 1
     return {name: better[name] + 1 if scores.counted(columns[name]).any() else None for name in columns}
 
 
-def calibration(scores: ScoreTable, column: Column, confidence: Numbers) -> dict[str, Any] | None:
+def calibration(scores: ScoreTable, column: Column, confidence: Numbers) -> Calibration | None:
     """Return the expected calibration error, over bins of equal width (Guo et al. 2017).
 
     Args:
@@ -127,8 +138,7 @@ def calibration(scores: ScoreTable, column: Column, confidence: Numbers) -> dict
         confidence: The probability of the voter's letter on each question.
 
     Returns:
-        The bins, and `error`, the mean distance of confidence and accuracy, weighted by the questions of the bins; None
-        where no question has both a confidence and a label.
+        The error with its bins; None where no question has both a confidence and a label.
     """
     usable = scores.counted(column) & np.isfinite(confidence)
     if not usable.any():
@@ -139,14 +149,13 @@ def calibration(scores: ScoreTable, column: Column, confidence: Numbers) -> dict
     for number in range(_BINS):
         inside = bin_numbers == number
         if inside.any():
-            bins.append(
-                {"count": int(inside.sum()), "said": float(stated[inside].mean()), "right": float(right[inside].mean())}
-            )
-    error = sum(row["count"] * abs(row["said"] - row["right"]) for row in bins) / len(stated)
-    return {"error": error, "bins": bins}
+            said, share = float(stated[inside].mean()), float(right[inside].mean())
+            bins.append(CalibrationBin(count=int(inside.sum()), said=said, right=share))
+    error = sum(row.count * abs(row.said - row.right) for row in bins) / len(stated)
+    return Calibration(error=error, bins=bins)
 
 
-def coverage(scores: ScoreTable, column: Column) -> list[dict[str, Any]]:
+def coverage(scores: ScoreTable, column: Column) -> list[CoveragePoint]:
     """Return accuracy on the tenths of the labelled questions that a voter is most confident of."""
     counted = scores.counted(column)
     asked = int(counted.sum())
@@ -159,37 +168,38 @@ def coverage(scores: ScoreTable, column: Column) -> list[dict[str, Any]]:
         count = round(asked * tenth / 10)
         if 0 < count <= len(order):
             surer = float(np.round(column.sure[order[count - 1]], 6))
-            curve.append({"coverage": count / asked, "accuracy": int(right[count - 1]) / count, "surer_than": surer})
+            accuracy = int(right[count - 1]) / count
+            curve.append(CoveragePoint(coverage=count / asked, accuracy=accuracy, surer_than=surer))
     return curve
 
 
-def slices(scores: ScoreTable, rule: str) -> dict[str, list[dict[str, Any]]]:
+def slices(scores: ScoreTable, rule: str) -> Slices:
     """Return every voter's and the vote's accuracy by subject, number of choices and question length."""
-    groups: dict[str, list[tuple[str, Bits]]] = {"subject": [], "choices": [], "characters": []}
+    by_subject, by_size, by_length = [], [], []
     names, counts = np.unique(scores.subjects[scores.labelled & (scores.subjects >= 0)], return_counts=True)
-    for name in names[np.argsort(-counts, kind="stable")][:_MOST_SUBJECTS]:
-        groups["subject"].append((scores.subject_names[name], scores.subjects == name))
+    # Of equally frequent subjects the first in the file comes first: partitions, and so codes, come in any order.
+    codes, firsts = np.unique(scores.subjects, return_index=True)
+    for name in names[np.lexsort((firsts[np.searchsorted(codes, names)], -counts))][:_MOST_SUBJECTS]:
+        by_subject.append(_slice(scores, rule, scores.subject_names[name], scores.subjects == name))
     for size in np.unique(scores.choices[scores.labelled]):
-        groups["choices"].append((str(size), scores.choices == size))
+        by_size.append(_slice(scores, rule, str(size), scores.choices == size))
     if scores.labelled.any():
         lengths = scores.characters[scores.labelled]
         edges = np.unique(np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1), method="lower"))
         for number, (low, high) in enumerate(itertools.pairwise(edges)):
             above = scores.characters >= low if number == 0 else scores.characters > low
             inside = above & (scores.characters <= high)
-            groups["characters"].append((f"{low if number == 0 else low + 1:,} to {high:,}", inside))
-    return {
-        kind: [
-            {
-                "name": name,
-                "questions": int((inside & scores.labelled).sum()),
-                "voters": _within(scores, scores.voters, inside),
-                "vote": _within(scores, {rule: scores.rules[rule]}, inside)[rule],
-            }
-            for name, inside in members
-        ]
-        for kind, members in groups.items()
-    }
+            by_length.append(_slice(scores, rule, f"{low if number == 0 else low + 1:,} to {high:,}", inside))
+    return Slices(subject=by_subject, choices=by_size, characters=by_length)
+
+
+def _slice(scores: ScoreTable, rule: str, name: str, inside: Bits) -> Slice:
+    return Slice(
+        name=name,
+        questions=int((inside & scores.labelled).sum()),
+        voters={voter: _within(scores, column, inside) for voter, column in scores.voters.items()},
+        vote=_within(scores, scores.rules[rule], inside),
+    )
 
 
 def agreement(scores: ScoreTable) -> dict[str, dict[str, float | None]]:
@@ -203,12 +213,11 @@ def agreement(scores: ScoreTable) -> dict[str, dict[str, float | None]]:
     return table
 
 
-def hindsight(scores: ScoreTable) -> dict[str, Any] | None:
+def hindsight(scores: ScoreTable) -> OracleBounds | None:
     """Return what knowing the right letters would have achieved: oracle bounds, not a result.
 
     Returns:
-        `oracle`, the share of questions on which any voter is right, and `best_subset`, the set of voters whose
-        majority is right most often, with ties broken by confidence; None without labels.
+        The share of questions on which any voter is right, and the best set of voters; None without labels.
     """
     columns = scores.voters
     # Questions that all voters failed on are left out, as in every accuracy.
@@ -227,14 +236,15 @@ def hindsight(scores: ScoreTable) -> dict[str, Any] | None:
         sets = [s for n in range(1, len(columns) + 1) for s in itertools.combinations(range(len(columns)), n)]
         hits = [float(_majority_right(ballots[list(chosen)].sum(axis=0), gold).mean()) for chosen in sets]
         index = int(np.argmax(hits))  # the first, and so the smallest, of equally good sets
-        best = {"voters": [list(columns)[i] for i in sets[index]], "accuracy": hits[index]}
-    return {"oracle": oracle, "best_subset": best}
+        best = BestSubset(voters=[list(columns)[i] for i in sets[index]], accuracy=hits[index])
+    return OracleBounds(oracle=oracle, best_subset=best)
 
 
-def order_sensitivity(accuracies: Mapping[str, float | None], asked: int) -> dict[str, Any]:
+def order_sensitivity(accuracies: Mapping[str, float | None], asked: int) -> OrderSensitivity:
     """Return accuracy by the right choice's letter, and the deviation over letters (arXiv:2410.01999)."""
     known = [value for value in accuracies.values() if value is not None]
-    return {"asked": asked, "accuracy": dict(accuracies), "std": float(np.std(known)) if known else None}
+    std = float(np.std(known)) if known else None
+    return OrderSensitivity(asked=asked, accuracy=dict(accuracies), std=std)
 
 
 def accuracy(scores: ScoreTable, column: Column, among: Bits | None = None) -> tuple[int, int]:
@@ -243,12 +253,9 @@ def accuracy(scores: ScoreTable, column: Column, among: Bits | None = None) -> t
     return int(scores.correct(column)[counted].sum()), int(counted.sum())
 
 
-def _within(scores: ScoreTable, columns: Mapping[str, Column], inside: Bits) -> dict[str, float | None]:
-    accuracies: dict[str, float | None] = {}
-    for name, column in columns.items():
-        right, asked = accuracy(scores, column, inside)
-        accuracies[name] = right / asked if asked else None
-    return accuracies
+def _within(scores: ScoreTable, column: Column, inside: Bits) -> float | None:
+    right, asked = accuracy(scores, column, inside)
+    return right / asked if asked else None
 
 
 def _majority_right(counts: Numbers, gold: np.ndarray[Any, Any]) -> Bits:
@@ -256,7 +263,7 @@ def _majority_right(counts: Numbers, gold: np.ndarray[Any, Any]) -> Bits:
     return right
 
 
-def _paired(only_first: int, only_second: int, asked: int) -> list[float] | None:
+def _paired(only_first: int, only_second: int, asked: int) -> Interval | None:
     """Return the 95 % interval of the difference of two accuracies; None without questions.
 
     The interval comes from bootstrap draws, and is never narrower than what the exact test beside it leaves open
@@ -270,12 +277,12 @@ def _paired(only_first: int, only_second: int, asked: int) -> list[float] | None
     differing = only_first + only_second
     if not differing:
         most = _exact(0, asked)[1]
-        return [-most, most]
+        return -most, most
     shares = np.array([only_first, only_second, asked - differing]) / asked
     draws = np.random.default_rng(0).multinomial(asked, shares, _DRAWS)
     low, high = _middle((draws[:, 1] - draws[:, 0]) / asked)
     least, most = (differing / asked * (2 * share - 1) for share in _exact(only_second, differing))
-    return [min(low, least), max(high, most)]
+    return min(low, least), max(high, most)
 
 
 def _exact(count: int, of: int) -> tuple[float, float]:
@@ -288,6 +295,6 @@ def _exact(count: int, of: int) -> tuple[float, float]:
     return low, high
 
 
-def _middle(draws: Numbers) -> list[float]:
+def _middle(draws: Numbers) -> Interval:
     low, high = np.quantile(draws, (0.025, 0.975))
-    return [float(low), float(high)]
+    return float(low), float(high)

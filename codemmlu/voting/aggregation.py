@@ -4,10 +4,8 @@ A partition is a set of questions with all answers to them. Partitions do not kn
 questions are added up from the sums of the partitions.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,10 +16,12 @@ from codemmlu.inference.votes import VoterVotes, resolve_votes, submitted, uncle
 from codemmlu.mcq import Prior, letter_prior, orders
 from codemmlu.recipe import when_of
 from codemmlu.schema import Answer, Question, Vote, question_from, to_table
+from codemmlu.voting.costs import cost_sums
+from codemmlu.voting.sums import MOST_FAILURES, EarlyExit, Failure, Score, Sums
 from codemmlu.voting.vote_columns import vote_columns
 
-# At most this many failures are listed one by one.
-MOST_FAILURES = 1000
+# By number of choices, what `letter_prior.of_sums` adds up over partitions.
+PriorSums = list[tuple[int, list[float]]]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ class Tally:
     Attributes:
         votes: One row per voter and question; see `schema.VOTE`.
         columns: One row per question; see `vote_columns`.
-        sums: The numbers that add up over partitions; see `_sums`.
+        sums: The numbers that add up over partitions.
     """
 
     votes: pa.Table
     columns: pa.Table
-    sums: dict[str, Any]
+    sums: Sums
 
 
 def own_prior_sums(
     partition: Partition, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, Prior | None]
-) -> dict[str, Any]:
+) -> dict[str, PriorSums]:
     """Return the sums behind the priors of voters that divide out the mean of all their own answers.
 
     Answers that an earlier attempt stored for a voter, which was then asked more questions, are not the voter's own.
@@ -118,10 +118,7 @@ def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, Pri
     votes |= {
         name: submitted(name, partition.questions, submission) for name, submission in ensemble.submissions.items()
     }
-    sums = _sums(ensemble, seen)
-    swaps, swap_failures = _swaps(partition, ensemble, priors)
-    sums |= {"swaps": swaps, "swaps_failed": len(swap_failures)}
-    sums["failures"] = [*sums["failures"], *swap_failures][:MOST_FAILURES]
+    sums = _sums(ensemble, seen, *_swaps(partition, ensemble, priors))
     return Tally(
         to_table((vote for voter_votes in votes.values() for vote in voter_votes), Vote),
         vote_columns(partition.questions, ensemble, votes, seen),
@@ -129,133 +126,72 @@ def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, Pri
     )
 
 
-def _sums(ensemble: Ensemble, seen: Mapping[str, VoterVotes]) -> dict[str, Any]:
-    """Return sums over answers: costs by voter and by spec, early exits, and failures with their errors."""
+def _sums(
+    ensemble: Ensemble,
+    seen: Mapping[str, VoterVotes],
+    swaps: dict[str, dict[str, Score]],
+    swap_failures: Sequence[Failure],
+) -> Sums:
+    """Return the sums of a partition: of each voter's answers, with the result of `_swaps`."""
     answers_by_spec: dict[str, dict[str, Answer]] = {}
-    failures = []
+    failures: list[Failure] = []
     for name, voter in ensemble.voters.items():
         answers_by_spec.setdefault(voter.spec.name, {}).update(seen[name].answers)
         failures += _failures(name, seen[name].answers.values())
-    return {
-        "voters": {name: cost_sums(seen[name].answers.values()) for name in ensemble.voters},
-        "asks": {name: cost_sums(answers.values()) for name, answers in answers_by_spec.items()},
-        "early_exit": {
+    return Sums(
+        voters={name: cost_sums(seen[name].answers.values()) for name in ensemble.voters},
+        asks={name: cost_sums(answers.values()) for name, answers in answers_by_spec.items()},
+        early_exit={
             name: _early_exit(voter, seen[name].answers.values())
             for name, voter in ensemble.voters.items()
             if voter.exits_early
         },
-        "failed": len(failures),
-        "failures": failures[:MOST_FAILURES],
-    }
+        swaps=swaps,
+        failed=len(failures),
+        swaps_failed=len(swap_failures),
+        failures=[*failures, *swap_failures][:MOST_FAILURES],
+    )
 
 
-def _failures(voter: str, answers: Iterable[Answer]) -> list[dict[str, str]]:
+def _failures(voter: str, answers: Iterable[Answer]) -> list[Failure]:
     failed = (answer for answer in answers if answer.status == "failed")
-    return [{"task_id": answer.task_id, "voter": voter, "error": answer.error or ""} for answer in failed]
+    return [Failure(answer.task_id, voter, answer.error or "") for answer in failed]
 
 
 def _swaps(
     partition: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]
-) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, str]]]:
+) -> tuple[dict[str, dict[str, Score]], list[Failure]]:
     """Return how each voter does with the right choice moved to each letter.
 
     Returns:
-        By voter and letter, the number of moved questions that the voter has right, and the number that the voter was
-        asked and did not fail on; and the failures.
+        By voter and letter, the voter's score on the moved questions; and the failures.
     """
-    counts: dict[str, dict[str, list[int]]] = {}
-    failures: list[dict[str, str]] = []
+    scores: dict[str, dict[str, Score]] = {}
+    failures: list[Failure] = []
     for name in ensemble.swapped:
         voter = ensemble.voters[name]
         # Where the right choice is at the letter already, the moved question has the key of the original one.
         own = {voter.spec.key(question) for question in partition.questions}
-        counts[name] = {}
+        scores[name] = {}
         for to in SWAPPED:
             questions = [swapped for question in partition.questions if (swapped := with_answer_at(question, to))]
             answers = partition.find(voter.pool, {voter.spec.key(question) for question in questions})
             failures += _failures(name, (answer for key, answer in answers.items() if key not in own))
             votes = votes_from_answers(voter, questions, answers, priors[name])
             asked = [vote for vote in votes if vote.status != "failed"]
-            counts[name][to] = [sum(vote.letter == to for vote in asked), len(asked)]
-    return counts, failures
+            scores[name][to] = Score(sum(vote.letter == to for vote in asked), len(asked))
+    return scores, failures
 
 
-def cost_sums(answers: Iterable[Answer]) -> dict[str, Any]:
-    """Return what answers cost.
-
-    Returns:
-        Token counts, the numbers of readings and turns, `mass`, the sum over all readings, and `under_way`, the times
-        at which at least one of the answers was in progress.
-    """
-    sums: dict[str, Any] = dict.fromkeys(("prompt_tokens", "cached_tokens", "generated_tokens", "readings", "turns"), 0)
-    mass, spans = 0.0, []
-    for answer in answers:
-        for name in ("prompt_tokens", "cached_tokens", "generated_tokens"):
-            sums[name] += getattr(answer, name)
-        sums["readings"] += len(answer.readings)
-        sums["turns"] += len(answer.turns)
-        mass += sum(reading.mass for reading in answer.readings if math.isfinite(reading.mass))
-        spans.append((answer.started, answer.started + answer.seconds))
-    return sums | {"mass": mass, "under_way": together(spans)}
-
-
-def together(spans: Iterable[Sequence[float]]) -> list[list[float]]:
-    """Return the union of time spans, as spans that do not touch."""
-    union: list[list[float]] = []
-    for start, end in sorted(map(tuple, spans)):
-        if union and start <= union[-1][1]:
-            union[-1][1] = max(union[-1][1], end)
-        else:
-            union.append([start, end])
-    return union
-
-
-def sum_costs(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the sum of the costs of different answers."""
-    names = [name for name in cost_sums(()) if name != "under_way"]
-    spans = [span for cost in costs for span in cost["under_way"]]
-    return {name: sum(cost[name] for cost in costs) for name in names} | {"under_way": together(spans)}
-
-
-def merge_partials(partials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the sums of all partitions as the sums of the run."""
-
-    def of(group: str) -> dict[str, Any]:
-        return {name: sum_costs([partial[group][name] for partial in partials]) for name in partials[0][group]}
-
-    exits = {
-        name: {key: sum(partial["early_exit"][name][key] for partial in partials) for key in counts}
-        for name, counts in partials[0]["early_exit"].items()
-    }
-    failures = [failure for partial in partials for failure in partial["failures"]]
-    failures.sort(key=lambda failure: (failure["voter"], failure["task_id"]))  # partitions come in any order
-    swaps = {
-        name: {
-            to: [sum(partial["swaps"][name][to][index] for partial in partials) for index in (0, 1)] for to in by_letter
-        }
-        for name, by_letter in partials[0]["swaps"].items()
-    }
-    return {
-        "voters": of("voters"),
-        "asks": of("asks"),
-        "early_exit": exits,
-        "swaps": swaps,
-        "failed": sum(partial["failed"] for partial in partials),
-        "swaps_failed": sum(partial["swaps_failed"] for partial in partials),
-        "failures": failures[:MOST_FAILURES],
-    }
-
-
-def _early_exit(voter: ResolvedVoter, answers: Iterable[Answer]) -> dict[str, int]:
-    """Return the readings taken, the readings possible, and the questions that exited early."""
+def _early_exit(voter: ResolvedVoter, answers: Iterable[Answer]) -> EarlyExit:
     readings = voter.spec.option("readings")
     pairs = [
         (len(answer.readings), len(orders(len(answer.readings[0].order), readings, "")))
         for answer in answers
         if answer.status == "answered"
     ]
-    return {
-        "readings": sum(taken for taken, _ in pairs),
-        "of": sum(most for _, most in pairs),
-        "exited": sum(taken < most for taken, most in pairs),
-    }
+    return EarlyExit(
+        readings=sum(taken for taken, _ in pairs),
+        of=sum(most for _, most in pairs),
+        exited=sum(taken < most for taken, most in pairs),
+    )

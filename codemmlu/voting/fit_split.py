@@ -1,7 +1,6 @@
 """The fit split: the votes on its examples, and the ensemble model that is fitted on them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from codemmlu.recipe import Recipe, uses_examples
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Vote, letters, to_table
 from codemmlu.voting import dawid_skene, fitting
-from codemmlu.voting.ballots import ballots
+from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.model import EnsembleModel
 from codemmlu.voting.reduction import ReduceResult
 
@@ -66,7 +65,7 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult
         for name, submission in ensemble.submissions.items():
             votes += submitted_on_fit(name, ensemble.fit_questions, submission, names_asked)
         looks = frozenset(name for name, settings in recipe.voters.items() if uses_examples(settings))
-        fitted = fitting.fit(*_solved(ensemble, votes), looks, order, agreed, settings.margin)
+        fitted = fitting.fit(*_solved(ensemble, votes), fitting.FitSettings(order, looks, agreed, settings.margin))
         unasked = sum(vote.status == "failed" for vote in votes) - sum(
             answer.status == "failed" for voter_votes in seen.values() for answer in voter_votes.answers.values()
         )
@@ -81,7 +80,7 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult
     return Learnt(fitted, asked, besides)
 
 
-def _solved(ensemble: Ensemble, votes: list[Vote]) -> tuple[Any, list[int]]:
+def _solved(ensemble: Ensemble, votes: list[Vote]) -> tuple[Ballots, list[int]]:
     """Return the ballots of the fit split, and the right choices in the order of these ballots."""
     fit_ballots = ballots(_numbered(ensemble, votes))
     names = letters(26)

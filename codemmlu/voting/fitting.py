@@ -6,12 +6,13 @@ questions that are voted on.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from codemmlu.mcq import conditional_logit
+from codemmlu.mcq.conditional_logit import ChoiceTable
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
 from codemmlu.voting.model import EnsembleModel, VoterFit
@@ -29,49 +30,43 @@ _SUBJECT = 40  # a subject with at least this many rows on the fit split has wei
 
 
 @dataclass(frozen=True)
-class _FitInputs:
-    """The inputs of a fit besides the votes and the right choices; see `fit`."""
+class FitSettings:
+    """The inputs of a fit besides the votes and the right choices.
 
-    looks: frozenset[str]
+    Attributes:
+        order: The order in which the rule `cascade` takes the voters.
+        looks: The voters that look at solved examples.
+        agreed: Each voter's skill by agreement.
+        margin: The margin of `cascade`; None to fit it.
+    """
+
     order: tuple[str, ...]
-    agreed: dict[str, float]
-    margin: float | None
+    looks: frozenset[str] = frozenset()
+    agreed: Mapping[str, float] = field(default_factory=dict)
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
-class _ChoiceTable:
-    """The features of all choices of all questions, as a conditional logit takes them.
+class _Folded:
+    """The choices of the fit split, with the fold of each question in cross-validation."""
 
-    Attributes:
-        features: (choices of all questions, features).
-        sizes: The number of choices of each question.
-        gold: The right choice of each question, from 0.
-        folds: The fold of each question in cross-validation.
-    """
-
-    features: Array
-    sizes: list[int]
-    gold: Whole
+    table: ChoiceTable
     folds: Whole
 
+    def part(self, chosen: Bits) -> ChoiceTable:
+        """Return the choices of some of the questions."""
+        rows = np.repeat(chosen, self.table.sizes)
+        sizes = [size for size, take in zip(self.table.sizes, chosen, strict=True) if take]
+        return ChoiceTable(self.table.features[rows], sizes, np.asarray(self.table.right)[chosen])
 
-def fit(
-    ballots: Ballots,
-    right: Sequence[int],
-    looks: frozenset[str],
-    order: Sequence[str],
-    agreed: Mapping[str, float],
-    margin: float | None,
-) -> EnsembleModel:
+
+def fit(ballots: Ballots, right: Sequence[int], settings: FitSettings) -> EnsembleModel:
     """Fit an ensemble model, and measure each rule on rows that the model was not fitted on.
 
     Args:
         ballots: The votes on the fit split.
         right: The right choice of each row, from 0.
-        looks: The voters that look at solved examples.
-        order: The order in which the rule `cascade` takes the voters.
-        agreed: Each voter's skill by agreement.
-        margin: The margin of `cascade`; None to fit it.
+        settings: The other inputs.
 
     Returns:
         The model fitted on all rows, with each rule's accuracy by cross-validation.
@@ -80,7 +75,7 @@ def fit(
     # Rows with an abstention and without a vote teach nothing, and count as not right, as in every accuracy.
     silent = int((~ballots.voting.any(axis=1) & np.isin(ballots.status, (0, 1)).any(axis=1)).sum())
     ballots, gold = ballots.rows(voted), np.asarray(right, dtype=np.int64)[voted]
-    learn = partial(_fit, inputs=_FitInputs(looks, tuple(order), dict(agreed), margin))
+    learn = partial(_fit, settings=settings)
     fold = _folds(ballots.task_ids)
     hits: dict[str, int] = dict.fromkeys(rules.RULES, 0)
     scored = 0
@@ -96,14 +91,14 @@ def fit(
     return learn(ballots, gold).model_copy(update={"cross_validated": share})
 
 
-def _fit(ballots: Ballots, gold: Whole, inputs: _FitInputs) -> EnsembleModel:
-    alone = {name: _alone(ballots, column, gold, name in inputs.looks) for column, name in enumerate(ballots.voters)}
+def _fit(ballots: Ballots, gold: Whole, settings: FitSettings) -> EnsembleModel:
+    alone = {name: _alone(ballots, column, gold, name in settings.looks) for column, name in enumerate(ballots.voters)}
     known = ballots.similarity[np.isfinite(ballots.similarity)]
     counted = {s: ballots.subjects.count(s) for s in set(ballots.subjects) if s is not None}
     fitted = EnsembleModel(
         voters=alone,
-        agreed=inputs.agreed,
-        order=inputs.order,
+        agreed=dict(settings.agreed),
+        order=settings.order,
         subjects=tuple(sorted(s for s, count in counted.items() if count >= _SUBJECT)),
         similarity=float(known.mean()) if len(known) else 0.5,
         fitted_on=len(gold),
@@ -111,12 +106,12 @@ def _fit(ballots: Ballots, gold: Whole, inputs: _FitInputs) -> EnsembleModel:
     # A voter with too few votes takes its skill from agreement, and its weight from the other voters.
     few = {name for column, name in enumerate(ballots.voters) if ballots.voting[:, column].sum() < _FEWEST}
     voters = {
-        name: voter.model_copy(update={"skill": inputs.agreed.get(name, 0.5)}) if name in few else voter
+        name: voter.model_copy(update={"skill": settings.agreed.get(name, 0.5)}) if name in few else voter
         for name, voter in alone.items()
     }
     fitted = fitted.model_copy(update={"voters": voters})
     fitted = _weigh(ballots, gold, fitted, few)
-    margin = _margin(ballots, gold, fitted) if inputs.margin is None else inputs.margin
+    margin = _margin(ballots, gold, fitted) if settings.margin is None else settings.margin
     fitted = fitted.model_copy(update={"margin": margin})
     return fitted.model_copy(update={"stacked": _stack(ballots, gold, fitted)})
 
@@ -163,15 +158,15 @@ def _weigh(ballots: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) 
     if not usable or not len(gold):
         return fitted
     logs = np.where(ballots.choices[:, None, :] & ballots.voting[:, :, None], rules.calibrated(ballots, fitted), 0.0)
-    table = _table(ballots, logs[:, usable].transpose(0, 2, 1), gold)
-    lasso = _penalty(table, _LASSOS, signs=False)
-    weights = conditional_logit.fit(table.features, table.sizes, gold, lasso=lasso * len(gold), signs=False)
+    folded = _folded(ballots, logs[:, usable].transpose(0, 2, 1), gold)
+    table, lasso = folded.table, _penalty(folded, _LASSOS, signs=False)
+    weights = conditional_logit.fit(table, lasso=lasso * len(gold), signs=False)
     kept = weights > 1e-6
     if not kept.any():  # no voter is worth the penalty: keep the best voter alone
         skills = [fitted.of(ballots.voters[column]).skill for column in usable]
         kept[int(np.argmax(skills))] = True
     weights = np.zeros(len(usable))
-    weights[kept] = conditional_logit.fit(table.features[:, kept], table.sizes, gold, ridge=0.5, signs=False)
+    weights[kept] = conditional_logit.fit(replace(table, features=table.features[:, kept]), ridge=0.5, signs=False)
     strength = float(weights.sum())
     if not strength:  # no voter is informative: all weigh the same
         weights, strength = np.full(len(usable), 1 / len(usable)), 1.0
@@ -184,9 +179,9 @@ def _weigh(ballots: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) 
 def _stack(ballots: Ballots, gold: Whole, fitted: EnsembleModel) -> dict[str, float] | None:
     if not len(gold):
         return None
-    table = _table(ballots, rules.features(ballots, fitted), gold)
-    ridge = _penalty(table, _RIDGES, signs=True)
-    weights = conditional_logit.fit(table.features, table.sizes, gold, ridge=ridge * len(gold))
+    folded = _folded(ballots, rules.features(ballots, fitted), gold)
+    ridge = _penalty(folded, _RIDGES, signs=True)
+    weights = conditional_logit.fit(folded.table, ridge=ridge * len(gold))
     return dict(zip(rules.feature_names(ballots, fitted), map(float, weights), strict=True))
 
 
@@ -213,22 +208,19 @@ def _margin(ballots: Ballots, gold: Whole, fitted: EnsembleModel) -> float:
     return max(_MARGINS, key=lambda margin: (right(margin), -margin))
 
 
-def _penalty(table: _ChoiceTable, tried: Sequence[float], signs: bool) -> float:
+def _penalty(folded: _Folded, tried: Sequence[float], signs: bool) -> float:
     """Return the largest penalty with a held-out likelihood within one standard error of the best."""
-    fold, sizes, gold = table.folds, table.sizes, table.gold
-    choice_folds = np.repeat(fold, sizes)
+    fold = folded.folds
     held_out: list[Array] = []
     for penalty in tried:
-        likelihoods = np.zeros(len(gold))
+        likelihoods = np.zeros(len(fold))
         for number in range(_FOLDS):
             seen, unseen = fold != number, fold == number
             if not seen.any() or not unseen.any():
                 continue
             by = {"ridge": penalty * seen.sum()} if signs else {"lasso": penalty * seen.sum()}
-            rows = table.features[choice_folds != number]
-            weights = conditional_logit.fit(rows, _of(sizes, seen), gold[seen], signs=signs, **by)
-            rows = table.features[choice_folds == number]
-            likelihoods[unseen] = conditional_logit.log_likelihoods(rows, weights, _of(sizes, unseen), gold[unseen])
+            weights = conditional_logit.fit(folded.part(seen), signs=signs, **by)
+            likelihoods[unseen] = conditional_logit.log_likelihoods(folded.part(unseen), weights)
         held_out.append(likelihoods)
     best = max(held_out, key=lambda likelihoods: float(likelihoods.sum()))
     for penalty, likelihoods in sorted(zip(tried, held_out, strict=True), key=lambda pair: -pair[0]):
@@ -238,14 +230,10 @@ def _penalty(table: _ChoiceTable, tried: Sequence[float], signs: bool) -> float:
     return tried[0]
 
 
-def _table(ballots: Ballots, features: Array, gold: Whole) -> _ChoiceTable:
-    """Return the features of the choices that exist, as one table."""
-    sizes = [int(size) for size in ballots.sizes]
-    return _ChoiceTable(features[ballots.choices], sizes, gold, _folds(ballots.task_ids))
-
-
-def _of(sizes: Sequence[int], chosen: Bits) -> list[int]:
-    return [size for size, take in zip(sizes, chosen, strict=True) if take]
+def _folded(ballots: Ballots, features: Array, gold: Whole) -> _Folded:
+    """Return the features of the choices that exist, as one table with folds."""
+    table = ChoiceTable(features[ballots.choices], [int(size) for size in ballots.sizes], gold)
+    return _Folded(table, _folds(ballots.task_ids))
 
 
 def _folds(task_ids: Sequence[str]) -> Whole:

@@ -6,7 +6,7 @@ It is for questions that one process does not hold.
 Tables travel as Arrow's own bytes: the groupby moves few long rows, whatever their schema.
 """
 
-import json
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,13 +18,13 @@ import ray.exceptions
 from codemmlu.cluster import locks, session, tasks
 from codemmlu.run_dir import RunDir
 from codemmlu.voting.aggregation import Partition
-from codemmlu.voting.reduction import PartialResult, part_of
+from codemmlu.voting.reduction import PartialResult, T, part_of
 
 # The number of files that one task reads: an engine writes many small files.
 _FILES = 64
 _BYTES: Any = pa.large_binary()  # a value may hold more than 2 GiB
 _CUT: Any = pa.schema({"part": pa.int64(), "kind": pa.string(), "rows": _BYTES})
-_RESULT: Any = pa.schema({"rows": _BYTES, "sums": pa.large_string()})
+_RESULT: Any = pa.schema({"rows": _BYTES, "sums": _BYTES})
 _QUESTIONS = "questions"
 
 
@@ -50,11 +50,11 @@ class RayPartitions:
         grouped = cut.groupby("part", num_partitions=min(count, 64))
         self._partitions = _execute(lambda: grouped.map_groups(_gather, batch_format="pyarrow").materialize())
 
-    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
+    def map(self, task: Callable[[int, Partition], PartialResult[T]]) -> list[PartialResult[T]]:
         """Run a task on every partition that has questions."""
         mapped = self._partitions.map_batches(_run_task, fn_args=(task,), batch_size=1, batch_format="pyarrow")
-        results: list[PartialResult] = _execute(
-            lambda: [(_table(row["rows"]), json.loads(row["sums"])) for row in mapped.iter_rows()]
+        results: list[PartialResult[T]] = _execute(
+            lambda: [(_table(row["rows"]), pickle.loads(row["sums"])) for row in mapped.iter_rows()]
         )
         return results
 
@@ -106,7 +106,7 @@ def _gather(group: pa.Table) -> pa.Table:
     )
 
 
-def _run_task(partitions: pa.Table, task: Callable[[int, Partition], PartialResult]) -> pa.Table:
+def _run_task(partitions: pa.Table, task: Callable[[int, Partition], PartialResult[Any]]) -> pa.Table:
     rows = []
     for row in partitions.to_pylist():
         tables = dict(zip(row["kinds"], map(_table, row["pieces"]), strict=True))
@@ -114,7 +114,7 @@ def _run_task(partitions: pa.Table, task: Callable[[int, Partition], PartialResu
             continue
         answers = {kind.removeprefix("answers/"): [table] for kind, table in tables.items() if kind != _QUESTIONS}
         columns, sums = task(row["part"], Partition.of(tables[_QUESTIONS], answers))
-        rows.append({"rows": _bytes(columns), "sums": json.dumps(sums)})
+        rows.append({"rows": _bytes(columns), "sums": pickle.dumps(sums)})
     return pa.Table.from_pylist(rows, schema=_RESULT)
 
 

@@ -14,7 +14,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,13 +26,22 @@ from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Verdict, letters, to_table
 from codemmlu.voting import rules
-from codemmlu.voting.aggregation import Partition, aggregate, merge_partials, needs_own_prior, own_prior_sums, waits_for
+from codemmlu.voting.aggregation import (
+    Partition,
+    PriorSums,
+    aggregate,
+    needs_own_prior,
+    own_prior_sums,
+    waits_for,
+)
 from codemmlu.voting.ballots import Ballots, ballots
 from codemmlu.voting.model import EnsembleModel
+from codemmlu.voting.sums import Sums, merge_partials
 
 VOTES, VERDICTS = "voters.parquet", "verdicts.parquet"
+T = TypeVar("T")
 # The result that a task hands to the driver: columns by question, and sums.
-PartialResult = tuple[pa.Table, Any]
+PartialResult = tuple[pa.Table, T]
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,12 @@ class ReduceResult:
 
     Attributes:
         columns: One row per question, ordered by position; see `vote_columns`.
-        sums: The sums of all partitions; see `aggregation.merge_partials`.
+        sums: The sums of all partitions.
         priors: By voter, the letter prior that it divides out.
     """
 
     columns: pa.Table
-    sums: dict[str, Any]
+    sums: Sums
     priors: dict[str, Prior | None]
 
 
@@ -57,7 +66,7 @@ class Partitions(Protocol):
     def count(self) -> int:
         """Return the number of partitions."""
 
-    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
+    def map(self, task: Callable[[int, Partition], PartialResult[T]]) -> list[PartialResult[T]]:
         """Run a task on every partition, and return the results in any order."""
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
@@ -75,7 +84,7 @@ class OnePartition:
         answers = {pool: [run.read_table(name) for name in run.files(f"answers/{pool}")] for pool in pools}
         self._partition = Partition.of(pa.concat_tables(questions), answers)
 
-    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
+    def map(self, task: Callable[[int, Partition], PartialResult[T]]) -> list[PartialResult[T]]:
         """Run a task on the one partition."""
         return [task(0, self._partition)]
 
@@ -162,13 +171,13 @@ class _VoteFiles:
 
 def _own_priors(
     ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, partition: Partition
-) -> PartialResult:
+) -> PartialResult[dict[str, PriorSums]]:
     return pa.table({}), own_prior_sums(partition, ensemble, names, priors)
 
 
 def _aggregate(
     files: _VoteFiles, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, partition: Partition
-) -> PartialResult:
+) -> PartialResult[Sums]:
     tally = aggregate(partition, ensemble, priors)
     files.write(number, tally.votes)
     return tally.columns, tally.sums

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from codemmlu.cli.console import Terminal
-from codemmlu.cli.tables import voters_table
+from codemmlu.cli.tables import order_lines, voters_table
 from codemmlu.errors import safe
+from codemmlu.report.results import OrderSensitivity
+from codemmlu.report.schema import VoterReport
 from codemmlu.report.statistics import wilson
+from tests.support.reports import report_of, vote_report, voter_report
 
 HOSTILE = {
     "\x1b[2J": r"\x1b[2J",
@@ -62,9 +65,9 @@ def test_a_line_is_one_line_without_markup(to_stderr: bool, capsys: pytest.Captu
     assert (out if to_stderr else err) == ""
 
 
-def numbers(**other: Any) -> dict[str, Any]:
+def numbers(**other: Any) -> VoterReport:
     """What report.json says of one voter."""
-    return {
+    known = {
         "accuracy": 0.25,
         "interval": wilson(25, 100),
         "answered": 1_200,
@@ -74,50 +77,41 @@ def numbers(**other: Any) -> dict[str, Any]:
         "generated_tokens": 234,
         "seconds": 100.0,
         "letters_said": {"A": 1_000, "D": 200},
-        **other,
     }
+    return voter_report(**{**known, **other})
 
 
-def shown(report: dict[str, Any]) -> list[str]:
+def shown(**fields: Any) -> list[str]:
     """The table's lines, as a file gets them."""
     out = io.StringIO()
-    Console(file=out, width=160).print(voters_table({"chance": None, "letters_right": {}, **report}))
+    Console(file=out, width=160).print(voters_table(report_of(labelled=9, **fields)))
     return [" ".join(line.split()) for line in out.getvalue().splitlines()]
 
 
 def test_the_table_of_one_voter_has_no_line_for_the_vote() -> None:
-    head, line = shown({"labelled": 9, "voters": {"direct": numbers()}, "vote": {}})
+    head, line = shown(voters={"direct": numbers()})
     assert head == "voter accuracy 95 % interval answered abstained failed predicted letters tokens q/s"
     assert line == "direct 0.250 0.175 to 0.343 1,200 34 5 A 1000 D 200 1,000,234 12.4"
 
 
 def test_without_labels_the_table_says_so() -> None:
-    _, line = shown(
-        {"labelled": 9, "voters": {"direct": numbers(accuracy=None, interval=None, seconds=0.0)}, "vote": {}}
-    )
+    _, line = shown(voters={"direct": numbers(accuracy=None, interval=None, seconds=0.0)})
     assert line == "direct - no labels 1,200 34 5 A 1000 D 200 1,000,234 -"
 
 
 def test_the_table_of_several_voters_shows_vote_and_guessing() -> None:
-    vote = {
-        "rule": "log_pool",
-        "accuracy": 0.5,
-        "interval": [0.4, 0.6],
-        "answered": 1_239,
-        "letters_said": {"B": 1},
-        "rank": 1,
-    }
-    report = {
-        "labelled": 9,
-        "voters": {"one": numbers(rank=1), "two": numbers(rank=2)},
-        "vote": vote,
-        "chance": 0.25,
-        "letters_right": {"A": 9},
-    }
-    _, _, two, voted, guessing = shown(report)
+    vote = vote_report(accuracy=0.5, interval=(0.4, 0.6), answered=1_239, letters_said={"B": 1}, rank=1)
+    voters = {"one": numbers(rank=1), "two": numbers(rank=2)}
+    _, _, two, voted, guessing = shown(voters=voters, vote=vote, chance=0.25, letters_right={"A": 9})
     assert two.startswith("two 2 0.250 ")
     assert voted == "vote: log_pool 1 0.500 0.400 to 0.600 1,239 B 1"
     assert guessing == "(guessing) 0.250 right: A 9"
+
+
+def test_a_letter_without_an_accuracy_is_not_in_the_line() -> None:
+    measured = OrderSensitivity(asked=4, accuracy={"A": 0.5, "B": None}, std=0.0)
+    (line,) = order_lines(report_of(order_sensitivity={"v": measured}))
+    assert "with the right choice at A 0.500 (4 questions)" in line
 
 
 @pytest.fixture
@@ -170,11 +164,12 @@ def test_names_and_numbers_are_whole_in_every_width(
 ) -> None:
     monkeypatch.setattr("rich.console.Console.width", width)
     said = dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1234)
-    one: dict[str, Any] = {"answered": 12_345, "abstained": 0, "failed": 7, "seconds": 20.0, "prompt_tokens": 9_876_543}
-    one |= {"generated_tokens": 0, "accuracy": 0.25, "interval": [0.2, 0.3], "letters_said": said, "rank": 1}
+    result: dict[str, Any] = {"accuracy": 0.25, "interval": (0.2, 0.3), "letters_said": said, "rank": 1}
+    one = voter_report(answered=12_345, failed=7, seconds=20.0, prompt_tokens=9_876_543, **result)
     names = [f"cyclic[{n}]" for n in range(voters)]
-    vote = {**one, "rule": "log_pool"}
-    report = {"voters": dict.fromkeys(names, one), "vote": vote, "labelled": 9, "chance": 0.25, "letters_right": said}
+    vote = vote_report(answered=12_345, **result)
+    everyone = dict.fromkeys(names, one)
+    report = report_of(voters=everyone, vote=vote, labelled=9, chance=0.25, letters_right=said)
     Terminal().show(voters_table(report))
     shown = capsys.readouterr().out
     assert all(len(line) <= width for line in shown.splitlines() if "no room" not in line)

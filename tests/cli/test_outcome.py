@@ -17,6 +17,7 @@ from codemmlu.dataset.examples import FIT
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.recipe import DirectVoter, Recipe
+from codemmlu.report.schema import ModelReport
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Rejected, to_table
 from tests.support.questions import append_csv, questions_csv
@@ -55,7 +56,7 @@ class Stored:
         out = io.StringIO()
         with redirect_stdout(out):
             job = JobContext("vote", ("recipe.yaml",), self.recipe, Terminal())
-            result = outcome.evaluate(job, self.run, self.ensemble, loaded, {"m": {"source": "scripted"}})
+            result = outcome.evaluate(job, self.run, self.ensemble, loaded, {"m": ModelReport(source="scripted")})
         return result, out.getvalue()
 
 
@@ -141,7 +142,7 @@ def test_the_report_counts_questions_and_blanks(stored: Callable[..., Stored]) -
     assert run.run.read("submission.csv").decode() == "task_id,answer\nq0,A\nq1,C\nq2,E\nshort,E\n"
     assert "submission.csv has 4 rows, 2 of them without an answer" in out
     assert (report["training"], report["leakage"], report["order_sensitivity"]) == (None, None, None)
-    assert report["models"] == {"m": {"source": "scripted"}}
+    assert report["models"] == {"m": {"source": "scripted", "parameters": None}}
 
 
 def test_an_answer_that_two_voters_share_is_paid_once_by_ask(stored: Callable[..., Stored]) -> None:

@@ -129,7 +129,11 @@ def plain_repository() -> Commit:
 def overlapping_repository() -> Commit:
     """A dataset as MMLU is laid out: `all` holds the others, and one configuration has another split alone."""
     law, math = ({"question": f"Q {of}", "choices": ["a", "b"], "answer": "A"} for of in ("law", "math"))
-    rows = {"all": [{**law, "subject": "the law"}, {**math, "subject": None}], "law": [law, law], "math": [math]}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "all": [{**law, "subject": "the law"}, {**math, "subject": None}],
+        "law": [law, law],
+        "math": [math],
+    }
     files = {f"{name}/test.parquet": parquet(content) for name, content in rows.items()}
     configs = "".join(
         f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test.parquet\n"

@@ -6,17 +6,21 @@ import numpy as np
 import pytest
 
 from codemmlu.report import summary
+from codemmlu.report.results import AskedAccuracy, OrderSensitivity
+from codemmlu.report.schema import Report, VoterNumbers
 from codemmlu.report.score_table import letter_counts
 from codemmlu.report.statistics import wilson
-from codemmlu.voting.aggregation import cost_sums, sum_costs
+from codemmlu.voting.costs import cost_sums, sum_costs
 from codemmlu.voting.model import EnsembleModel, VoterFit
+from codemmlu.voting.sums import Score
+from tests.support.reports import pair_report, report_of, vote_report, voter_report
 from tests.support.rows import answer, failed, question, reading
 from tests.support.score_tables import Said, sheet
 
 NOTHING = cost_sums(())
 
 
-def told(right: list[str | None], said: list[Said], **fields: Any) -> dict[str, Any]:
+def told(right: list[str | None], said: list[Said], **fields: Any) -> VoterNumbers:
     """The numbers of one voter that cost nothing."""
     return summary.voter(sheet(right, {"v": said}, **fields), "v", NOTHING)
 
@@ -24,22 +28,22 @@ def told(right: list[str | None], said: list[Said], **fields: Any) -> dict[str, 
 def test_abstentions_count_as_wrong_and_failures_are_left_out() -> None:
     right: list[str | None] = ["A", "B", "C", "D", "A", None, None, None, "A"]
     one = told(right, ["A", "B", "A", None, "failed", "A", None, "failed", "skipped"])
-    assert one["accuracy"] == 2 / 4
-    assert one["accuracy_answered"] == 2 / 3
-    assert one["interval"] == wilson(2, 4)
-    assert (one["answered"], one["abstained"], one["failed"], one["skipped"]) == (4, 2, 2, 1)
-    assert one["letters_said"] == {"A": 3, "B": 1}
+    assert one.accuracy == 2 / 4
+    assert one.accuracy_answered == 2 / 3
+    assert one.interval == wilson(2, 4)
+    assert (one.answered, one.abstained, one.failed, one.skipped) == (4, 2, 2, 1)
+    assert one.letters_said == {"A": 3, "B": 1}
 
 
 @pytest.mark.parametrize(("right", "said"), [(None, "A"), ("A", "failed"), ("A", "skipped")])
-def test_where_nothing_can_be_told_there_is_no_accuracy(right: str | None, said: str) -> None:
+def test_without_labels_or_answers_there_is_no_accuracy(right: str | None, said: str) -> None:
     one = told([right], [said])
-    assert (one["accuracy"], one["accuracy_answered"], one["interval"], one["bootstrap"]) == (None,) * 4
+    assert (one.accuracy, one.accuracy_answered, one.interval, one.bootstrap) == (None,) * 4
 
 
 def test_where_everything_was_abstained_nothing_is_right() -> None:
     one = told(["A"], [None])
-    assert (one["accuracy"], one["accuracy_answered"]) == (0.0, None)
+    assert (one.accuracy, one.accuracy_answered) == (0.0, None)
 
 
 def test_cost_and_mass_are_of_all_answers() -> None:
@@ -47,42 +51,42 @@ def test_cost_and_mass_are_of_all_answers() -> None:
     masses = [answer(questions[n], readings=(reading((-1.0, -2.0), mass=m),)) for n, m in enumerate((0.5, 0.75))]
     costs = cost_sums([*masses, failed(questions[2], prompt_tokens=7, started=1.0)])
     one = summary.voter(sheet(["A"] * 3, {"v": ["A"] * 3}), "v", costs)
-    assert (one["prompt_tokens"], one["cached_tokens"], one["generated_tokens"]) == (27, 12, 3)
-    assert one["computed_tokens"] == 27 - 12 + 3
-    assert one["letter_mass"] == 0.625
-    assert one["seconds"] == 2.0
-    assert one["above_chance_per_million_computed"] == pytest.approx(0.75 * 1e6 / 18)
-    assert told(["A"], ["A"])["letter_mass"] is None
+    assert (one.prompt_tokens, one.cached_tokens, one.generated_tokens) == (27, 12, 3)
+    assert one.computed_tokens == 27 - 12 + 3
+    assert one.letter_mass == 0.625
+    assert one.seconds == 2.0
+    assert one.above_chance_per_million_computed == pytest.approx(0.75 * 1e6 / 18)
+    assert told(["A"], ["A"]).letter_mass is None
 
 
 def test_costs_add_up_and_time_that_overlaps_counts_once() -> None:
     first = cost_sums([answer(question("t1"), started=0.0, seconds=2.0)])
     second = cost_sums([answer(question("t2"), started=1.0, seconds=2.0), answer(question("t3"), started=9.0)])
     both = summary.cost(sum_costs([first, second]))
-    assert (both["prompt_tokens"], both["readings"], both["seconds"]) == (30, 3, 4.0)
+    assert (both.prompt_tokens, both.readings, both.seconds) == (30, 3, 4.0)
 
 
 def test_an_answer_within_the_time_of_another_adds_no_time() -> None:
     within = [answer(question("t1"), seconds=9.0), answer(question("t2"), started=1.0)]
-    assert summary.cost(cost_sums(within))["seconds"] == 9.0
+    assert summary.cost(cost_sums(within)).seconds == 9.0
 
 
 def test_the_reading_beside_replies_is_told_by_itself() -> None:
     alone = {"v": np.array([0, 1, -1, 2], np.int8)}
-    assert told(["A", "A", "A", None], ["B"] * 4, alone=alone)["reading_alone"] == 0.5
-    assert told(["A"], ["B"])["reading_alone"] is None
+    assert told(["A", "A", "A", None], ["B"] * 4, alone=alone).reading_alone == 0.5
+    assert told(["A"], ["B"]).reading_alone is None
 
 
 def test_the_vote_has_the_voters_denominators() -> None:
     right: list[str | None] = ["A", "B", "C", None, "D"]
     said: list[Said] = ["A", None, "failed", "A", "A"]
     one = summary.vote(sheet(right, {}, rules={"log_pool": said}), "log_pool")
-    assert one["accuracy"] == 1 / 3  # t0 right, t1 without an answer, t4 wrong; t2 failed everywhere
-    assert one["interval"] == wilson(1, 3)
-    assert one["answered"] == 3
-    assert one["letters_said"] == {"A": 3}
+    assert one.accuracy == 1 / 3  # t0 right, t1 without an answer, t4 wrong; t2 failed everywhere
+    assert one.interval == wilson(1, 3)
+    assert one.answered == 3
+    assert one.letters_said == {"A": 3}
     unlabelled = summary.vote(sheet([None], {}, rules={"log_pool": ["A"]}), "log_pool")
-    assert (unlabelled["accuracy"], unlabelled["interval"]) == (None, None)
+    assert (unlabelled.accuracy, unlabelled.interval) == (None, None)
 
 
 def test_guessing_is_one_in_as_many_as_there_are_choices() -> None:
@@ -103,8 +107,8 @@ def test_what_stands_among_the_examples_is_counted_apart() -> None:
     right: list[str | None] = ["A"] * 5 + [None]
     found = summary.leakage(sheet(right, {"good": good, "poor": poor}, verbatim=verbatim, nearest=nearest))
     assert found is not None
-    assert (found["looked_up"], found["verbatim"], found["near_verbatim"], found["threshold"]) == (6, 3, 4, 0.97)
-    assert found["voters"] == {
+    assert (found.looked_up, found.verbatim, found.near_verbatim, found.threshold) == (6, 3, 4, 0.97)
+    assert {name: split.model_dump() for name, split in found.voters.items()} == {
         "good": {"leaked": {"asked": 3, "accuracy": 2 / 3}, "rest": {"asked": 2, "accuracy": 0.5}},
         "poor": {"leaked": {"asked": 2, "accuracy": 0.0}, "rest": {"asked": 2, "accuracy": 0.0}},
     }
@@ -118,59 +122,59 @@ def test_a_question_nobody_looked_at_is_in_neither_part() -> None:
     looked_up = {"verbatim": np.array([0, -1], np.int8), "nearest": np.array([0.2, np.nan])}
     found = summary.leakage(sheet(["A", "A"], {"v": ["A", "A"]}, **looked_up))
     assert found is not None
-    assert found["voters"]["v"] == {"leaked": {"asked": 0, "accuracy": None}, "rest": {"asked": 1, "accuracy": 1.0}}
+    assert found.voters["v"].leaked == AskedAccuracy(asked=0, accuracy=None)
+    assert found.voters["v"].rest == AskedAccuracy(asked=1, accuracy=1.0)
 
 
 def test_order_sensitivity_is_told_where_it_was_measured() -> None:
-    found = summary.order_sensitivity({"v": {"A": [3, 4], "B": [1, 4], "C": [0, 0]}})
-    assert found == {"v": {"asked": 4, "accuracy": {"A": 0.75, "B": 0.25, "C": None}, "std": 0.25}}
+    found = summary.order_sensitivity({"v": {"A": Score(3, 4), "B": Score(1, 4), "C": Score(0, 0)}})
+    assert found == {"v": OrderSensitivity(asked=4, accuracy={"A": 0.75, "B": 0.25, "C": None}, std=0.25)}
     assert summary.order_sensitivity({}) is None
 
 
 def test_every_rule_is_told_with_what_the_fit_split_says_of_it() -> None:
     one = sheet(["A", "B"], {}, rules={"majority": ["A", "A"], "log_pool": ["A", "B"]})
     found = summary.rules(one, EnsembleModel(cross_validated={"majority": 0.4}))
-    assert [(found[rule]["accuracy"], found[rule]["cross_validated"]) for rule in found] == [(0.5, 0.4), (1.0, None)]
+    assert [(found[rule].accuracy, found[rule].cross_validated) for rule in found] == [(0.5, 0.4), (1.0, None)]
 
 
 def test_weights_are_told_of_every_voter() -> None:
     fitted = EnsembleModel(voters={"one": VoterFit(weight=0.2)}, agreed={"two": 0.7})
     found = summary.weights(fitted, ["one", "two"])
-    assert (found["one"]["weight"], found["one"]["agreed"]) == (0.2, None)
-    assert (found["two"]["weight"], found["two"]["skill"], found["two"]["agreed"]) == (1.0, 0.7, 0.7)
+    assert (found["one"].weight, found["one"].agreed) == (0.2, None)
+    assert (found["two"].weight, found["two"].skill, found["two"].agreed) == (1.0, 0.7, 0.7)
 
 
-def report(**fields: Any) -> dict[str, Any]:
+VOTE: dict[str, Any] = {"accuracy": 0.75, "interval": (0.6, 0.9), "asked": 40, "answered": 40}
+PAIR: dict[str, Any] = {"p_holm": 0.5, "only_first": 8, "only_second": 10, "difference": 0.05}
+
+
+def report(**fields: Any) -> Report:
     """What a headline is told from."""
-    vote = {"rule": "log_pool", "accuracy": 0.75, "interval": [0.6, 0.9], "asked": 40, "answered": 40}
-    pair = {"first": "one", "second": "vote", "p_holm": 0.5, "difference": 0.05}
-    voters = {"one": {"accuracy": 0.7, "asked": 40}, "two": {"accuracy": 0.9, "asked": 3}}
-    return {
-        "questions": 40,
-        "labelled": 40,
-        "chance": 0.25,
-        "vote": vote,
-        "voters": voters,
-        "comparisons": [pair],
-        **fields,
-    }
+    voters = {"one": voter_report(accuracy=0.7, asked=40), "two": voter_report(accuracy=0.9, asked=3)}
+    known = {"vote": vote_report(**VOTE), "voters": voters, "comparisons": [pair_report("one", "vote", **PAIR)]}
+    return report_of(**{"questions": 40, "labelled": 40, "chance": 0.25, **known, **fields})
 
 
 def test_the_headline_compares_the_vote_with_its_best_voter() -> None:
     said = summary.headline(report())
     assert "The vote (log_pool) answers 75.0% right (95 % interval 60.0% to 90.0%; guessing 25.0%) of 40" in said
-    assert said.endswith("It cannot be told apart from its best voter, one (70.0%; p = 0.5, corrected for 1 pairs).")
-    better = {"first": "one", "second": "vote", "p_holm": 0.01, "difference": 0.05}
+    end = "The difference to its best voter, one (70.0%), is not significant (p = 0.5, corrected for 1 pairs)."
+    assert said.endswith(end)
+    better = pair_report("one", "vote", **PAIR | {"p_holm": 0.01})
     assert "better than its best voter, one" in summary.headline(report(comparisons=[better]))
-    assert "worse than its best" in summary.headline(report(comparisons=[{**better, "difference": -0.05}]))
+    worse = pair_report("one", "vote", **PAIR | {"p_holm": 0.01, "only_first": 12, "difference": -0.05})
+    assert "worse than its best" in summary.headline(report(comparisons=[worse]))
 
 
 def test_the_headline_of_one_voter_names_it() -> None:
-    assert summary.headline(report(voters={"one": {"accuracy": 0.7}})).startswith("one answers 75.0% right")
+    said = summary.headline(report(voters={"one": voter_report(accuracy=0.7)}))
+    assert said.startswith("one answers 75.0% right")
 
 
 def test_a_headline_without_labels_tells_no_accuracy() -> None:
-    vote = {"rule": "log_pool", "accuracy": None, "interval": None, "asked": 0, "answered": 39}
+    vote = vote_report(answered=39)
     said = summary.headline(report(vote=vote, labelled=0))
-    assert said.startswith("39 questions answered, 1 of 40 questions have no answer.")
-    assert summary.headline(report(vote=vote)).startswith("All answers to the 40 labelled questions failed")
+    assert said == "39 questions answered, 1 of 40 questions have no answer. No accuracy: no question is labelled."
+    failed = summary.headline(report(vote=vote))
+    assert failed == "No accuracy: all answers to the 40 labelled questions failed."

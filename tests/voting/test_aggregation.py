@@ -51,5 +51,5 @@ def test_failures_with_the_right_choice_moved_count_separately() -> None:
     answers = [*(failed(q, ONE) for q in moved if q != QUESTIONS[0]), *(answer(q, ONE) for q in QUESTIONS)]
     told = aggregate(part(*answers), ensemble, {"first": None}).sums
     # Where the right choice stands already nothing is moved, and the answer is the question's own: it failed once.
-    assert (told["swaps_failed"], told["failed"], len(told["failures"])) == (3, 0, 3)
-    assert {failure["error"] for failure in told["failures"]} == {"why"}
+    assert (told.swaps_failed, told.failed, len(told.failures)) == (3, 0, 3)
+    assert {failure.error for failure in told.failures} == {"why"}

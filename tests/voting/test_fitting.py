@@ -10,7 +10,7 @@ import pytest
 from codemmlu.schema import letters
 from codemmlu.voting import dawid_skene
 from codemmlu.voting.ballots import Ballots, ballots
-from codemmlu.voting.fitting import fit
+from codemmlu.voting.fitting import FitSettings, fit
 from codemmlu.voting.model import EnsembleModel
 from codemmlu.voting.rules import RULES, decide
 from tests.support.rows import table, vote
@@ -48,7 +48,7 @@ def ensemble(count: int, sharpness: float = 1.0, seed: int = 0, **skills: float)
 
 
 def fitted(some: Ballots, right: list[int]) -> EnsembleModel:
-    return fit(some, right, frozenset(), some.voters, {}, None)
+    return fit(some, right, FitSettings(some.voters))
 
 
 @cache
@@ -132,7 +132,7 @@ def test_a_voter_without_votes_on_the_fit_split_keeps_a_weight() -> None:
     status = some.status.copy()
     status[:, 1] = 3
     silent = replace(some, status=status, letters=np.where(status == 0, some.letters, -1))
-    known = fit(silent, right, frozenset(), some.voters, {"theirs": 0.7}, None)
+    known = fit(silent, right, FitSettings(some.voters, agreed={"theirs": 0.7}))
     assert known.of("theirs").weight == pytest.approx(known.of("a").weight)
     assert known.of("theirs").skill == 0.7
 

@@ -51,7 +51,7 @@ def test_every_question_is_in_its_part_with_all_answers(joined: RayPartitions) -
             assert sums["m"] == sums["n"] == sorted(map(str, names))
 
 
-def _names(number: int, part: Partition) -> PartialResult:
+def _names(number: int, part: Partition) -> PartialResult[dict[str, Any]]:
     """Return the task_ids of a part, and beside them those of the answers that it has to its questions."""
     wanted = {ASK.key(one) for one in part.questions}
     found = {pool: sorted(row.task_id for row in part.find(pool, wanted).values()) for pool in ("m", "n")}

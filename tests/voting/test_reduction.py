@@ -1,6 +1,6 @@
 """The reduce: what part a question belongs to, and that many parts say what one does."""
 
-import json
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from codemmlu.schema import Answer, Question, to_table
 from codemmlu.voting import reduction
 from codemmlu.voting.aggregation import Partition
 from codemmlu.voting.model import EnsembleModel
-from codemmlu.voting.reduction import OnePartition, PartialResult, Partitions, part_of, parts
+from codemmlu.voting.reduction import OnePartition, PartialResult, Partitions, T, part_of, parts
 from tests.support.rows import ASK, answer, failed, question, reading
 
 OTHER = replace(ASK, template="reference")
@@ -44,10 +44,10 @@ class SeveralHere:
             if mine.num_rows:
                 self.parts.append((number, Partition.of(mine, answers)))
 
-    def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
+    def map(self, task: Callable[[int, Partition], PartialResult[T]]) -> list[PartialResult[T]]:
         """See Partitions."""
         told = (task(number, part) for number, part in self.parts)
-        return [(columns, json.loads(json.dumps(sums))) for columns, sums in told]
+        return [(columns, pickle.loads(pickle.dumps(sums))) for columns, sums in told]
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
         """See Partitions."""

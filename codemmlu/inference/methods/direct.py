@@ -19,7 +19,7 @@ async def direct(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     once, so that they are side by side in the engine's queue and share the question's tokens in its prefix cache.
 
     Returns:
-        Fields of an Answer.
+        The answer, with all readings.
     """
     assert engine is not None
     shown = shown_examples(engine, spec, inputs)
