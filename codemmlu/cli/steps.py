@@ -25,7 +25,7 @@ from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
-from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
+from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
 from codemmlu.schema import Rejected, to_table
 
@@ -161,7 +161,7 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
     write_pilot(run, ensemble.voters)
     tell_submissions(job, run, inputs.submissions)
     if ask_models:
-        shared = cache(partial(publish, index)) if index else None
+        shared = cache(partial(share, index)) if index else None
         context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
         sessions = plan_sessions(list(ensemble.voters.values()), ensemble.swapped, ensemble.fit_questions)
         for group in concurrent_groups(sessions, ensemble.voters):

@@ -1,4 +1,8 @@
-"""Calibration: the letter priors and thresholds that are estimated from answers before their use."""
+"""Calibration: which answers a voter's letter prior or threshold is estimated from, and the estimates that are stored.
+
+The arithmetic of a prior is in `mcq.letter_prior`. A prior of a voter's own answers is not estimated here but where all
+of them come together, in `voting.reduction`.
+"""
 
 import heapq
 import itertools

@@ -115,7 +115,7 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     from codemmlu.inference import pipeline
 
     run, name, stages, placement = context.run, start.session.pool, start.stages, start.placement
-    tools = _worker_spec(context, start, resources)
+    worker_spec = _worker_spec(context, start, resources)
     source = f", {context.models[name].source}" if name in context.models else ""
     context.progress.say(
         f"{name}: asking {start.pending.due:,}{_later(stages)}; starting {placement} ({resources}){source}"
@@ -130,7 +130,7 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
         for number, (stage, (most, due)) in enumerate(zip(stages, sizes, strict=True))
         for folder in (f"{attempt}/{number}",)
     ]
-    worker = PoolSpec(tools, start.specs, context.ensemble.most_choices, placement.in_flight)
+    worker = PoolSpec(worker_spec, start.specs, context.ensemble.most_choices, placement.in_flight)
     pool = Pool(name, worker, placement, block)
     pipeline.run_pipeline(context.progress, run, pool, blocks)
     run.clear(f"pending/{name}")
@@ -199,19 +199,19 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
 
 def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> WorkerSpec:
     """Return what each actor of the pool opens."""
-    pool, specs, tools = start.session.pool, start.specs, WorkerSpec(None, None)
+    pool, specs, worker_spec = start.session.pool, start.specs, WorkerSpec(None, None)
     model = context.models.get(pool)
     if model:
         adapters = (lora.validate(spec.adapter, f"models.{pool}") for spec in specs if spec.adapter)
         settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
-        tools = WorkerSpec(open_engine, settings)
+        worker_spec = WorkerSpec(open_engine, settings)
     if context.shared and any(spec.neighbours for spec in specs):
         from codemmlu.retrieval import shared_index
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
         device = "cpu" if model else context.recipe.examples.embedder.device
-        tools = replace(tools, open_library=partial(shared_index.load, context.shared(), threads, device))
-    return tools
+        worker_spec = replace(worker_spec, open_retriever=partial(shared_index.load, context.shared(), threads, device))
+    return worker_spec
 
 
 def _engine_settings(

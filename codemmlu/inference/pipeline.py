@@ -139,7 +139,7 @@ class BlockWorker:
     def __init__(self, arguments: ActorArguments) -> None:
         """Open the worker; an actor that cannot, where others could, ends after a pause and is replaced."""
         self._run, self._folder = RunDir(arguments.address), arguments.folder
-        self._attempt, self._stages, worker = arguments.attempt, arguments.stages, arguments.worker
+        self._attempt, self._stages, spec = arguments.attempt, arguments.stages, arguments.worker
         if not self._run.exists(ISSUE):  # This node joined after the check of the others.
             raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
@@ -149,7 +149,7 @@ class BlockWorker:
         )
         self._has_answered = False
         try:
-            self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, arguments.mark)
+            self._answer = AnswerWorker(spec.worker_spec, spec.specs, spec.most_choices, spec.at_once, arguments.mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise

@@ -14,14 +14,14 @@ class PoolSpec:
     """What every actor of a pool is made from.
 
     Attributes:
-        tools: What the actor opens.
-        asks: The specs that the actor answers with.
+        worker_spec: What the actor opens.
+        specs: The specs that the actor answers with.
         most_choices: The most choices of any question.
         at_once: The most answers in flight in one actor.
     """
 
-    tools: WorkerSpec
-    asks: tuple[InferenceSpec, ...]
+    worker_spec: WorkerSpec
+    specs: tuple[InferenceSpec, ...]
     most_choices: int
     at_once: int
 

@@ -2,7 +2,8 @@
 
 Answers are stored by spec, and voters are views on them. Two voters that differ only in what they do with the readings
 share one spec. An answer's key is a hash of everything that determines the answer, so that a changed recipe never shows
-a stale answer and an unchanged one asks nothing again.
+a stale answer and an unchanged one asks nothing again: `InferenceSpec.key` makes the key, and `voters.SpecBuilder`
+decides what a spec holds.
 """
 
 from dataclasses import dataclass

@@ -54,14 +54,14 @@ class ExampleIndex:
     manifest: IndexManifest
     embedder: Embedder
     settings: ExampleSettings
-    rule: SelectionPolicy
+    policy: SelectionPolicy
 
     @property
     def retrieval_key(self) -> RetrievalKey:
         """Return what the answer keys of specs depend on."""
-        looks = digest(self.manifest.fingerprint, asdict(self.rule))
+        looks = digest(self.manifest.fingerprint, asdict(self.policy))
         left_out = self.manifest.weights.left_out if self.manifest.weights else ""
-        return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
+        return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.policy.diversity)
 
 
 def place_of(recipe: Recipe) -> RunDir:
@@ -218,8 +218,8 @@ def _changed(manifest: IndexManifest | None, embedder: Embedder, settings: Examp
     return f"; the index is made anew, its {' and '.join(other)} changed"
 
 
-def publish(index: ExampleIndex) -> "shared_index.SharedIndex":
-    """Put the index into Ray's object store, once for all pools."""
+def share(index: ExampleIndex) -> "shared_index.SharedIndex":
+    """Put the index into Ray's object store, once for all pools; an actor opens it with `shared_index.load`."""
     from codemmlu.retrieval import shared_index
 
-    return shared_index.publish(index.index, index.manifest, index.embedder, index.settings, index.rule)
+    return shared_index.publish(index.index, index.manifest, index.embedder, index.settings, index.policy)

@@ -51,11 +51,11 @@ class Retriever:
         weights: TransferWeights | None,
         encoder: Encoder | None,
         settings: ExampleSettings,
-        rule: SelectionPolicy,
+        policy: SelectionPolicy,
     ) -> None:
         """Keep opened shards; `weights` and `encoder` may be None where no call needs them."""
         self._shards, self._dimensions, self._weights, self._encoder = shards, dimensions, weights, encoder
-        self._settings, self._rule = settings, rule
+        self._settings, self._policy = settings, policy
         self._starts = np.cumsum([0, *(len(shard.examples) for shard in shards)])
 
     def retrieve(self, questions: Sequence[Question], most: int) -> list[Neighbours]:
@@ -78,7 +78,7 @@ class Retriever:
                 for number, near in zip(waiting, candidates, strict=True)
                 if len(neighbours[number].solved) < most
                 and len(near) == fetched < min(count, _FARTHEST)
-                and near[-1].similarity >= self._rule.min_similarity
+                and near[-1].similarity >= self._policy.min_similarity
             ]
             fetched = min(4 * fetched, count)
         return [neighbours[number] for number in range(len(questions))]
@@ -133,10 +133,10 @@ class Retriever:
         fit = question.task_id.startswith(FIT)
         own = question.task_id.removeprefix(FIT) if fit else question.task_id
         others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]
-        seen = filter_candidates(self._rule, own, twin, others)
-        if self._rule.diversity and seen:
+        seen = filter_candidates(self._policy, own, twin, others)
+        if self._policy.diversity and seen:
             stored = np.concatenate([unpack(self._value(c.row, "vector"), self._dimensions) for c in seen])
-            seen = diverse(seen, stored, self._rule.diversity, most)
+            seen = diverse(seen, stored, self._policy.diversity, most)
         return Neighbours(
             question,
             query,

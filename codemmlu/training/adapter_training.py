@@ -15,7 +15,7 @@ from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
 from codemmlu.inference.voters import ResolvedVoter, inspect_adapter
 from codemmlu.recipe import FinetuneSettings, Recipe
-from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
+from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.training.training_set import build_training_set, fingerprint
@@ -86,7 +86,7 @@ def _nearest(index: ExampleIndex, questions: Sequence[Question], most: int) -> l
     from codemmlu.retrieval import shared_index
 
     session.join()
-    return shared_index.nearest(publish(index), questions, most)
+    return shared_index.nearest(share(index), questions, most)
 
 
 def find_start(settings: FinetuneSettings, model: model_source.Model, questions: QuestionSet) -> lora.Adapter | None:

@@ -75,7 +75,7 @@ class Pools:
             files = [f"{stage.folder}/{number:06d}.parquet" for number in range(count)]
             assert run.files(stage.folder) == files
             one.blocks.append([run.read_table(file).to_pylist() for file in files])
-            keep(run, pool.name, stage.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.asks))
+            keep(run, pool.name, stage.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.specs))
 
     def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[InferenceSpec]) -> Iterator[Answer]:
         by_id, by_name = {one.task_id: one for one in QUESTIONS}, {ask.name: ask for ask in asks}
@@ -167,7 +167,7 @@ def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, caps
     assert "m: 21 answers are here already" in capsys.readouterr().out
     (one,) = pools.started
     assert [one.asked(0)[0], len(one.stages)] == [("t0", [OTHER.name]), 1]
-    assert one.worker.asks == (ASK, OTHER)
+    assert one.worker.specs == (ASK, OTHER)
 
 
 def test_a_cascade_is_asked_what_turns_out_unclear(
@@ -203,10 +203,13 @@ def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools)
 
 def test_engines_of_a_script_get_the_script_alone(run: RunDir, pools: Pools) -> None:
     go(run, (InferenceTask(ASK),), max_num_seqs=3)
-    tools = pools.started[0].worker.tools
-    assert tools.settings
-    assert (tools.settings.backend, tools.settings.arguments["script"]["answers"]) == ("scripted", SCRIPT["answers"])
-    assert tools.open_library is None
+    spec = pools.started[0].worker.worker_spec
+    assert spec.settings
+    assert (spec.settings.backend, spec.settings.arguments["script"]["answers"]) == (
+        "scripted",
+        SCRIPT["answers"],
+    )
+    assert spec.open_retriever is None
     assert pools.started[0].worker.most_choices == 4
 
 

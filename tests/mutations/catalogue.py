@@ -208,7 +208,7 @@ KEYS = (
     Mutation(
         "index-without-its-rule",
         "codemmlu/retrieval/index.py",
-        "looks = digest(self.manifest.fingerprint, asdict(self.rule))",
+        "looks = digest(self.manifest.fingerprint, asdict(self.policy))",
         "looks = digest(self.manifest.fingerprint)",
         (SHELF,),
         "A changed rule for what a question may see would ask nothing again.",
@@ -323,17 +323,17 @@ RETRIEVAL = (
         "question-is-its-own-example",
         "codemmlu/retrieval/retriever.py",
         "        others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]\n"
-        "        seen = filter_candidates(self._rule, own, twin, others)",
+        "        seen = filter_candidates(self._policy, own, twin, others)",
         "        others = [one for one in candidates if not (fit and one.twin == twin)]\n"
-        '        seen = filter_candidates(self._rule, "", twin, others)',
+        '        seen = filter_candidates(self._policy, "", twin, others)',
         (LIBRARY,),
         "A question would be shown with its own answer.",
     ),
     Mutation(
         "question-sees-its-twin",
         "codemmlu/retrieval/selection.py",
-        'if rule.exclude == "same" and candidate.twin == twin:',
-        'if rule.exclude == "same" and candidate.task_id == twin:',
+        'if policy.exclude == "same" and candidate.twin == twin:',
+        'if policy.exclude == "same" and candidate.task_id == twin:',
         (LIBRARY,),
         "A copy of a labelled question under another name would give its answer away.",
     ),

@@ -54,7 +54,7 @@ def keys(index: ExampleIndex) -> list[str]:
     [{"exclude": "same"}, {"near_duplicates": "drop"}, {"min_similarity": 0.1}, {"diversity": 0.1}],
 )
 def test_another_rule_is_another_ask(index: ExampleIndex, rule: dict[str, Any]) -> None:
-    other = replace(index, rule=replace(RULE, **rule))
+    other = replace(index, policy=replace(RULE, **rule))
     assert not set(keys(other)) & set(keys(index))
 
 
@@ -77,7 +77,7 @@ def test_the_same_index_elsewhere_is_the_same_ask(index: ExampleIndex, tmp_path:
 
 def test_examples_that_are_picked_to_differ_have_no_stand_ins(index: ExampleIndex) -> None:
     assert index.retrieval_key.spare
-    assert not replace(index, rule=SelectionPolicy("same", "keep", -1, 0.5)).retrieval_key.spare
+    assert not replace(index, policy=SelectionPolicy("same", "keep", -1, 0.5)).retrieval_key.spare
 
 
 # --- what a recipe says of its index
