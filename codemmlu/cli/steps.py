@@ -112,14 +112,14 @@ def finetune_settings(recipe: Recipe) -> FinetuneSettings:
         UserError: The recipe has no such section.
     """
     if recipe.finetune is None:
-        raise UserError("finetune: the recipe has no such section; see recipes/finetune-smol.yaml")
+        raise UserError("the recipe has no such section; see recipes/finetune-smol.yaml", key="finetune")
     return recipe.finetune
 
 
 def refuse_without_examples(recipe: Recipe) -> None:
     """Refuse to make an index where the recipe names no examples.source."""
     if recipe.examples.source is None:
-        raise UserError("examples.source: the recipe names no examples to make an index of")
+        raise UserError("the recipe names no examples to make an index of", key="examples.source")
 
 
 @dataclass(frozen=True)
@@ -293,6 +293,7 @@ def refuse_retrieve(recipe: Recipe) -> None:
     for name, voter in recipe.voters.items():
         if isinstance(voter, RetrieveVoter):
             raise UserError(
-                f"voters.{name}: every example is a question that is asked, so there is nothing to learn from; "
-                "give other examples, or questions.holdout"
+                "every example is a question that is asked, so there is nothing to learn from; "
+                "give other examples, or questions.holdout",
+                key=f"voters.{name}",
             )

@@ -87,6 +87,7 @@ class Cleaner:
         self._position = -1
         self.notes: Counter[str] = Counter()
         self.first: dict[str, str] = {}
+        self._about: dict[str, tuple[str, str]] = {}
         self.subjects: set[str] = set()
 
     def clean(self, record: Record) -> Question | Rejected | None:
@@ -115,9 +116,17 @@ class Cleaner:
             self._note(f"rejected: {str(fault).split(':')[0]}", location)
             return Rejected(task_id, self._text(fault, location), record.file, record.line, self._position)
 
-    def _note(self, text: str, location: str) -> None:
-        self.notes[text] += 1
-        self.first.setdefault(text, location)
+    def note_for(self, section: str, note: str) -> str:
+        """Return a note with the keys of one section of the recipe: `questions` and `examples` may be one source."""
+        text, setting = self._about.get(note, (note, ""))
+        return f"{text} of {section}.{setting}" if setting else text
+
+    def _note(self, text: str, location: str, setting: str = "") -> None:
+        """Count a note; `setting` is the setting of the source's section that the note is about."""
+        note = f"{text} of {setting}" if setting else text
+        self._about[note] = (text, setting)
+        self.notes[note] += 1
+        self.first.setdefault(note, location)
 
     def _text(self, value: object, location: str) -> str:
         text = plain(value)
@@ -135,7 +144,7 @@ class Cleaner:
         mapped = {ours: fields[theirs] for ours, theirs in self._columns.items() if theirs in fields}
         for ours, theirs in self._columns.items():
             if ours not in mapped:
-                self._note(f"rows without the column {theirs!r} of questions.columns.{ours}", location)
+                self._note(f"rows without the column {theirs!r}", location, setting=f"columns.{ours}")
         rest = {name: value for name, value in fields.items() if name not in self._columns.values()}
         return rest | mapped
 

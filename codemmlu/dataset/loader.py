@@ -22,7 +22,11 @@ class QuestionStream:
     """
 
     def __init__(
-        self, settings: QuestionSettings, only: frozenset[str] | None = None, cleaner: Cleaner | None = None
+        self,
+        settings: QuestionSettings,
+        only: frozenset[str] | None = None,
+        cleaner: Cleaner | None = None,
+        section: str = "questions",
     ) -> None:
         """Name the source; nothing is read yet.
 
@@ -30,10 +34,11 @@ class QuestionStream:
             settings: The source and how it is read.
             only: The task_ids to accept; None for all.
             cleaner: The cleaner of rows that have been cleaned already; see `select`.
+            section: The section of the recipe that names the source, for errors and notes.
         """
         self.settings = settings
         self.questions = self.labelled = self.rejected = self.most_choices = 0
-        self._only = only
+        self._only, self._section = only, section
         self._cleaner = cleaner or Cleaner(settings.columns, settings.answers, settings.subjects)
 
     @property
@@ -50,7 +55,7 @@ class QuestionStream:
         Returns:
             Questions, up to `limit` accepted ones, and rejected rows.
         """
-        cleaned = (self._cleaner.clean(record) for record in _records(self.settings))
+        cleaned = (self._cleaner.clean(record) for record in _records(self.settings, self._section))
         return self.select(row for row in cleaned if row is not None)
 
     def select(self, cleaned: Iterator[Question | Rejected]) -> Iterator[Question | Rejected]:
@@ -74,29 +79,41 @@ class QuestionStream:
         for subject in self.settings.subjects or ():
             if subject not in seen:
                 known = ", ".join(sorted(seen)) or "none"
-                raise UserError(f"questions.subjects: {self.settings.source} has no {subject!r}; its subjects: {known}")
+                raise UserError(
+                    f"{self.settings.source} has no {subject!r}; its subjects: {known}", key=f"{self._section}.subjects"
+                )
         if not self.questions:
             why = "; ".join(self.notes()) or "it has no rows"
-            raise UserError(f"questions.source: nothing in {self.settings.source} can be asked: {why}")
+            raise UserError(f"nothing in {self.settings.source} can be asked: {why}", key=f"{self._section}.source")
 
-    def notes(self) -> list[str]:
-        """Return the notes of cleaning, one line per kind, the most frequent first."""
+    def notes(self, section: str = "") -> list[str]:
+        """Return the notes of cleaning, one line per kind, the most frequent first.
+
+        Args:
+            section: The section of the recipe whose keys the notes name; empty: the section of the source.
+
+        Returns:
+            The lines.
+        """
         cleaner = self._cleaner
-        return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
+        return [
+            f"{count:,} x {cleaner.note_for(section or self._section, note)} (first at {cleaner.first[note]})"
+            for note, count in cleaner.notes.most_common()
+        ]
 
 
-def _records(settings: QuestionSettings) -> Iterator[Record]:
+def _records(settings: QuestionSettings, section: str) -> Iterator[Record]:
     if files.is_hub(settings.source):
-        yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision)
+        yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision, section)
         return
-    for file in files.files(settings.source):
+    for file in files.files(settings.source, f"{section}.source"):
         with file.open() as stream:
             try:
                 yield from READERS[file.ending](stream, file.name, settings.encoding)
             # A cut archive or a broken Parquet page, for example, ends here.
             except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-                raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
+                raise UserError(f"{file.name} cannot be read: {first_line(error)}", key=f"{section}.source") from None
             except WrongBytesError as error:
                 raise UserError(
-                    f"{error}; set questions.encoding to what the file is written in (for example cp1252)"
+                    f"{error}; set {section}.encoding to what the file is written in (for example cp1252)"
                 ) from None

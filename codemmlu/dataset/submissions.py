@@ -47,11 +47,11 @@ def read_submission(source: str, key: str) -> Submission:
                 for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
                     _take(submission, record, key)
             except WrongBytesError as error:
-                raise UserError(f"{key}: {error}; save it as UTF-8") from None
+                raise UserError(f"{error}; save it as UTF-8", key=key) from None
             except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
-                raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
+                raise UserError(f"{file.name} cannot be read: {first_line(error)}", key=key) from None
     if not submission.letters:
-        raise UserError(f"{key}: {source} has no rows")
+        raise UserError(f"{source} has no rows", key=key)
     return submission
 
 
@@ -59,9 +59,9 @@ def _take(submission: Submission, record: Record, key: str) -> None:
     where = f"{record.file}:{record.line}"
     fields = {name.strip().lower(): value for name, value in record.fields.items()}
     if record.fault:
-        raise UserError(f"{key}: {where}: {record.fault}")
+        raise UserError(f"{where}: {record.fault}", key=key)
     if missing := [name for name in ("task_id", "answer") if name not in fields]:
-        raise UserError(f"{key}: {where}: there is no column {missing[0]!r}; a submission has task_id and answer")
+        raise UserError(f"{where}: there is no column {missing[0]!r}; a submission has task_id and answer", key=key)
     if record.note:
         submission.notes[record.note] += 1
     name, letter = plain(fields["task_id"]).strip(), _letter(plain(fields["answer"]).strip(), submission)
@@ -71,7 +71,7 @@ def _take(submission: Submission, record: Record, key: str) -> None:
     if name in submission.letters:
         if submission.letters[name] != letter:
             answers = f"{submission.letters[name] or 'no answer'} and {letter or 'no answer'}"
-            raise UserError(f"{key}: {where}: {name} is answered twice, with {answers}; keep one of them")
+            raise UserError(f"{where}: {name} is answered twice, with {answers}; keep one of them", key=key)
         submission.notes["answered twice, both times the same"] += 1
     submission.letters[name] = letter
 

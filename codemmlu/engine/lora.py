@@ -79,16 +79,16 @@ def validate(path: str, key: str) -> Adapter:
     """
     folder = local(path, cache_folder())
     if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
-        raise UserError(f"{key}: {path} has no {missing[0]}; name the directory that peft's save_pretrained wrote")
+        raise UserError(f"{path} has no {missing[0]}; name the directory that peft's save_pretrained wrote", key=key)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{key}: {folder / CONFIG} is no JSON: {error}") from None
+        raise UserError(f"{folder / CONFIG} is no JSON: {error}", key=key) from None
     kind, rank = config.get("peft_type"), config.get("r")
     if kind != "LORA" or not isinstance(rank, int):
-        raise UserError(f"{key}: {path} is a {kind} adapter; a LORA one with a rank `r` can be served")
+        raise UserError(f"{path} is a {kind} adapter; a LORA one with a rank `r` can be served", key=key)
     if rank > _RANKS[-1]:
-        raise UserError(f"{key}: {path} has rank {rank}; vLLM serves up to {_RANKS[-1]}")
+        raise UserError(f"{path} has rank {rank}; vLLM serves up to {_RANKS[-1]}", key=key)
     fingerprint = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         with (folder / name).open("rb") as file:

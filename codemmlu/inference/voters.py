@@ -149,7 +149,7 @@ def adapter_of(
     key = f"voters.{name}.adapter"
     run, trained = RunDir(recipe.out), recipe.finetune is not None and voter.adapter == recipe.finetune.name
     if trained and read_manifest(run, voter.adapter) is None:
-        raise UserError(f"{key}: {voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that")
+        raise UserError(f"{voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that", key=key)
     path = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
     return inspect_adapter(path, key, voter.model, models.get(voter.model))
 
@@ -172,7 +172,7 @@ def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | 
     adapter = lora.validate(path, key)
     base = lora.base_of(adapter)
     if base and model and base != model.fingerprint:
-        raise UserError(f"{key}: {path} was trained on another model than models.{name} now is")
+        raise UserError(f"{path} was trained on another model than models.{name} now is", key=key)
     return adapter
 
 

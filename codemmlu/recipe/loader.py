@@ -125,7 +125,7 @@ def _choose(voters: Any, chosen: list[Any]) -> Any:
     names = [str(name) for name in chosen]
     if unknown := [name for name in names if name not in voters]:
         known = ", ".join(map(str, voters)) or "none"
-        raise UserError(f"voters: the recipe has no {', '.join(unknown)}; it has {known}")
+        raise UserError(f"the recipe has no {', '.join(unknown)}; it has {known}", key="voters")
     return {name: voters[name] for name in names}
 
 

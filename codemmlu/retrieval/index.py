@@ -71,19 +71,13 @@ def place_of(recipe: Recipe) -> RunDir:
         recipe: The recipe.
 
     Returns:
-        The directory, which may not exist.
-
-    Raises:
-        UserError: examples.index is no usable address.
+        The directory, which may not exist; an address that cannot be used is a UserError.
     """
     settings = recipe.examples
     if settings.index is None:
         return RunDir(recipe.out).below("index")
     check_persistent_path(settings.index, "examples.index")
-    try:
-        return RunDir(settings.index)
-    except UserError as error:
-        raise UserError(str(error).replace("out:", "examples.index:", 1)) from None
+    return RunDir(settings.index, "examples.index")
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ def _prebuilt(inputs: _IndexInputs) -> IndexManifest:
     index, settings = inputs.index, inputs.recipe.examples
     manifest = read_manifest(index)
     if manifest is None:
-        raise UserError(f"examples.index: there is none at {index.shown}; give examples.source to make it of")
+        raise UserError(f"there is none at {index.shown}; give examples.source to make it of", key="examples.index")
     check_embedder(manifest, settings, inputs.embedder, index)
     inputs.progress.say(f"examples: {manifest.count:,} in the index at {index.shown} ({manifest.kind})")
     files = [shard.examples for shard in manifest.shards]

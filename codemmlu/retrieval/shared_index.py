@@ -63,7 +63,7 @@ def publish(
             weights.
     """
     if manifest.weights and manifest.weights.features != answer_transfer.FEATURES:
-        raise UserError(f"examples.index: {index.shown} was made by another version; delete it and run again")
+        raise UserError(f"{index.shown} was made by another version; delete it and run again", key="examples.index")
     # The index may take half of the smallest node's object store, as blocks pass through the store, too.
     room = min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]) / 2
     size = sum(index.size(name) for shard in manifest.shards for name in (shard.index, shard.examples))

@@ -40,7 +40,9 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
     assert settings is not None
     base = recipe.models[settings.model]
     if is_scripted(base.source):
-        raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
+        raise UserError(
+            f"models.{settings.model} is a scripted engine, which has no weights to train", key="finetune.model"
+        )
     model = model_source.validate(base.source, base.revision, model_source.cache_folder())
     index = ensure_index(recipe, progress, questions, labelled=True) if settings.examples else None
     start = find_start(settings, model, questions)
@@ -108,8 +110,9 @@ def find_start(settings: FinetuneSettings, model: model_source.Model, questions:
     start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
     if both := lora.learnt_by(start.path) & questions.content_keys:
         raise UserError(
-            f"finetune.start: {len(both):,} of the questions are among those that {settings.start} was trained on; ask "
-            "others, or start from other weights"
+            f"{len(both):,} of the questions are among those that {settings.start} was trained on; ask "
+            "others, or start from other weights",
+            key="finetune.start",
         )
     return start
 
@@ -135,8 +138,9 @@ def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], 
             for part, content_keys in parts.items():
                 if both := trained & content_keys:
                     raise UserError(
-                        f"{key}: {len(both):,} of {part} are among those that it was trained on; train it again "
-                        "without them (jobs/finetune.py), or ask others"
+                        f"{len(both):,} of {part} are among those that it was trained on; train it again "
+                        "without them (jobs/finetune.py), or ask others",
+                        key=key,
                     )
 
 

@@ -91,13 +91,15 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
             if state.global_step == 0:
                 weights = self._spec.start or self._spec.source
                 raise UserError(
-                    f"finetune.model: before anything is learnt the loss of {redact_credentials(weights)} on the tune "
+                    f"before anything is learnt the loss of {redact_credentials(weights)} on the tune "
                     f"part is {metrics['eval_loss']}: "
-                    "its numbers overflow in this machine's precision; take another model"
+                    "its numbers overflow in this machine's precision; take another model",
+                    key="finetune.model",
                 )
             raise UserError(
-                f"finetune.learning_rate: with {self._spec.settings.learning_rate} the loss on the tune part is "
-                f"{metrics['eval_loss']} after step {state.global_step:,}; lower it"
+                f"with {self._spec.settings.learning_rate} the loss on the tune part is "
+                f"{metrics['eval_loss']} after step {state.global_step:,}; lower it",
+                key="finetune.learning_rate",
             )
         if self._is_first:
             message = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}

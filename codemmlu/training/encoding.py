@@ -124,7 +124,9 @@ def sequence(tokenizer: Any, example: TrainingExample, order: Sequence[int], tem
     text, tokens = chat_template.encode(tokenizer, prompt)
     token = chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + right)
     if token is None:
-        raise UserError(f"finetune.template: {right} is not one token of its own after {template}; choose another")
+        raise UserError(
+            f"{right} is not one token of its own after {template}; choose another", key="finetune.template"
+        )
     return tokens, token
 
 

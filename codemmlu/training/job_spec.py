@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 
 # Files in the training's folder: the training examples, and an error that would recur in a new attempt.
@@ -37,9 +38,10 @@ class TrainJobSpec:
     tell: Callable[[dict[str, Any]], None]
 
 
-def too_large(settings: FinetuneSettings) -> str:
-    """Return the error message where a step does not fit the memory."""
-    return (
-        f"finetune.batch_size: {settings.batch_size} sequences of up to {settings.max_length:,} tokens do not fit the "
-        "memory; lower it and raise finetune.accumulation, or lower finetune.max_length"
+def too_large(settings: FinetuneSettings) -> UserError:
+    """Return the error where a step does not fit the memory."""
+    return UserError(
+        f"{settings.batch_size} sequences of up to {settings.max_length:,} tokens do not fit the "
+        "memory; lower it and raise finetune.accumulation, or lower finetune.max_length",
+        key="finetune.batch_size",
     )

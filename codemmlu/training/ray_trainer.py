@@ -83,7 +83,9 @@ def train(progress: Progress, run: RunDir, job: TrainJob, gpus: str | None = Non
     settings, model = job.settings, job.model
     on_gpu = resources.gpus > 0
     if on_gpu and resources.gpus < settings.workers:
-        raise UserError(f"finetune.workers: {settings.workers} need a GPU each, there are {resources.gpus}; lower it")
+        raise UserError(
+            f"{settings.workers} need a GPU each, there are {resources.gpus}; lower it", key="finetune.workers"
+        )
     backend, why = backends.choose(settings, on_gpu, _is_installed)
     folder = run.below(f"{FOLDER}/{job.fingerprint[:16]}")
     if not folder.exists(LESSONS):
@@ -121,7 +123,7 @@ def _cores_each(workers: int) -> int:
     for each in range(max(cores), 0, -1):
         if sum(count // each for count in cores) >= workers:
             return each
-    raise UserError(f"finetune.workers: {workers} need a core each, there are {sum(cores)}; lower it")
+    raise UserError(f"{workers} need a core each, there are {sum(cores)}; lower it", key="finetune.workers")
 
 
 def _is_installed(package: str) -> bool:
@@ -162,7 +164,7 @@ def _fit(spec: TrainJobSpec, folder: RunDir, on_gpu: bool) -> Any:
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         text = str(error).lower()
         if "outofmemory" in text or "out of memory" in text:  # Ray ends a worker before the machine's memory is full
-            raise UserError(too_large(settings)) from error
+            raise too_large(settings) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
     finally:

@@ -73,8 +73,8 @@ def run_worker(spec: TrainJobSpec) -> None:
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and _CPU_OUT_OF_MEMORY not in str(error):
             raise
-        folder.write(FAULT, too_large(settings).encode())
-        raise RuntimeError(too_large(settings)) from error
+        folder.write(FAULT, str(too_large(settings)).encode())
+        raise RuntimeError(str(too_large(settings))) from error
 
 
 def _train(spec: TrainJobSpec, folder: RunDir) -> None:
@@ -174,8 +174,8 @@ def trainer_inputs(
     if not rows or not tune_rows:
         part = "tune" if rows else "train"
         raise UserError(
-            f"finetune.max_length: every example of the {part} part is longer than {settings.max_length:,} tokens; "
-            "raise it"
+            f"every example of the {part} part is longer than {settings.max_length:,} tokens; raise it",
+            key="finetune.max_length",
         )
     context = ray.train.get_context()
     if context.get_world_rank() == 0:

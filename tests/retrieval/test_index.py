@@ -103,6 +103,14 @@ def test_an_index_at_no_address_is_an_error_by_its_own_key(tmp_path: Path) -> No
     assert str(error.value).startswith("examples.index: ftp://host/index is no writable address: ")
 
 
+def test_an_index_that_is_locked_is_an_error_by_its_own_key(tmp_path: Path) -> None:
+    index = place_of(recipe(tmp_path, examples={"index": str(tmp_path)}))
+    with index.lock(), pytest.raises(UserError) as error, index.below(".").lock():
+        pass
+    assert str(error.value).startswith("examples.index: another run is writing to ")
+    assert str(error.value).endswith(" or give another `examples.index`")
+
+
 def test_only_a_source_that_is_split_holds_questions_out(tmp_path: Path) -> None:
     assert QuestionSet(recipe(tmp_path)).holdout is None
     holdout = {"holdout": {"n": 3}}

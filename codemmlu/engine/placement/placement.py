@@ -99,7 +99,7 @@ def check_engine_arguments(name: str, settings: ModelSettings) -> None:
         UserError: vLLM has no such argument.
     """
     if unknown := sorted(set(settings.engine) - (engine_arguments() or set(settings.engine))):
-        raise UserError(f"models.{name}.engine.{unknown[0]}: vLLM has no such engine argument")
+        raise UserError("vLLM has no such engine argument", key=f"models.{name}.engine.{unknown[0]}")
 
 
 def place(name: str, settings: ModelSettings, resources: Resources, facts: ModelFacts | None = None) -> Placement:
@@ -138,7 +138,7 @@ def place(name: str, settings: ModelSettings, resources: Resources, facts: Model
 
 def _on_cpu(key: str, settings: ModelSettings) -> Placement:
     if settings.expert_parallel:  # vLLM's process would end without a message at the first prompt.
-        raise UserError(f"{key}.expert_parallel: vLLM 0.32 cannot do that on a CPU; leave it out")
+        raise UserError("vLLM 0.32 cannot do that on a CPU; leave it out", key=f"{key}.expert_parallel")
     few, many = settings.engines or (1, 1)
     return Placement(few, 0, 64, cpu_arguments(settings), many)
 
@@ -158,7 +158,7 @@ def _on_kind(request: PlacementRequest, resources: Resources, kind: str | None) 
         largest = max(feasible, key=lambda option: option.memory.cache_tokens if option.memory else 0)
         return _in_layout(request, resources, kind, roomy[0] if roomy else largest)
     if short:
-        return UserError(too_little(request, resources, kind, *short))
+        return too_little(request, resources, kind, *short)
     wanted = ParallelLayout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
     return too_few(request.key, settings, nodes, wanted)
 
@@ -210,8 +210,9 @@ def refuse_idle_gpus(resources: Resources) -> None:
     """
     if not resources.gpus and engine_arguments() is not None and not built_for_cpu():
         raise UserError(
-            "gpus: the cluster has no GPU, and vLLM here is built for them; say what it may grow to, such as "
-            "gpus=4x1xL4 (four nodes of one), or set up with the cpu extra"
+            "the cluster has no GPU, and vLLM here is built for them; say what it may grow to, such as "
+            "gpus=4x1xL4 (four nodes of one), or set up with the cpu extra",
+            key="gpus",
         )
 
 
@@ -222,7 +223,7 @@ def refuse_without_gpu(resources: Resources) -> None:
         UserError: The cluster has no GPU.
     """
     if not resources.gpus:
-        raise UserError("examples.embedder.device: cuda is asked for and the cluster has no GPU; set it to cpu")
+        raise UserError("cuda is asked for and the cluster has no GPU; set it to cpu", key="examples.embedder.device")
 
 
 def answer_settings(settings: ModelSettings) -> dict[str, Any]:
