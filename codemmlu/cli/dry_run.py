@@ -19,7 +19,7 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.inference.voters import adapter_of
+from codemmlu.inference.voters import check_adapters
 from codemmlu.recipe import (
     DirectVoter,
     FinetuneSettings,
@@ -27,7 +27,6 @@ from codemmlu.recipe import (
     RetrieveVoter,
     SubmissionVoter,
     VerifyVoter,
-    adapter_name,
     when_of,
 )
 from codemmlu.run_dir import RunDir, check_persistent_path
@@ -50,10 +49,7 @@ def plan(job: JobContext) -> Outcome:
     for line in (*describe(recipe, questions), *foreign_code(recipe)):
         say(line)
     examples = examples_of(recipe, questions)
-    trained = recipe.finetune.name if recipe.finetune else None
-    for name, voter in recipe.asked.items():
-        if adapter_name(voter) != trained:
-            adapter_of(recipe, name, voter, {})
+    check_adapters(recipe, but=recipe.finetune.name if recipe.finetune else None)
     plans = [
         model_of(recipe, name, rows, hardware, examples)
         for name in recipe.models

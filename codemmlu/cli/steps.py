@@ -23,7 +23,7 @@ from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
-from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
+from codemmlu.inference.voters import Ensemble, check_adapters, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
@@ -60,9 +60,7 @@ def _finetuned(job: JobContext, run: RunDir, questions: QuestionSet) -> AdapterM
     from codemmlu.training.adapter_training import ensure_adapter  # This import is slow.
 
     recipe, settings = job.recipe, finetune_settings(job.recipe)
-    for name, voter in recipe.asked.items():  # A missing adapter is better known before hours of training.
-        if adapter_name(voter) != settings.name:
-            adapter_of(recipe, name, voter, {})
+    check_adapters(recipe, but=settings.name)  # A missing adapter is better known before hours of training.
     return ensure_adapter(recipe, job.terminal, run, questions)
 
 

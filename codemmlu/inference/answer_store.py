@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +42,21 @@ class AnswerKeySet:
         return len(self._sorted)
 
 
-def known_keys(run: RunDir, pool: str) -> tuple[AnswerKeySet, AnswerKeySet]:
-    """Return the keys with a durable answer and the keys with a failed row; a key may be in both sets."""
+class KnownKeys(NamedTuple):
+    """The keys of a pool with a durable answer, and the keys with a failed row; a key may be in both sets."""
+
+    answered: AnswerKeySet
+    failed: AnswerKeySet
+
+
+def known_keys(run: RunDir, pool: str) -> KnownKeys:
+    """Read the keys of all stored answers of a pool."""
     answered, failed = [], []
     with ThreadPoolExecutor(_AT_ONCE) as readers:
         for good, bad in readers.map(partial(_file_keys, run), run.files(f"answers/{pool}")):
             answered.append(good)
             failed.append(bad)
-    return AnswerKeySet.union(answered), AnswerKeySet.union(failed)
+    return KnownKeys(AnswerKeySet.union(answered), AnswerKeySet.union(failed))
 
 
 def _file_keys(run: RunDir, name: str) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_]]:

@@ -26,7 +26,15 @@ from codemmlu.engine.placement.placement import (
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
-from codemmlu.inference.backlog import NOTHING, BacklogCounts, StageParameters, count_backlog, write_backlog
+from codemmlu.inference.answer_store import AnswerKeySet, KnownKeys, known_keys
+from codemmlu.inference.backlog import (
+    NOTHING,
+    BacklogCounts,
+    PendingFolder,
+    StageParameters,
+    count_backlog,
+    write_backlog,
+)
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
@@ -60,11 +68,20 @@ class RunContext:
 
 @dataclass(frozen=True)
 class _Start:
-    """A session that has stages left to run, and the placement of its engines."""
+    """A session that has stages left to run, and the placement of its engines.
+
+    Attributes:
+        session: The session.
+        stages: The stages that are left.
+        pending: The backlog of the first of them.
+        known: The keys that the backlog was counted with.
+        placement: The placement of the engines.
+    """
 
     session: PoolSession
     stages: tuple[Stage, ...]
     pending: BacklogCounts
+    known: KnownKeys
     placement: Placement
 
     @property
@@ -96,10 +113,11 @@ def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
             tasks.together([partial(go, replace(start, placement=shares[start.session.pool])) for start in starts])
 
 
-def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts] | None:
-    """Return the stages of a session that are left and the backlog of the first; None: nothing is left."""
+def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts, KnownKeys] | None:
+    """Return what is left of a session: stages, the backlog of the first, and the known keys; None: nothing."""
     say = context.progress.say
-    stages, pending = _due(context, session)
+    known = known_keys(context.run, session.pool)
+    stages, pending = _due(context, session, known)
     if pending.kept:
         say(f"{session.pool}: {pending.kept:,} answers are here already and are not asked again")
     if not stages:
@@ -107,7 +125,7 @@ def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...],
         return None
     if pending.retried:
         say(f"{session.pool}: {pending.retried:,} questions failed before and are asked again")
-    return stages, pending
+    return stages, pending, known
 
 
 def _go(context: RunContext, resources: Resources, start: _Start) -> None:
@@ -126,7 +144,14 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     attempt = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # A killed job may still be reading the last attempt's folder.
     sizes = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
     blocks = [
-        StageBlocks(folder, -(-most // block), due, partial(_fill, context, name, folder, stage, block))
+        StageBlocks(
+            folder,
+            -(-most // block),
+            due,
+            partial(
+                _fill, context, name, PendingFolder(run, folder, block), stage, None if number else start.known.answered
+            ),
+        )
         for number, (stage, (most, due)) in enumerate(zip(stages, sizes, strict=True))
         for folder in (f"{attempt}/{number}",)
     ]
@@ -136,11 +161,11 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     run.clear(f"pending/{name}")
 
 
-def _due(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts]:
+def _due(context: RunContext, session: PoolSession, known: KnownKeys) -> tuple[tuple[Stage, ...], BacklogCounts]:
     """Return the stages from the first one with a backlog on, and that backlog; no stages: none is left."""
     kept = NOTHING
     for number, stage in enumerate(session.stages):
-        pending = count_backlog(context.run, session.pool, items(context.run, stage, partial(_unclear, context)))
+        pending = count_backlog(known, items(context.run, stage, partial(_unclear, context)))
         if pending.due:
             return session.stages[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
@@ -164,11 +189,26 @@ def _later(stages: Sequence[Stage]) -> str:
     return f", and then what {later} later stage{'s' * (later > 1)} may need" if later else ""
 
 
-def _fill(context: RunContext, pool: str, folder: str, stage: Stage, block: int) -> tuple[int, int]:
-    """Write a stage's blocks from what earlier stages found: unclear questions, letter priors, thresholds."""
+def _fill(
+    context: RunContext, pool: str, target: PendingFolder, stage: Stage, answered: AnswerKeySet | None
+) -> tuple[int, int]:
+    """Write a stage's blocks from what earlier stages found: unclear questions, letter priors, thresholds.
+
+    Args:
+        context: The run.
+        pool: The pool that answers.
+        target: Where the blocks go.
+        stage: The stage.
+        answered: The keys with an answer; None after an earlier stage, whose answers have keys of their own.
+
+    Returns:
+        The numbers of blocks and of answers due.
+    """
     run = context.run
     parameters = {task.spec.name: _stage_parameters(run, pool, task.after) for task in stage if task.after}
-    return write_backlog(run, pool, folder, items(run, stage, partial(_unclear, context)), block, parameters)
+    if answered is None:
+        answered = known_keys(run, pool).answered
+    return write_backlog(target, answered, items(run, stage, partial(_unclear, context)), parameters)
 
 
 def _stage_parameters(run: RunDir, pool: str, after: Calibration) -> StageParameters:
@@ -202,7 +242,8 @@ def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> Wo
     pool, specs, worker_spec = start.session.pool, start.specs, WorkerSpec(None, None)
     model = context.models.get(pool)
     if model:
-        adapters = (lora.validate(spec.adapter, f"models.{pool}") for spec in specs if spec.adapter)
+        known = {voter.adapter.path: voter.adapter for voter in context.ensemble.voters.values() if voter.adapter}
+        adapters = [known[spec.adapter] for spec in specs if spec.adapter]
         settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
         worker_spec = WorkerSpec(open_engine, settings)
     if context.shared and any(spec.neighbours for spec in specs):

@@ -22,6 +22,7 @@ from codemmlu.recipe import (
     Recipe,
     RetrieveVoter,
     VerifyVoter,
+    adapter_name,
     digest,
     method_settings,
 )
@@ -32,13 +33,23 @@ from codemmlu.schema import Question
 
 @dataclass(frozen=True)
 class ResolvedVoter:
-    """A voter with its inference spec, and with the answers that its calibration is estimated from."""
+    """A voter with its inference spec, and with the answers that its calibration is estimated from.
+
+    Attributes:
+        name: The name of the voter.
+        settings: The settings of the voter.
+        pool: The pool that answers.
+        spec: The inference spec.
+        calibration: The answers that a letter prior or a threshold is estimated from; None without an estimate.
+        adapter: The adapter that the voter answers with.
+    """
 
     name: str
     settings: AskedVoter
     pool: str
     spec: InferenceSpec
     calibration: Calibration | None = None
+    adapter: Adapter | None = None
 
     @property
     def exits_early(self) -> bool:
@@ -118,47 +129,69 @@ def resolve_voters(
     empty = any(voter.calibrate == "null-prompt" for voter in direct)
     null = null_questions({len(question.choices) for question in questions} if empty else set())
     known = _CalibrationQuestions(pilot, null, questions.fit_examples)
+    adapters = find_adapters(recipe, models)
     resolved = {}
     for name, voter in recipe.asked.items():
-        adapter = adapter_of(recipe, name, voter, models)
+        adapter = adapters.get(name)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
         builder = SpecBuilder(weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
-        resolved[name] = _resolve_voter(name, voter, builder, known)
+        resolved[name] = replace(_resolve_voter(name, voter, builder, known), adapter=adapter)
     return resolved
 
 
-def adapter_of(
-    recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str, model_source.Model]
-) -> Adapter | None:
-    """Return the adapter that a voter answers with, once it is found and fits the voter's model.
+def check_adapters(recipe: Recipe, but: str | None = None) -> None:
+    """Check that the adapters of a recipe's voters can be served, before the work that comes before their use.
 
     Args:
         recipe: The recipe.
-        name: The name of the voter.
-        voter: The settings of the voter.
+        but: The name of an adapter that is not checked, because it may not be trained yet.
+    """
+    for name, voter in recipe.asked.items():
+        path = _adapter_path(recipe, name, voter) if adapter_name(voter) != but else None
+        if path is not None:
+            lora.check(path, f"voters.{name}.adapter")
+
+
+def find_adapters(recipe: Recipe, models: Mapping[str, model_source.Model]) -> dict[str, Adapter]:
+    """Find the adapters that voters answer with, and hash each of them once.
+
+    Args:
+        recipe: The recipe.
         models: The models of the recipe, by name.
 
     Returns:
-        The adapter; None for a voter without one.
-
-    Raises:
-        UserError: The adapter is not trained yet, is not found or does not fit.
+        The adapters by the name of the voter, for the voters with one.
     """
+    by_path: dict[str, Adapter] = {}
+    by_voter = {}
+    for name, voter in recipe.asked.items():
+        path, key = _adapter_path(recipe, name, voter), f"voters.{name}.adapter"
+        if path is None:
+            continue
+        if path not in by_path:
+            by_path[path] = lora.validate(path, key)
+        by_voter[name] = refuse_other_base(by_path[path], key, voter.pool, models.get(voter.pool))
+    return by_voter
+
+
+def _adapter_path(recipe: Recipe, name: str, voter: AskedVoter) -> str | None:
+    """Return where the adapter of a voter is; a UserError where the recipe has yet to train it."""
     if isinstance(voter, RetrieveVoter) or voter.adapter is None:
         return None
-    key = f"voters.{name}.adapter"
-    run, trained = RunDir(recipe.out), recipe.finetune is not None and voter.adapter == recipe.finetune.name
-    if trained and read_manifest(run, voter.adapter) is None:
-        raise UserError(f"{voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that", key=key)
-    path = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
-    return inspect_adapter(path, key, voter.model, models.get(voter.model))
+    if recipe.finetune is None or voter.adapter != recipe.finetune.name:
+        return voter.adapter
+    run = RunDir(recipe.out)
+    if read_manifest(run, voter.adapter) is None:
+        message = f"{voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that"
+        raise UserError(message, key=f"voters.{name}.adapter")
+    return run.below(folder_of(voter.adapter)).address
 
 
-def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | None) -> Adapter:
-    """Return an adapter, once it is found and fits a model of the recipe.
+def refuse_other_base(adapter: Adapter, key: str, name: str, model: model_source.Model | None) -> Adapter:
+    """Return an adapter that fits a model of the recipe.
 
     Args:
-        path: Where the adapter is.
+        adapter: The adapter.
         key: The recipe key that an error names.
         name: The name of the model in the recipe.
         model: The model, or None to accept any.
@@ -167,12 +200,11 @@ def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | 
         The adapter.
 
     Raises:
-        UserError: The adapter is not found or was trained on another model.
+        UserError: The adapter was trained on another model.
     """
-    adapter = lora.validate(path, key)
     base = lora.base_of(adapter)
     if base and model and base != model.fingerprint:
-        raise UserError(f"{path} was trained on another model than models.{name} now is", key=key)
+        raise UserError(f"{adapter.path} was trained on another model than models.{name} now is", key=key)
     return adapter
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from codemmlu.dataset import QuestionStream
-from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
 from codemmlu.inference.voters import Ensemble
@@ -119,7 +118,7 @@ def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) ->
     return {
         "ask": voter.spec.name,
         "model": voter.pool,
-        "adapter": lora.validate(voter.spec.adapter, "adapter").fingerprint if voter.spec.adapter else None,
+        "adapter": voter.adapter.fingerprint if voter.adapter else None,
         "prior": _shares(reduced.priors[name]),
         "threshold": threshold,
         "early_exit": reduced.sums["early_exit"].get(name),

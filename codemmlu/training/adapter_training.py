@@ -13,7 +13,7 @@ from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
-from codemmlu.inference.voters import ResolvedVoter, inspect_adapter
+from codemmlu.inference.voters import ResolvedVoter, refuse_other_base
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import RunDir
@@ -51,7 +51,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
         settings, recipe.seed, questions, partial(_nearest, index) if index else None, start_fingerprint
     )
     wanted = fingerprint(settings, model, training_set, start_fingerprint)
-    known = lora.learnt_by(base.source) | (lora.learnt_by(start.path) if start else frozenset())
+    known = lora.learnt_by(base.source) | (lora.learnt_by(start.folder) if start else frozenset())
     training_set = replace(training_set, learnt=training_set.learnt | known)
     manifest = read_manifest(run, settings.name)
     merged = run.below(f"merged/{settings.name}")
@@ -107,12 +107,13 @@ def find_start(settings: FinetuneSettings, model: model_source.Model, questions:
     """
     if settings.start is None:
         return None
-    start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
-    if both := lora.learnt_by(start.path) & questions.content_keys:
+    key = "finetune.start"
+    start = refuse_other_base(lora.validate(settings.start, key), key, settings.model, model)
+    if both := lora.learnt_by(start.folder) & questions.content_keys:
         raise UserError(
             f"{len(both):,} of the questions are among those that {settings.start} was trained on; ask "
             "others, or start from other weights",
-            key="finetune.start",
+            key=key,
         )
     return start
 
@@ -145,6 +146,6 @@ def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], 
 
 
 def _weights(recipe: Recipe, name: str, voter: ResolvedVoter) -> dict[str, str]:
-    """Return the paths of a voter's weights by recipe key; a model may have an adapter merged into it."""
+    """Return the folders of a voter's weights by recipe key; a model may have an adapter merged into it."""
     weights = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
-    return weights | ({f"voters.{name}.adapter": voter.spec.adapter} if voter.spec.adapter else {})
+    return weights | ({f"voters.{name}.adapter": voter.adapter.folder} if voter.adapter else {})

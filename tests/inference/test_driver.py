@@ -12,6 +12,7 @@ import pytest
 
 from codemmlu.cli.console import Terminal
 from codemmlu.cluster import locks, session
+from codemmlu.engine.lora import Adapter
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.engine.placement.placement import Placement
@@ -121,6 +122,30 @@ def go(run: RunDir, *stages: Stage, voters: Sequence[ResolvedVoter] = (), **mode
     models = {"m": Model("scripted", None, "fingerprint", None, script)}
     ensemble = Ensemble({one.name: one for one in voters}, {}, (), 4)
     ask(RunContext(recipe, Terminal(), run, ensemble, models, None), [PoolSession("m", stages)])
+
+
+def test_stored_keys_are_read_once_for_the_first_stage(
+    run: RunDir, pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(run, "m", "earlier", [answer(one) for one in QUESTIONS[:5]])
+    read, files = run.read_table, list[str]()
+
+    def noted(name: str, columns: list[str] | None = None) -> Any:
+        files.append(name)
+        return read(name, columns)
+
+    monkeypatch.setattr(run, "read_table", noted)
+    go(run, (InferenceTask(ASK),))
+    assert len(pools.started[0].asked(0)) == 15
+    assert files.count("answers/m/earlier.parquet") == 1
+
+
+def test_an_adapter_is_not_read_again_for_its_engine(run: RunDir, pools: Pools) -> None:
+    """The files are not there: what was read when the voter was resolved is all that a pool needs."""
+    tuned = replace(ASK, adapter="/nowhere")
+    one = replace(voter("tuned", tuned), adapter=Adapter("/nowhere", "f", 8, "/nowhere"))
+    go(run, (InferenceTask(tuned),), voters=[one])
+    assert pools.started[0].worker.specs == (tuned,)
 
 
 def test_a_pool_without_anything_left_starts_nothing(

@@ -25,7 +25,8 @@ from codemmlu.engine.protocol import Engine, EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.inference import pipeline
-from codemmlu.inference.backlog import WorkItem, write_backlog
+from codemmlu.inference.answer_store import AnswerKeySet
+from codemmlu.inference.backlog import PendingFolder, WorkItem, write_backlog
 from codemmlu.inference.pipeline import BlockWorker, run_pipeline
 from codemmlu.inference.pool import ActorArguments, Pool, PoolSpec, StageBlocks
 from codemmlu.inference.worker import WorkerSpec
@@ -157,7 +158,7 @@ def opened(run: RunDir, open_engine: Callable[[EngineSettings], Engine] | None =
 def fill(run: RunDir, *task_ids: str) -> None:
     """Write the blocks of the first wave, two questions in each."""
     items = [WorkItem(question(task_id), "test", (ASK,)) for task_id in task_ids]
-    StageBlocks(WAVE, 9, 0, lambda: write_backlog(run, "m", WAVE, items, 2, {})).write(run)
+    StageBlocks(WAVE, 9, 0, lambda: write_backlog(PendingFolder(run, WAVE, 2), AnswerKeySet(), items, {})).write(run)
 
 
 async def counts(worker: BlockWorker, *blocks: int) -> list[dict[str, int]]:

@@ -18,6 +18,7 @@ from codemmlu.recipe import ModelSettings, Recipe
 from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
+from tests.support.opens import watch_opens
 from tests.support.rows import question
 
 MODEL = Model("/models/m", None, "fingerprint", None, {})
@@ -192,6 +193,16 @@ def test_an_adapter_of_another_model_is_refused(run: RunDir, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"^voters\.one\.adapter: .*lora was trained on another model than models\.m"):
         ask(run, {**DIRECT, "adapter": path})
     assert ask(run, {**DIRECT, "adapter": adapter(tmp_path / "same", {"base_fingerprint": "fingerprint"})})
+
+
+def test_an_adapter_of_several_voters_is_hashed_once(run: RunDir, tmp_path: Path) -> None:
+    path = adapter(tmp_path / "lora", {"base_fingerprint": "fingerprint"})
+    tuned = {**DIRECT, "adapter": path}
+    with watch_opens() as opened:
+        resolved = voters(run, one=tuned, two={**tuned, "template": "reference"}, three={**tuned, **PRIOR})
+    assert [name for name in opened if name.endswith(WEIGHTS)] == [f"{path}/{WEIGHTS}"]
+    assert resolved["one"].adapter == resolved["two"].adapter
+    assert len({voter.spec.weights for voter in resolved.values()}) == 1
 
 
 def test_an_adapter_that_is_not_trained_yet_is_said(run: RunDir) -> None:

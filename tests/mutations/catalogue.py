@@ -415,8 +415,8 @@ RESUME = (
     Mutation(
         "cascade-asks-everything",
         "codemmlu/inference/driver.py",
-        "write_backlog(run, pool, folder, items(run, stage, partial(_unclear, context)), block, parameters)",
-        "write_backlog(run, pool, folder, items(run, stage, lambda _: _Everything()), block, parameters)",
+        "write_backlog(target, answered, items(run, stage, partial(_unclear, context)), parameters)",
+        "write_backlog(target, answered, items(run, stage, lambda _: _Everything()), parameters)",
         (WAVES,),
         "The dear voter of a cascade would be asked every question.",
     ),
