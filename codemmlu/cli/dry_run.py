@@ -21,12 +21,12 @@ from codemmlu.engine.placement.placement import built_for_cpu, place_without_eng
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.inference.voters import check_adapters
 from codemmlu.recipe import (
-    DirectVoter,
     FinetuneSettings,
     Recipe,
     RetrieveVoter,
     SubmissionVoter,
     VerifyVoter,
+    exits_early,
     when_of,
 )
 from codemmlu.run_dir import RunDir, check_persistent_path
@@ -106,7 +106,7 @@ def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) ->
     if measured := recipe.report.order_sensitivity:
         movable = sum(with_answer_at(row, to) not in (None, row) for row in rows for to in SWAPPED)
         lines.append(f"{', '.join(measured)}: besides, {movable:,} questions with the right choice at another letter")
-    if fewer := [name for name, v in voters if when_of(v) or (isinstance(v, DirectVoter) and v.early_exit == "margin")]:
+    if fewer := [name for name, v in voters if when_of(v) or exits_early(v)]:
         lines.append(f"{', '.join(fewer)}: at most; what is clear before is not asked, or not read again")
     return lines
 

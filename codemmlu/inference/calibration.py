@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -36,19 +37,30 @@ PILOT = 64
 NULL_TEXTS = ("N/A", "[MASK]", "?")
 
 
+# Where an estimate comes from: the voter's own answers to all questions of the run; a pilot that is asked first;
+# content-free questions; the fit split, for a threshold.
+CalibrationSource = Literal["own", "pilot", "null", "fit"]
+_SPLITS: dict[CalibrationSource, Split] = {"own": "test", "pilot": "test", "null": "null", "fit": "fit"}
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The answers that a letter prior or a threshold is estimated from.
 
     Attributes:
         spec: The spec of the answers.
-        questions: The questions that they answer; None: all questions of the run.
-        split: The purpose of the questions: a pilot, content-free questions, or examples for fitting.
+        questions: The questions that they answer, besides the run's own; none where the source is `own`.
+        source: Where the estimate comes from.
     """
 
     spec: InferenceSpec
-    questions: tuple[Question, ...] | None = None
-    split: Split = "test"
+    questions: tuple[Question, ...] = ()
+    source: CalibrationSource = "own"
+
+    @property
+    def split(self) -> Split:
+        """Return the purpose of the questions."""
+        return _SPLITS[self.source]
 
 
 def null_questions(sizes: Iterable[int]) -> tuple[Question, ...]:
@@ -104,7 +116,7 @@ def stored_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
     if run.exists(name):
         return {int(size): tuple(logs) for size, logs in json.loads(run.read(name)).items()}
     # The letters of few real questions are chance in part; each content-free question shows all there is to know.
-    return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.split != "null")
+    return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.source != "null")
 
 
 def write_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
@@ -132,7 +144,7 @@ def stored_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
     if run.exists(name):
         return float(json.loads(run.read(name)))
     answers = {answer.key: answer for answer in calibration_answers(run, pool, calibration)}
-    return fit_threshold(calibration.questions or (), calibration.spec, answers)
+    return fit_threshold(calibration.questions, calibration.spec, answers)
 
 
 def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
@@ -146,17 +158,17 @@ def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
 def _mostly_answered(run: RunDir, pool: str, calibration: Calibration) -> bool:
     """Tell whether most questions were answered: an estimate from few answers is not kept for good."""
     answered = sum(a.status == "answered" for a in calibration_answers(run, pool, calibration))
-    return answered * 2 > len(calibration.questions or ())
+    return answered * 2 > len(calibration.questions)
 
 
 def _fitted_file(calibration: Calibration) -> str:
-    keys = sorted(calibration.spec.key(question) for question in calibration.questions or ())
+    keys = sorted(calibration.spec.key(question) for question in calibration.questions)
     return f"fitted/{digest(*keys)}.json"
 
 
 def calibration_answers(run: RunDir, pool: str, calibration: Calibration) -> list[Answer]:
     """Return the stored answers to a calibration's questions; none where it uses the voter's own answers."""
-    wanted = {calibration.spec.key(question) for question in calibration.questions or ()}
+    wanted = {calibration.spec.key(question) for question in calibration.questions}
     return list(stored_answers(run, pool, wanted).values()) if wanted else []
 
 

@@ -213,7 +213,7 @@ def _fill(
 
 def _stage_parameters(run: RunDir, pool: str, after: Calibration) -> StageParameters:
     """Estimate what a stage needs, and write it so that a later attempt uses the same values."""
-    if after.split == "fit":
+    if after.source == "fit":
         return StageParameters(threshold=write_threshold(run, pool, after))
     return StageParameters(prior=write_prior(run, pool, after))
 
@@ -265,4 +265,4 @@ def _engine_settings(
     if model.revision:
         arguments["revision"] = model.revision
     label = placement.label if placement.spans else None
-    return EngineSettings(model.source, model_source.cache_folder(), arguments, label)
+    return EngineSettings(model.source, model_source.cache_folder(), arguments, label, device=placement.device)

@@ -31,6 +31,8 @@ class InferenceSpec:
         adapter: Where the adapter is; it is not part of the key, as the adapter's content is.
         wording: Digest of the method's own wording; see `Method`.
         length: The recipe's limit on the tokens of prompt and reply, where it decides what is shown; else 0.
+        early_exit: Whether `direct` reads on only while choices are close. The key has it by the settings `margin` and
+            `pilot`, which no other spec has.
     """
 
     pool: str
@@ -45,6 +47,7 @@ class InferenceSpec:
     adapter: str = ""
     length: int = 0
     wording: str = ""
+    early_exit: bool = False
 
     def option(self, name: str) -> Any:
         """Return one setting of the method."""

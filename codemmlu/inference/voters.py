@@ -24,6 +24,7 @@ from codemmlu.recipe import (
     VerifyVoter,
     adapter_name,
     digest,
+    exits_early,
     method_settings,
 )
 from codemmlu.retrieval.index import RetrievalKey
@@ -54,7 +55,7 @@ class ResolvedVoter:
     @property
     def exits_early(self) -> bool:
         """Tell whether inference needs the letter prior."""
-        return isinstance(self.settings, DirectVoter) and self.settings.early_exit == "margin"
+        return exits_early(self.settings)
 
     @property
     def fits_threshold(self) -> bool:
@@ -125,7 +126,7 @@ def resolve_voters(
     """
     weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
     direct = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
-    pilot = _pilot(run, iter(questions)) if any(voter.early_exit == "margin" for voter in direct) else ()
+    pilot = _pilot(run, iter(questions)) if any(map(exits_early, direct)) else ()
     empty = any(voter.calibrate == "null-prompt" for voter in direct)
     null = null_questions({len(question.choices) for question in questions} if empty else set())
     known = _CalibrationQuestions(pilot, null, questions.fit_examples)
@@ -253,6 +254,7 @@ class SpecBuilder:
             # The length decides how many examples there is room for, and how much of what a model writes.
             length=self.length if self.length and (voter.examples or method.writes) else 0,
             wording=wording_digest(method.wording),
+            early_exit=exits_early(voter),
         )
         return spec if not voter.examples else _with_examples(spec, voter, key)
 
@@ -281,20 +283,21 @@ def _resolve_voter(
         return ResolvedVoter(name, voter, voter.pool, builder.build(voter))
     single = builder.build(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
     empty = voter.calibrate == "null-prompt"
-    calibration = Calibration(single, questions.null, "null") if empty else Calibration(single, questions.pilot)
-    if voter.early_exit == "margin":
-        known = digest(*sorted(single.key(question) for question in calibration.questions or ()))
-        return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
-    return ResolvedVoter(
-        name, voter, voter.pool, builder.build(voter), calibration if empty else Calibration(builder.build(voter))
-    )
+    if empty:
+        calibration = Calibration(single, questions.null, "null")
+    elif exits_early(voter):
+        calibration = Calibration(single, questions.pilot, "pilot")
+    else:
+        calibration = Calibration(builder.build(voter))
+    known = digest(*sorted(single.key(question) for question in calibration.questions)) if exits_early(voter) else ""
+    return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
 
 
 def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
     """Write the pilot's questions, so that raising the limit leaves the pilot as it is."""
     for voter in voters.values():
-        if voter.exits_early and voter.calibration and voter.calibration.split == "test":
-            pilot = voter.calibration.questions or ()
+        if voter.calibration and voter.calibration.source == "pilot":
+            pilot = voter.calibration.questions
             run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
 
 

@@ -207,7 +207,7 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
     """
     if voter.calibration is None or voter.fits_threshold:
         return None
-    if voter.calibration.questions is None:
+    if voter.calibration.source == "own":
         return _estimate((answers or {}).values())
     return stored_prior(run, voter.pool, voter.calibration)
 

@@ -100,7 +100,7 @@ def own_prior_sums(
 
 def needs_own_prior(voter: ResolvedVoter) -> bool:
     """Return whether a voter's prior is estimated from all of the voter's own answers."""
-    return voter.calibration is not None and voter.calibration.questions is None
+    return voter.calibration is not None and voter.calibration.source == "own"
 
 
 def waits_for(ensemble: Ensemble, name: str) -> set[str]:

@@ -14,10 +14,10 @@ from codemmlu.cli.console import Terminal
 from codemmlu.cluster import locks, session
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.model_source import Model
-from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.scripted import Script
-from codemmlu.inference import pipeline
+from codemmlu.inference import driver, pipeline
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.driver import RunContext, ask
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
@@ -140,6 +140,24 @@ def test_stored_keys_are_read_once_for_the_first_stage(
     assert files.count("answers/m/earlier.parquet") == 1
 
 
+@pytest.mark.parametrize("hardware", [Resources(cpus=2), simulated("1xT4")])
+def test_an_engine_gets_the_device_of_the_placement(
+    run: RunDir, pools: Pools, monkeypatch: pytest.MonkeyPatch, hardware: Resources
+) -> None:
+    monkeypatch.setattr(session, "join", lambda gpus: hardware)
+    monkeypatch.setattr(driver, "refuse_idle_gpus", lambda resources: None)
+    recipe = Recipe.model_validate(
+        {"out": run.address, "models": {"m": {"source": "x"}}, "voters": {"v": {"model": "m"}}}
+    )
+    context = RunContext(
+        recipe, Terminal(), run, Ensemble({}, {}, (), 4), {"m": Model("x", None, "f", 2**20, {})}, None
+    )
+    ask(context, [PoolSession("m", ((InferenceTask(ASK),),))])
+    spec = pools.started[0].worker.worker_spec
+    assert spec.settings
+    assert spec.settings.device is hardware.device is pools.started[0].placement.device
+
+
 def test_an_adapter_is_not_read_again_for_its_engine(run: RunDir, pools: Pools) -> None:
     """The files are not there: what was read when the voter was resolved is all that a pool needs."""
     tuned = replace(ASK, adapter="/nowhere")
@@ -213,7 +231,7 @@ def test_a_cascade_is_asked_what_turns_out_unclear(
 
 def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools) -> None:
     """The pilot is asked first; the prior is written down, and what is asked later is judged by the same."""
-    pilot = Calibration(ASK, tuple(QUESTIONS[:4]))
+    pilot = Calibration(ASK, tuple(QUESTIONS[:4]), "pilot")
     go(run, (InferenceTask(ASK, questions=pilot.questions),), (InferenceTask(OTHER, after=pilot),))
     (one,) = pools.started
     assert [task_id for task_id, _ in one.asked(0)] == ["t0", "t1", "t2", "t3"]

@@ -17,11 +17,13 @@ from tests.support.rows import question, spec_of
 FOUR = question("t1", choices=("one", "two", "three", "four"))
 
 
-def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[MethodResult, RecordingEngine]:
-    """What a voter's method makes of a question, and the engine it asked."""
+def asked(
+    voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR, **found: Any
+) -> tuple[MethodResult, RecordingEngine]:
+    """What a voter's method makes of a question, and the engine it asked. found: by earlier stages."""
     engine = RecordingEngine(Script(**script))
     ask: InferenceSpec = spec_of(voter, "w", None)
-    return asyncio.run(METHODS[ask.method].run(engine, ask, MethodInput(of))), engine
+    return asyncio.run(METHODS[ask.method].run(engine, ask, MethodInput(of, **found))), engine
 
 
 def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
@@ -34,6 +36,24 @@ def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
     spread = [reading.logprobs.index(max(reading.logprobs)) for reading in always_a["readings"]]
     assert spread == [0, 0, 0, 0]
     assert always_a["letter"] == "A"  # of four equally probable choices the first
+
+
+def test_only_an_early_exit_skips_readings() -> None:
+    """The setting decides, not whether a prior is at hand."""
+    cyclic = DirectVoter(model="m", readings="cyclic", calibrate="prior", margin=0.05)
+    early = cyclic.model_copy(update={"early_exit": "margin"})
+    for voter, readings in ((cyclic, 4), (early, 1)):
+        told, _ = asked(voter, {"answers": {"print": "three"}}, log_prior=(-1.4, -1.4, -1.4, -1.4))
+        assert len(told["readings"]) == readings
+    with pytest.raises(AssertionError):
+        asked(early, {})
+
+
+def test_only_a_fitted_threshold_is_taken_from_a_stage() -> None:
+    for threshold, letter in ((0.9, "D"), ("fit", "B")):
+        voter = VerifyVoter.model_validate({"method": "verify", "model": "m", "threshold": threshold})
+        told, _ = asked(voter, {"answers": {"print": "two"}}, threshold=0.1)
+        assert told["letter"] == letter
 
 
 def test_verify_ends_at_true() -> None:

@@ -70,7 +70,7 @@ def test_a_pool_that_is_waited_for_and_waits_is_started_twice() -> None:
 
 
 def test_an_early_exit_waits_for_its_pilot() -> None:
-    pilot = Calibration(InferenceSpec("m", "pilot", "direct"), tuple(MANY[:3]))
+    pilot = Calibration(InferenceSpec("m", "pilot", "direct"), tuple(MANY[:3]), "pilot")
     early = replace(voter("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
     (only,) = plan_sessions([early, voter("plain")], ())
     assert only.stages[0] == (

@@ -83,7 +83,7 @@ def test_a_prior_is_a_view_on_what_is_asked_anyway(run: RunDir) -> None:
     assert found["plain"].calibration is None
     calibration = found["prior"].calibration
     assert calibration
-    assert (calibration.spec, calibration.questions, calibration.split) == (found["plain"].spec, None, "test")
+    assert (calibration.spec, calibration.questions, calibration.source) == (found["plain"].spec, (), "own")
     assert not found["prior"].waits
 
 
@@ -91,8 +91,8 @@ def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
     mixed = [question("t1", choices=("a", "b")), question("t2"), question("t3")]
     one = voters(run, mixed, one={"model": "m", "calibrate": "null-prompt", "readings": "cyclic"})["one"]
     assert one.calibration
-    assert one.calibration.split == "null"
-    assert {len(empty.choices) for empty in one.calibration.questions or ()} == {2, 4}
+    assert (one.calibration.source, one.calibration.split) == ("null", "null")
+    assert {len(empty.choices) for empty in one.calibration.questions} == {2, 4}
     assert one.calibration.spec.option("readings") == 1
     assert one.spec.option("readings") == "cyclic"
 
@@ -101,9 +101,10 @@ def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> N
     found = voters(run, plain=DIRECT, early=EARLY)
     pilot = found["early"].calibration
     assert pilot
+    assert (pilot.source, pilot.split) == ("pilot", "test")
     assert pilot.spec == found["plain"].spec, "so that it costs nothing where that is asked anyway"
-    assert len(pilot.questions or ()) == PILOT
-    assert set(pilot.questions or ()) < set(QUESTIONS)
+    assert len(pilot.questions) == PILOT
+    assert set(pilot.questions) < set(QUESTIONS)
     assert found["early"].spec != ask(run, {**PRIOR, "readings": "cyclic"})
 
 
@@ -120,7 +121,7 @@ def test_a_threshold_is_fitted_on_conversations_to_the_end(run: RunDir) -> None:
     one = voters(run, one=FITTED)["one"]
     assert one.waits
     assert one.calibration
-    assert (one.calibration.questions, one.calibration.split) == (FIT, "fit")
+    assert (one.calibration.questions, one.calibration.source) == (FIT, "fit")
     assert one.calibration.spec.option("threshold") == NEVER > 1
     assert ask(run, FITTED, fit=FIT[::-1]) == one.spec
     assert ask(run, FITTED, fit=FIT[:-1]) != one.spec, "other examples may fit another threshold"

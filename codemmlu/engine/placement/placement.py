@@ -4,11 +4,12 @@ import ast
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.placement.gpus import GPUS, LABELS, Resources
+from codemmlu.engine.placement.gpus import GPUS, LABELS, Device, Resources
 from codemmlu.engine.placement.memory import TYPICAL_TOKENS, Memory, ParallelLayout
 from codemmlu.engine.placement.messages import check_experts, too_few, too_little, too_old
 from codemmlu.engine.placement.model_facts import ModelFacts
@@ -33,6 +34,13 @@ _SPEED_ONLY = {
 }
 
 
+class Holds(Enum):
+    """What each worker of a pool holds."""
+
+    ENGINE = "an engine"
+    RETRIEVER = "a retriever without an engine"
+
+
 @dataclass(frozen=True)
 class Placement:
     """The engines of one pool, and their hardware.
@@ -41,12 +49,13 @@ class Placement:
         replicas: Engines with which the pool starts.
         gpus_each: GPUs of each engine; 0: the engines run on the CPU.
         in_flight: Questions sent to one engine at a time: enough to keep its batch full, few enough to lose little.
-        arguments: The vLLM arguments of each engine; empty for workers without an engine.
+        arguments: The vLLM arguments of each engine; empty without an engine.
         most: Engines to which the pool may grow.
         memory: The memory of each GPU; None on the CPU, and where the model or the GPU is not known.
         kind: The kind of GPU that the engines use, where the cluster has several; None: any.
         spans: Whether an engine's GPUs are on several nodes, so that Ray has to hold them together.
         least: Engines without which the pool cannot run: the recipe's minimum, or one.
+        holds: What each worker holds: an engine, or a retriever alone.
     """
 
     replicas: int
@@ -58,6 +67,12 @@ class Placement:
     kind: str | None = None
     spans: bool = False
     least: int = 1
+    holds: Holds = Holds.ENGINE
+
+    @property
+    def device(self) -> Device:
+        """The hardware of each worker."""
+        return Device.GPU if self.gpus_each else Device.CPU
 
     @property
     def at_most(self) -> int:
@@ -78,9 +93,9 @@ class Placement:
         """Return the placement as the user reads it: `2 to 4 engines of 1 GPU`."""
         count = f"{self.replicas}" if self.at_most == self.replicas else f"{self.replicas} to {self.at_most}"
         many = "s" * (self.at_most > 1)
-        if not self.arguments:
+        if self.holds is Holds.RETRIEVER:
             return f"{count} worker{many} without an engine"
-        if not self.gpus_each:
+        if self.device is Device.CPU:
             ranks = self.arguments["tensor_parallel_size"]
             return f"{count} engine{many} on the CPU" + (f", each in {ranks} parts" if ranks > 1 else "")
         stages = self.arguments.get("pipeline_parallel_size", 1)
@@ -120,7 +135,7 @@ def place(name: str, settings: ModelSettings, resources: Resources, facts: Model
     request = PlacementRequest(f"models.{name}", settings, facts)
     if settings.experts_per_token and facts and facts.shape:
         check_experts(request.key, settings.experts_per_token, facts.shape)
-    if not resources.gpus:
+    if resources.device is Device.CPU:
         return _on_cpu(request.key, settings)
     results = [_on_kind(request, resources, kind) for kind in resources.kinds]
     placements = [result for result in results if isinstance(result, Placement)]
@@ -198,8 +213,8 @@ def place_without_engine(resources: Resources, device: str) -> Placement:
     """
     if device == "cuda":
         refuse_without_gpu(resources)
-        return Placement(1, 1, 256, {}, most=resources.gpus)
-    return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {})
+        return Placement(1, 1, 256, {}, most=resources.gpus, holds=Holds.RETRIEVER)
+    return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {}, holds=Holds.RETRIEVER)
 
 
 def refuse_idle_gpus(resources: Resources) -> None:

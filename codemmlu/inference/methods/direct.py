@@ -23,7 +23,7 @@ async def direct(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     assert engine is not None
     shown = shown_examples(engine, spec, inputs)
     permutations = orders(len(inputs.question.choices), spec.option("readings"), inputs.question.question)
-    if inputs.log_prior is not None:
+    if spec.early_exit:
         return await _until_sure(engine, spec, inputs, permutations, shown)
     readings = await asyncio.gather(*(read(engine, spec, inputs, order, shown) for order in permutations))
     return result(pick(choice_probabilities(readings)), readings, shown)
@@ -37,6 +37,7 @@ async def _until_sure(
     shown: Sequence[RetrievedExample],
 ) -> MethodResult:
     """Read again while the two likeliest choices are close, with the letter prior divided out."""
+    assert inputs.log_prior is not None
     readings: list[Reading] = []
     for order in permutations:
         readings.append(await read(engine, spec, inputs, order, shown))
