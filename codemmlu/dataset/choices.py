@@ -9,7 +9,6 @@ import string
 import tokenize
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 _OPTION_COLUMN = re.compile(r"(?!options|choices)(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
 # An empty string matches too, so a match only makes `_joins_strings` look closer.
@@ -21,7 +20,7 @@ class RejectedRow(Exception):
     """The reason why a record cannot be asked, written `kind` or `kind: details`; the notes count kinds."""
 
 
-def listed(fields: Mapping[str, Any]) -> list[str]:
+def listed(fields: Mapping[str, object]) -> list[str]:
     """Return the choices of a row, from whichever columns hold them.
 
     Args:
@@ -55,7 +54,7 @@ def plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _option_columns(fields: Mapping[str, Any]) -> list[str]:
+def _option_columns(fields: Mapping[str, object]) -> list[str]:
     """Return the columns named as options (`option_a`, `choice_1`), by their letters or numbers.
 
     These columns go before columns named by single letters. Of single letters only the run from A on counts, because a

@@ -135,7 +135,7 @@ class Cleaner:
             text = _SURROGATES.sub("\ufffd", text)
         return text
 
-    def _fields(self, record: Record, location: str) -> dict[str, Any]:
+    def _fields(self, record: Record, location: str) -> dict[str, object]:
         """Return the fields of a record under our names."""
         fields = {name.lower(): value for name, value in record.fields.items()}
         if len(fields) < len(record.fields):
@@ -148,7 +148,7 @@ class Cleaner:
         rest = {name: value for name, value in fields.items() if name not in self._columns.values()}
         return rest | mapped
 
-    def _task_id(self, fields: Mapping[str, Any], location: str) -> str | None:
+    def _task_id(self, fields: Mapping[str, object], location: str) -> str | None:
         value = fields.get("task_id", fields.get("id"))
         if _is_blank(value):
             self._note("rows without a task_id are named after their place", location)
@@ -159,7 +159,7 @@ class Cleaner:
         name = f"{PurePosixPath(record.file).name}:{record.line}"
         return f"{record.file}:{record.line}" if name in self._seen else name
 
-    def _question(self, task_id: str, subject: str | None, fields: Mapping[str, Any], record: Record) -> Question:
+    def _question(self, task_id: str, subject: str | None, fields: Mapping[str, object], record: Record) -> Question:
         location = f"{record.file}:{record.line}"
         parts = [fields.get("problem_description"), fields.get("question")]
         question = "\n\n".join(self._text(part, location) for part in parts if not _is_blank(part))

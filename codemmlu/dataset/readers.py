@@ -6,9 +6,9 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +30,7 @@ class Record:
 
     file: str
     line: int
-    fields: dict[str, Any]
+    fields: Mapping[str, object]
     fault: str | None = None
     note: str | None = None
 
@@ -111,7 +111,7 @@ def _constant(text: str) -> str:
     return _Missing(text) if text == "NaN" else text
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object as a dictionary.
 
     Raises:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
@@ -114,7 +113,7 @@ def validate(path: str, key: str) -> Adapter:
     return Adapter(address, fingerprint.hexdigest()[:32], rank, str(folder.absolute()))
 
 
-def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, Any]:
+def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, bool | int]:
     """Return the vLLM arguments for serving adapters; none without adapters, as room for them costs speed."""
     different = {adapter.path: adapter for adapter in adapters}
     if not different:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from codemmlu.engine import gguf, model_files
 from codemmlu.engine.placement.model_facts import ModelFacts
@@ -83,13 +83,21 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
     )
 
 
+class PinnedModel(TypedDict):
+    """What this package knows of a model: its revision, the bytes of its weights, and its config.json."""
+
+    revision: str
+    bytes: int
+    config: dict[str, Any]
+
+
 @cache
-def pinned() -> dict[str, dict[str, Any]]:
-    """Return `revision`, `bytes` of weights and `config` of the recipes' models, without asking the Hub."""
-    facts: dict[str, dict[str, Any]] = json.loads(
+def pinned() -> dict[str, PinnedModel]:
+    """Return what is known of the recipes' models, by the id on the Hub, without asking the Hub."""
+    models: dict[str, PinnedModel] = json.loads(
         Path(__file__).with_name("known_models.json").read_text(encoding="utf-8")
     )
-    return facts
+    return models
 
 
 def known(source: str, revision: str | None, cache: str) -> ModelFacts | None:
@@ -217,7 +225,7 @@ def _on_hub(source: str, revision: str | None) -> Model:
     # With the base classes, because an HTTP error of the client's library (httpx or httpx2, by version) is no OSError.
     failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
     # The pinned revision is the one that the plan was made for.
-    requested, revision = revision, revision or pinned().get(source, {}).get("revision")
+    requested, revision = revision, revision or (pinned()[source]["revision"] if source in pinned() else None)
     at = f"{source}@{revision}" if revision else source
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)

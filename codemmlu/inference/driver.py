@@ -4,10 +4,10 @@ due items -> [stage after stage: pending/ -> Ray Data: read blocks | look up | a
 """
 
 import uuid
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import lora, model_source
@@ -256,7 +256,7 @@ def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> Wo
 
 
 def _engine_settings(
-    model: model_source.Model, placement: Placement, seed: int, lora: dict[str, Any]
+    model: model_source.Model, placement: Placement, seed: int, lora: Mapping[str, bool | int]
 ) -> EngineSettings:
     """Return what an actor opens its engine with, as plain values that can be sent to it."""
     if is_scripted(model.source):

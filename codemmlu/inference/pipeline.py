@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -178,7 +177,7 @@ class BlockWorker:
             if block is None:
                 yield _NOTHING
                 continue
-            async for answers in self._answers(reference, block):
+            async for answers in self._answers(f"{reference['folder']}/tried/{reference['block']:06d}", block):
                 kept = await asyncio.to_thread(self._keep, answers)
                 if not self._has_answered:
                     self._has_answered = True
@@ -186,10 +185,9 @@ class BlockWorker:
                         await asyncio.to_thread(self._run.write, self._works, b"")
                 yield kept
 
-    def _answers(self, reference: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:
-        if self._isolation is None:
-            return self._answer(block)
-        return self._isolation.answers(self._answer, f"{reference['folder']}/tried/{reference['block']:06d}", block)
+    def _answers(self, record: str, block: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer a block; `record` is the file of its attempts, once an engine has died."""
+        return self._answer(block) if self._isolation is None else self._isolation.answers(self._answer, record, block)
 
     async def _block(self, folder: str, number: int) -> pa.Table | None:
         """Wait for a pending block; None: its stage has fewer blocks, or another attempt has begun."""

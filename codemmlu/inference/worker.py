@@ -185,32 +185,22 @@ class AnswerWorker:
         """
         spec, question = request.spec, request.inputs.question
         started, clock = looked_up if spec.neighbours else (time.time(), time.monotonic())
-        result: MethodResult = {
-            "status": "failed",
-            "letter": None,
-            "readings": (),
-            "turns": (),
-            "retrieved": (),
-            "error": None,
-        }
-        result |= {"nearest": None, "verbatim": None, "prompt_tokens": 0, "cached_tokens": 0, "generated_tokens": 0}
+        nearest, verbatim, found = None, None, MethodResult()
         try:
             if isinstance(inputs, Exception):
                 raise inputs
             if inputs.neighbours:
-                result |= {"nearest": inputs.neighbours.nearest, "verbatim": inputs.neighbours.verbatim}
-            result |= await METHODS[spec.method].run(self._engine, spec, inputs)
+                nearest, verbatim = inputs.neighbours.nearest, inputs.neighbours.verbatim
+            found = await METHODS[spec.method].run(self._engine, spec, inputs)
         except (DoesNotFit, _GivenUp) as error:
-            result["error"] = str(error)
+            found = MethodResult(error=str(error))
         except NotFinite as error:
-            reading = error.reading
-            result |= {"error": str(error), "readings": (reading,), "generated_tokens": 1}
-            result |= {"prompt_tokens": reading.prompt_tokens, "cached_tokens": reading.cached_tokens}
+            found = _not_finite(error)
         except EngineDied:
             raise
         except Exception as error:  # This is a boundary: the trouble of one row ends here, whatever it is.
             log.error("%s failed\n%s", question.task_id, _encodable("".join(traceback.format_exception(error))))
-            result["error"] = _encodable(f"{type(error).__name__}: {error}")
+            found = MethodResult(error=_encodable(f"{type(error).__name__}: {error}"))
         return Answer(
             key=spec.key(question),
             task_id=question.task_id,
@@ -218,7 +208,9 @@ class AnswerWorker:
             ask=spec.name,
             started=started,
             seconds=time.monotonic() - clock,
-            **result,
+            nearest=nearest,
+            verbatim=verbatim,
+            **vars(found),
         )
 
     async def _check(self) -> None:
@@ -246,6 +238,18 @@ class AnswerWorker:
             await self._engine.check(render(tiny, template))
         if any(METHODS[spec.method].checks for spec in self._specs.values()):
             await self._engine.check(render_check(tiny, 0))
+
+
+def _not_finite(error: NotFinite) -> MethodResult:
+    """Return a failed row that keeps the reading at fault."""
+    reading = error.reading
+    return MethodResult(
+        readings=(reading,),
+        prompt_tokens=reading.prompt_tokens,
+        cached_tokens=reading.cached_tokens,
+        generated_tokens=1,
+        error=str(error),
+    )
 
 
 def _encodable(text: str) -> str:

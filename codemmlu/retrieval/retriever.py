@@ -162,7 +162,7 @@ class Retriever:
         return shard, row - int(self._starts[shard])
 
 
-def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[str, Any]:
+def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[str, object]:
     """Return the row that an index stores for an example, see EXAMPLE."""
     values = {name: getattr(question, name) for name in QUESTION.names}
     stored = {

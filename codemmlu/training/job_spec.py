@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypedDict
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
@@ -11,6 +11,45 @@ from codemmlu.recipe import FinetuneSettings
 LESSONS, FAULT = "lessons.parquet", "fault.txt"
 # Folders in a checkpoint: the trainer's own checkpoint, and the best weights so far.
 TRAINER, BEST = "trainer", "best"
+
+
+class Begun(TypedDict):
+    """A worker's message before the first step: the numbers of sequences, of those left out, and of steps."""
+
+    kind: Literal["begin"]
+    sequences: int
+    dropped: int
+    steps: int
+
+
+class Resumed(TypedDict):
+    """A worker's message that training goes on from a checkpoint."""
+
+    kind: Literal["resume"]
+
+
+class Stepped(TypedDict):
+    """A worker's message after a step: `seconds` and `steps` count from the start of this attempt."""
+
+    kind: Literal["step"]
+    step: int
+    of: int
+    loss: float
+    steps: int
+    seconds: float
+    tokens_per_second: float | None
+
+
+class Evaluated(TypedDict):
+    """A worker's message after an evaluation on the tune part."""
+
+    kind: Literal["tune"]
+    step: int
+    loss: float
+    accuracy: float | None
+
+
+Message = Begun | Resumed | Stepped | Evaluated
 
 
 @dataclass(frozen=True)
@@ -35,7 +74,7 @@ class TrainJobSpec:
     start: str | None
     backend: str
     settings: FinetuneSettings
-    tell: Callable[[dict[str, Any]], None]
+    tell: Callable[[Message], None]
 
 
 def too_large(settings: FinetuneSettings) -> UserError:

@@ -137,30 +137,30 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
             case = MethodInput(question_from(row))
             expected = asyncio.run(METHODS[voter.method].run(engine, spec_of(voter, "weights", None), case))
             found = rows[row["task_id"], voter.method == "verify"]
-            several += len(expected["turns"]) > 2
+            several += len(expected.turns) > 2
             if not is_close(expected):
                 assert_same(found, expected)
-            elif found["letter"] != expected["letter"]:
+            elif found["letter"] != expected.letter:
                 differ.append(row["task_id"])
     print(f"\n{durable[1:]} of {len(rows)} durable at the kills, {several} have a second answer, close ones: {differ}")
     assert several > 10, "no conversation had a second answer: this round shows nothing"
 
 
-def is_close(told: MethodResult) -> bool:
+def is_close(found: MethodResult) -> bool:
     """Tell whether rounding alone may change an answer: letters are near each other, or a check is near its limit."""
-    best_two = [sorted(reading.logprobs)[-2:] for reading in told["readings"] if len(reading.logprobs) > 1]
-    checks = [turn.p_true for turn in told["turns"] if turn.kind == "check"]
+    best_two = [sorted(reading.logprobs)[-2:] for reading in found.readings if len(reading.logprobs) > 1]
+    checks = [turn.p_true for turn in found.turns if turn.p_true is not None]
     nearest: float = min([*(best - next_ for next_, best in best_two), *(abs(p - 0.5) for p in checks)])
     return nearest < CLOSE
 
 
 def assert_same(found: dict[str, Any], expected: MethodResult) -> None:
     """An answer's letter, turns and readings are those that are expected."""
-    assert found["letter"] == expected["letter"]
+    assert found["letter"] == expected.letter
     assert [(turn["kind"], turn["letter"]) for turn in found["turns"]] == [
-        (turn.kind, turn.letter) for turn in expected["turns"]
+        (turn.kind, turn.letter) for turn in expected.turns
     ]
-    for turn, one in zip(found["turns"], expected["turns"], strict=True):
+    for turn, one in zip(found["turns"], expected.turns, strict=True):
         assert turn["p_true"] == (None if one.p_true is None else pytest.approx(one.p_true, abs=CLOSE))
-    for reading, other in zip(found["readings"], expected["readings"], strict=True):
+    for reading, other in zip(found["readings"], expected.readings, strict=True):
         assert reading["logprobs"] == pytest.approx(other.logprobs, abs=CLOSE)

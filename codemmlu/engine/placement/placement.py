@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from codemmlu.engine.placement.gpus import GPUS, LABELS, Device, Resources
 from codemmlu.engine.placement.memory import TYPICAL_TOKENS, Memory, ParallelLayout
 from codemmlu.engine.placement.messages import check_experts, too_few, too_little, too_old
@@ -241,7 +243,7 @@ def refuse_without_gpu(resources: Resources) -> None:
         raise UserError("cuda is asked for and the cluster has no GPU; set it to cpu", key="examples.embedder.device")
 
 
-def answer_settings(settings: ModelSettings) -> dict[str, Any]:
+def answer_settings(settings: ModelSettings) -> dict[str, JsonValue]:
     """Return the settings that change a model's numbers, and so are part of the keys of its answers."""
     extra = {name: value for name, value in settings.engine.items() if name not in _SPEED_ONLY}
     if settings.experts_per_token:

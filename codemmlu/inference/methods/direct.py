@@ -18,7 +18,7 @@ async def direct(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     engine's queue and share the question's tokens in its prefix cache.
 
     Returns:
-        Fields of an Answer.
+        What was found.
     """
     assert engine is not None
     shown = shown_examples(engine, spec, inputs)

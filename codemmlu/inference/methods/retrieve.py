@@ -1,5 +1,7 @@
 """The method `retrieve`: the nearest solved examples decide, without an engine."""
 
+from dataclasses import replace
+
 from codemmlu.engine.protocol import Engine
 from codemmlu.inference.methods.base import Method, MethodInput, MethodResult, finite, result
 from codemmlu.inference.spec import InferenceSpec
@@ -13,8 +15,8 @@ async def retrieve(engine: Engine | None, spec: InferenceSpec, inputs: MethodInp
     assert inputs.transferred is not None
     values = tuple(float(value) for value in inputs.transferred)
     reading = finite(Reading(tuple(range(len(values))), values, 1.0, prompt_tokens=0, cached_tokens=0))
-    fields = result(pick(choice_probabilities([reading])), [reading], inputs.neighbours.solved)
-    return fields | {"generated_tokens": 0}
+    found = result(pick(choice_probabilities([reading])), [reading], inputs.neighbours.solved)
+    return replace(found, generated_tokens=0)
 
 
 RETRIEVE = Method(retrieve)

@@ -39,10 +39,8 @@ async def sample(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
         retried = await asyncio.gather(*(_retry(engine, spec, free, question, turn) for turn in turns))
         turns = [turn for turn, _ in retried]
         retries = [retry for _, retry in retried if retry]
-    fields = result(None, [reading], shown, turns, retries)
-    if any(turn.letter for turn in turns):
-        fields |= {"status": "answered", "letter": pick(shares(reading, turns))}
-    return with_tokens(fields, generation)
+    letter = pick(shares(reading, turns)) if any(turn.letter for turn in turns) else None
+    return with_tokens(result(letter, [reading], shown, turns, retries), generation)
 
 
 async def _retry(

@@ -19,7 +19,7 @@ async def verify(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     TRUE, or only one choice left, ends the conversation. This is the agent of the reference project.
 
     Returns:
-        Fields of an Answer, with the turns in order: `answer`, `check`, `answer`, ...
+        What was found, with the turns in order: `answer`, `check`, `answer`, ...
     """
     assert engine is not None
     question = inputs.question
