@@ -27,7 +27,7 @@ from pyarrow import fs
 from codemmlu.errors import UserError
 from codemmlu.schema import SCHEMA_VERSION
 
-ISSUE = ".issue"  # The file that names the job that writes here now.
+ATTEMPT = ".issue"  # The file that names the attempt that writes here now; its name on disk is an older word.
 
 
 def _hidden(match: re.Match[str]) -> str:

@@ -26,7 +26,7 @@ from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, check_adapters, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
-from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
+from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path
 from codemmlu.schema import Rejected, to_table
 
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
@@ -139,7 +139,7 @@ class Inputs:
 
 def read_inputs(job: JobContext, run: RunDir) -> Inputs:
     """Check that models and submissions are there, and read the questions into the staging folder."""
-    run.write(ISSUE, uuid.uuid4().hex.encode())  # From here on no block of an earlier attempt is kept.
+    run.write(ATTEMPT, uuid.uuid4().hex.encode())  # From here on no block of an earlier attempt is kept.
     models, submissions = find_models(job.recipe), find_submissions(job.recipe)
     stored = StoredQuestions(run)
     questions = QuestionSet(job.recipe, stored)

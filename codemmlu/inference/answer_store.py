@@ -73,11 +73,11 @@ def _packed(keys: str) -> npt.NDArray[np.bytes_]:
 
 
 def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
-    """Return the answers of a pool that are stored under the wanted keys; see `latest_valid_answers`."""
-    return latest_valid_answers((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
+    """Return the answers of a pool that are stored under the wanted keys; see `earliest_valid_answers`."""
+    return earliest_valid_answers((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
 
 
-def latest_valid_answers(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
+def earliest_valid_answers(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
     """Return one answer per wanted key: of several under one key, an answered one wins, then the earliest.
 
     A key has two answers when a failed question was asked again, or when a kill came between writing a block and

@@ -26,7 +26,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 # The file of the content hashes of the pilot's questions.
-_PILOT = "pilot.json"
+PILOT_FILE = "pilot.json"
 
 
 # Questions of a pilot: enough for a prior by letter, few enough to be asked in seconds.
@@ -105,8 +105,9 @@ def identity(question: Question) -> str:
     return digest("identity", question.question, question.choices, question.task_id)
 
 
-def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
-    written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
+def stored_pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
+    """Return the pilot: the one that an earlier attempt wrote, or else a new one; see `pilot_questions`."""
+    written = json.loads(run.read(PILOT_FILE)) if run.exists(PILOT_FILE) else []
     return pilot_questions(questions, written)
 
 
@@ -116,7 +117,7 @@ def stored_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
     if run.exists(name):
         return {int(size): tuple(logs) for size, logs in json.loads(run.read(name)).items()}
     # The letters of few real questions are chance in part; each content-free question shows all there is to know.
-    return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.source != "null")
+    return prior_of(calibration_answers(run, pool, calibration), shrunk=calibration.source != "null")
 
 
 def write_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
@@ -172,7 +173,8 @@ def calibration_answers(run: RunDir, pool: str, calibration: Calibration) -> lis
     return list(stored_answers(run, pool, wanted).values()) if wanted else []
 
 
-def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
+def prior_of(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
+    """Estimate the letter prior from answers; see `letter_prior.estimate`."""
     return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 

@@ -27,7 +27,7 @@ from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
 from codemmlu.inference.worker import AnswerWorker
-from codemmlu.run_dir import ISSUE, RunDir
+from codemmlu.run_dir import ATTEMPT, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
@@ -53,7 +53,7 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
     def follow() -> None:
         try:
             answers = f"answers/{pool.name}"
-            actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ISSUE), mark)
+            actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ATTEMPT), mark)
             counts = _plan(pool, stages, actor)
             with progress.progress(pool.name, stages[0].due) as line:
                 due, durable = _follow(run, counts, stages, written, line)
@@ -139,7 +139,7 @@ class BlockWorker:
         """Open the worker; an actor that cannot, where others could, ends after a pause and is replaced."""
         self._run, self._folder = RunDir(arguments.address), arguments.folder
         self._attempt, self._stages, spec = arguments.attempt, arguments.stages, arguments.worker
-        if not self._run.exists(ISSUE):  # This node joined after the check of the others.
+        if not self._run.exists(ATTEMPT):  # This node joined after the check of the others.
             raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
@@ -197,13 +197,13 @@ class BlockWorker:
                 if number >= int(await asyncio.to_thread(self._run.read, f"{folder}/ready")):
                     return None
                 continue  # The block was written between the two checks.
-            if await asyncio.to_thread(self._run.read, ISSUE) != self._attempt:
+            if await asyncio.to_thread(self._run.read, ATTEMPT) != self._attempt:
                 return None
             await asyncio.sleep(self.POLL)
         return await asyncio.to_thread(self._run.read_table, name)
 
     def _keep(self, answers: pa.Table) -> pa.Table:
-        if self._run.read(ISSUE) != self._attempt:
+        if self._run.read(ATTEMPT) != self._attempt:
             return _NOTHING
         keys = "".join(sorted(str(key) for key in answers["key"].to_pylist()))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]

@@ -85,7 +85,7 @@ class ActorArguments:
         address: The address of the run directory.
         stages: The folder of all stages of this attempt.
         folder: Where answers go.
-        attempt: The content of the file ISSUE during this attempt.
+        attempt: The content of the file ATTEMPT during this attempt.
         mark: The mark by which the watchdog finds the processes of the pool's engines.
     """
 

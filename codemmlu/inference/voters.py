@@ -10,7 +10,7 @@ from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
-from codemmlu.inference.calibration import _PILOT, Calibration, _pilot, identity, null_questions
+from codemmlu.inference.calibration import PILOT_FILE, Calibration, identity, null_questions, stored_pilot
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import wording_digest
@@ -126,7 +126,7 @@ def resolve_voters(
     """
     weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
     direct = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
-    pilot = _pilot(run, iter(questions)) if any(map(exits_early, direct)) else ()
+    pilot = stored_pilot(run, iter(questions)) if any(map(exits_early, direct)) else ()
     empty = any(voter.calibrate == "null-prompt" for voter in direct)
     null = null_questions({len(question.choices) for question in questions} if empty else set())
     known = _CalibrationQuestions(pilot, null, questions.fit_examples)
@@ -298,7 +298,7 @@ def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
     for voter in voters.values():
         if voter.calibration and voter.calibration.source == "pilot":
             pilot = voter.calibration.questions
-            run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
+            run.write(PILOT_FILE, json.dumps([identity(question) for question in pilot]).encode())
 
 
 def weights_digest(model: model_source.Model, settings: ModelSettings) -> str:

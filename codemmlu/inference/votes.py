@@ -6,7 +6,7 @@ from functools import partial
 
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
-from codemmlu.inference.calibration import _estimate, stored_prior
+from codemmlu.inference.calibration import prior_of, stored_prior
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
@@ -130,7 +130,8 @@ def votes_from_answers(
                 float(p) for p in METHODS[voter.settings.method].probabilities(answer, len(question.choices), prior)
             )
         letter = pick(probabilities) if probabilities else None
-        votes.append(vote_on(voter.name, question, status, letter, probabilities, answer.nearest if answer else None))
+        vote = vote_on(voter.name, question, status, letter)
+        votes.append(replace(vote, probabilities=probabilities, nearest=answer.nearest) if answer else vote)
     return votes
 
 
@@ -177,17 +178,10 @@ def submitted_on_fit(
     return votes
 
 
-def vote_on(
-    voter: str,
-    question: Question,
-    status: VoteStatus,
-    letter: str | None = None,
-    probabilities: tuple[float, ...] = (),
-    nearest: float | None = None,
-) -> Vote:
-    """Return a vote with the facts about the question that voting rules may use."""
+def vote_on(voter: str, question: Question, status: VoteStatus, letter: str | None = None) -> Vote:
+    """Return a vote without probabilities, with the facts about the question that voting rules may use."""
     facts = (question.task_id, question.position, question.subject, len(question.choices))
-    return Vote(voter, *facts, nearest, status, letter, probabilities)
+    return Vote(voter, *facts, nearest=None, status=status, letter=letter, probabilities=())
 
 
 def _skipped(vote: Vote) -> Vote:
@@ -208,7 +202,7 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
     if voter.calibration is None or voter.fits_threshold:
         return None
     if voter.calibration.source == "own":
-        return _estimate((answers or {}).values())
+        return prior_of((answers or {}).values())
     return stored_prior(run, voter.pool, voter.calibration)
 
 

@@ -41,22 +41,38 @@ class LoadedShard:
     buffer: npt.NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class LoadedIndex:
+    """An index in memory.
+
+    Attributes:
+        shards: The shards.
+        dimensions: The dimensions of a vector.
+        weights: The weights of the method `retrieve`; None where no call transfers answers.
+    """
+
+    shards: Sequence[LoadedShard]
+    dimensions: int
+    weights: TransferWeights | None = None
+
+
 class Retriever:
     """A search for the examples nearest to questions, for one call at a time."""
 
     def __init__(
-        self,
-        shards: Sequence[LoadedShard],
-        dimensions: int,
-        weights: TransferWeights | None,
-        encoder: Encoder | None,
-        settings: ExampleSettings,
-        policy: SelectionPolicy,
+        self, index: LoadedIndex, encoder: Encoder | None, settings: ExampleSettings, policy: SelectionPolicy
     ) -> None:
-        """Keep opened shards; `weights` and `encoder` may be None where no call needs them."""
-        self._shards, self._dimensions, self._weights, self._encoder = shards, dimensions, weights, encoder
-        self._settings, self._policy = settings, policy
-        self._starts = np.cumsum([0, *(len(shard.examples) for shard in shards)])
+        """Keep an opened index.
+
+        Args:
+            index: The index.
+            encoder: Embeds questions; None where no call embeds any.
+            settings: The recipe's section `examples`.
+            policy: The examples that a question may see.
+        """
+        self._shards, self._dimensions, self._weights = index.shards, index.dimensions, index.weights
+        self._encoder, self._settings, self._policy = encoder, settings, policy
+        self._starts = np.cumsum([0, *(len(shard.examples) for shard in self._shards)])
 
     def retrieve(self, questions: Sequence[Question], most: int) -> list[Neighbours]:
         """Return at most `most` neighbours of each question; ValueError where a vector is not finite."""

@@ -15,7 +15,7 @@ from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
 from codemmlu.retrieval.embedder import Embedder, open_encoder
 from codemmlu.retrieval.index_store import IndexManifest
-from codemmlu.retrieval.retriever import LoadedShard, Retriever
+from codemmlu.retrieval.retriever import LoadedIndex, LoadedShard, Retriever
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -108,5 +108,5 @@ def load(shared: SharedIndex, threads: int, device: str = "cpu") -> Retriever:
         content = np.memmap(location, dtype=np.uint8, mode="r") if isinstance(location, str) else ray.get(location)
         shards.append(LoadedShard(faiss_index.open_index(content), ray.get(examples), content))
     encoder = open_encoder(replace(shared.embedder, threads=threads, device=device))
-    manifest = shared.manifest
-    return Retriever(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.policy)
+    index = LoadedIndex(shards, shared.manifest.dimensions, shared.manifest.weights)
+    return Retriever(index, encoder, shared.settings, shared.policy)

@@ -30,7 +30,7 @@ from codemmlu.inference.backlog import PendingFolder, WorkItem, write_backlog
 from codemmlu.inference.pipeline import BlockWorker, run_pipeline
 from codemmlu.inference.pool import ActorArguments, Pool, PoolSpec, StageBlocks
 from codemmlu.inference.worker import WorkerSpec
-from codemmlu.run_dir import ISSUE, RunDir
+from codemmlu.run_dir import ATTEMPT, RunDir
 from tests.support.engines import SETTINGS, RecordingEngine
 from tests.support.rows import ASK, question
 
@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> RunDir:
     """A run that this issue writes."""
     made = RunDir(str(tmp_path))
     made.create()
-    made.write(ISSUE, b"this one")
+    made.write(ATTEMPT, b"this one")
     return made
 
 
@@ -205,7 +205,7 @@ def test_a_block_that_is_not_there_yet_is_waited_for(run: RunDir, monkeypatch: p
 @pytest.mark.usefixtures("actor")
 def test_blocks_of_an_earlier_issue_are_not_waited_for(run: RunDir) -> None:
     worker = opened(run)
-    run.write(ISSUE, b"a later one")
+    run.write(ATTEMPT, b"a later one")
     assert asyncio.run(counts(worker, 0)) == [{"answers": 0, "failed": 0}]
 
 
@@ -215,7 +215,7 @@ def test_answers_of_an_earlier_issue_are_dropped(run: RunDir) -> None:
 
     class Overtaken(RecordingEngine):
         async def score(self, *arguments: Any) -> Any:
-            run.write(ISSUE, b"a later one")
+            run.write(ATTEMPT, b"a later one")
             return await super().score(*arguments)
 
     fill(run, "t0")
@@ -254,6 +254,6 @@ def test_a_later_engine_that_cannot_open_is_its_nodes_trouble(run: RunDir, actor
 
 @pytest.mark.usefixtures("actor")
 def test_a_node_that_does_not_see_the_run_is_named(run: RunDir) -> None:
-    run.remove(ISSUE)
+    run.remove(ATTEMPT)
     with pytest.raises(UserError, match=r"is not the same directory on every node \(10\.0\.0\.7 does not see it\)"):
         opened(run)
