@@ -1,4 +1,4 @@
-"""What an engine is told of the machine that it runs on: its cores, and the dtype that is quick there."""
+"""Settings of the machine that an engine runs on: its cores, and the dtype that is quick there."""
 
 import os
 from pathlib import Path

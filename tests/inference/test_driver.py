@@ -38,7 +38,7 @@ SCRIPT = {"answers": {"print": "two"}}
 
 @dataclass
 class Started:
-    """What a pool's pipeline was started with, and the blocks that its waves came to."""
+    """What a pool's pipeline was started with, and the blocks that its stages came to."""
 
     pool: str
     stages: Sequence[StageBlocks]
@@ -48,13 +48,13 @@ class Started:
     blocks: list[list[list[dict[str, Any]]]] = field(default_factory=list)
 
     def asked(self, stage: int) -> list[tuple[str, list[str]]]:
-        """Return each question of a wave with the names of its asks."""
+        """Return each question of a stage with the names of its asks."""
         rows = (row for block in self.blocks[stage] for row in block)
         return [(row["task_id"], [one["name"] for one in row["asks"]]) for row in rows]
 
 
 class Pools:
-    """Keeps what pools are started with. What a wave asks is answered before the next one is written."""
+    """Keeps what pools are started with. What a stage asks is answered before the next one is written."""
 
     def __init__(self, run: RunDir) -> None:
         self.run, self.started = run, list[Started]()
@@ -110,12 +110,12 @@ def pools(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Pools:
 
 
 def voter(name: str, ask: InferenceSpec, **settings: Any) -> ResolvedVoter:
-    """Return the seat of a voter that reads letters."""
+    """Return a resolved voter that reads letters."""
     return ResolvedVoter(name, DirectVoter(model=ask.pool, **settings), ask.pool, ask)
 
 
 def go(run: RunDir, *stages: Stage, voters: Sequence[ResolvedVoter] = (), **model: Any) -> None:
-    """Ask one pool, of scripted engines, these waves. model: its settings in the recipe."""
+    """Ask one pool, of scripted engines, these stages. model: its settings in the recipe."""
     settings = {"source": "scripted", **model}
     recipe = Recipe.model_validate({"out": run.address, "models": {"m": settings}, "voters": {"cheap": {"model": "m"}}})
     script = Script.model_validate(SCRIPT).model_dump(mode="json")
@@ -203,8 +203,8 @@ def test_a_small_run_is_cut_into_blocks_of_eight(run: RunDir, pools: Pools) -> N
     assert not run.files(one.stages[0].folder), "blocks that were asked are cleared away"
 
 
-def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
-    """The engines still know their asks: a later wave may have to be judged by them."""
+def test_answered_stages_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
+    """The engines still know their asks: a later stage may have to be judged by them."""
     keep(run, "m", "a", [*map(answer, QUESTIONS), answer(QUESTIONS[19], OTHER)])
     go(run, (InferenceTask(ASK),), (InferenceTask(OTHER),))
     assert "m: 21 answers are here already" in capsys.readouterr().out

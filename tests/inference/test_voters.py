@@ -1,4 +1,4 @@
-"""Seats: which voter gets which ask, and what its letter prior or its threshold is estimated from."""
+"""Resolved voters: the spec of each, and the answers that a letter prior or a threshold is estimated from."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ def voters(
     more: dict[str, Any] | None = None,
     **voters: dict[str, Any],
 ) -> dict[str, ResolvedVoter]:
-    """Find the seats of these voters. more: other sections of the recipe."""
+    """Resolve these voters. more: other sections of the recipe."""
     recipe = Recipe.model_validate(
         {
             "out": run.address,

@@ -16,14 +16,14 @@ from tests.support.score_tables import Said, sheet
 NOTHING = cost_sums(())
 
 
-def told(right: list[str | None], said: list[Said], **fields: Any) -> dict[str, Any]:
+def summary_of(right: list[str | None], said: list[Said], **fields: Any) -> dict[str, Any]:
     """The numbers of one voter that cost nothing."""
     return summary.voter(sheet(right, {"v": said}, **fields), "v", NOTHING)
 
 
 def test_abstentions_count_as_wrong_and_failures_are_left_out() -> None:
     right: list[str | None] = ["A", "B", "C", "D", "A", None, None, None, "A"]
-    one = told(right, ["A", "B", "A", None, "failed", "A", None, "failed", "skipped"])
+    one = summary_of(right, ["A", "B", "A", None, "failed", "A", None, "failed", "skipped"])
     assert one["accuracy"] == 2 / 4
     assert one["accuracy_answered"] == 2 / 3
     assert one["interval"] == wilson(2, 4)
@@ -33,12 +33,12 @@ def test_abstentions_count_as_wrong_and_failures_are_left_out() -> None:
 
 @pytest.mark.parametrize(("right", "said"), [(None, "A"), ("A", "failed"), ("A", "skipped")])
 def test_where_nothing_can_be_told_there_is_no_accuracy(right: str | None, said: str) -> None:
-    one = told([right], [said])
+    one = summary_of([right], [said])
     assert (one["accuracy"], one["accuracy_answered"], one["interval"], one["bootstrap"]) == (None,) * 4
 
 
 def test_where_everything_was_abstained_nothing_is_right() -> None:
-    one = told(["A"], [None])
+    one = summary_of(["A"], [None])
     assert (one["accuracy"], one["accuracy_answered"]) == (0.0, None)
 
 
@@ -52,7 +52,7 @@ def test_cost_and_mass_are_of_all_answers() -> None:
     assert one["letter_mass"] == 0.625
     assert one["seconds"] == 2.0
     assert one["above_chance_per_million_computed"] == pytest.approx(0.75 * 1e6 / 18)
-    assert told(["A"], ["A"])["letter_mass"] is None
+    assert summary_of(["A"], ["A"])["letter_mass"] is None
 
 
 def test_costs_add_up_and_time_that_overlaps_counts_once() -> None:
@@ -69,8 +69,8 @@ def test_an_answer_within_the_time_of_another_adds_no_time() -> None:
 
 def test_the_reading_beside_replies_is_told_by_itself() -> None:
     alone = {"v": np.array([0, 1, -1, 2], np.int8)}
-    assert told(["A", "A", "A", None], ["B"] * 4, alone=alone)["reading_alone"] == 0.5
-    assert told(["A"], ["B"])["reading_alone"] is None
+    assert summary_of(["A", "A", "A", None], ["B"] * 4, alone=alone)["reading_alone"] == 0.5
+    assert summary_of(["A"], ["B"])["reading_alone"] is None
 
 
 def test_the_vote_has_the_voters_denominators() -> None:
@@ -141,7 +141,7 @@ def test_weights_are_told_of_every_voter() -> None:
 
 
 def report(**fields: Any) -> dict[str, Any]:
-    """What a headline is told from."""
+    """The numbers behind a headline."""
     vote = {"rule": "log_pool", "accuracy": 0.75, "interval": [0.6, 0.9], "asked": 40, "answered": 40}
     pair = {"first": "one", "second": "vote", "p_holm": 0.5, "difference": 0.05}
     voters = {"one": {"accuracy": 0.7, "asked": 40}, "two": {"accuracy": 0.9, "asked": 3}}

@@ -55,7 +55,7 @@ def names(rows: Iterable[Question]) -> set[str]:
 
 
 def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
-    """The error that the user is told: always one line."""
+    """The text of the error: always one line."""
     assert "\n" not in str(error.value)
     return str(error.value)
 

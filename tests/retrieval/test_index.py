@@ -1,4 +1,4 @@
-"""The shelf: where a recipe's index is, which questions it must not learn from, and what an ask's key knows of it."""
+"""The index of a recipe: where it is, which questions its weights leave out, and its part in an answer's key."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ MANIFEST = IndexManifest(
 
 @pytest.fixture
 def index(tmp_path: Path) -> ExampleIndex:
-    """A shelf that stands."""
+    """A finished index."""
     return ExampleIndex(RunDir(str(tmp_path)), MANIFEST, HASHED, SETTINGS, RULE)
 
 

@@ -81,8 +81,8 @@ def learn(tuning: Finetune, *overrides: str) -> Manifest:
 
 def test_weights_that_stand_are_reused(tuning: Finetune, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
     first = learn(tuning)
-    told = capsys.readouterr().out
-    assert "on the tune part loss 1.500 -> 1.250, right 0.250 -> 0.500 (step 2 of 2)\n" in told
+    output = capsys.readouterr().out
+    assert "on the tune part loss 1.500 -> 1.250, right 0.250 -> 0.500 (step 2 of 2)\n" in output
     assert learn(tuning, "finetune.checkpoint_steps=3") == first
     assert capsys.readouterr().out == "finetune: tuned stands and nothing changed: reused\n"
     assert len(trainer.trained) == 1

@@ -33,10 +33,10 @@ class Training:
 
         from codemmlu.training.callback import TrainingCallback
 
-        self.scratch, self.told = scratch, list[Message]()
+        self.scratch, self.messages = scratch, list[Message]()
         self.model = Model()
         given = FinetuneSettings(model="m", **settings)
-        course = TrainJobSpec("/run", "/models/m", None, "/cache", None, "peft", given, self.told.append)
+        course = TrainJobSpec("/run", "/models/m", None, "/cache", None, "peft", given, self.messages.append)
         unwrap = SimpleNamespace(unwrap_model=lambda model: model)
         self.state, self.control = TrainerState(max_steps=20), TrainerControl()
         self.args: Any = None
@@ -66,7 +66,7 @@ def test_the_weights_that_do_best_are_kept(tmp_path: Path) -> None:
     for step, loss in enumerate((1.5, 1.2, 1.3), 1):
         training.evaluates(step, loss)
     assert training.best() == 1.2
-    losses = [message["loss"] for message in training.told if message["kind"] == "tune"]
+    losses = [message["loss"] for message in training.messages if message["kind"] == "tune"]
     assert losses == [1.0, 1.5, 1.2, 1.3]
 
 

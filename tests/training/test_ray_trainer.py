@@ -170,7 +170,7 @@ def test_a_mistake_that_a_worker_wrote_down_is_told(trainer: type[Trainer], run:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "told"),
+    ("text", "kind", "message"),
     [
         ("Worker failed\nValueError: bad\n", EngineDied, r"^training stopped: ValueError: bad$"),
         ("", EngineDied, r"^training stopped: RayError$"),
@@ -179,13 +179,13 @@ def test_a_mistake_that_a_worker_wrote_down_is_told(trainer: type[Trainer], run:
     ],
 )
 def test_why_a_training_failed_is_told(
-    trainer: type[Trainer], run: RunDir, said: str, kind: type[Exception], told: str
+    trainer: type[Trainer], run: RunDir, text: str, kind: type[Exception], message: str
 ) -> None:
     def ends(self: Trainer) -> None:
-        raise ray.exceptions.RayError(said)
+        raise ray.exceptions.RayError(text)
 
     trainer.ends = ends
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         train(run)
 
 

@@ -46,8 +46,8 @@ class SeveralHere:
 
     def map(self, task: Callable[[int, Partition], PartialResult]) -> list[PartialResult]:
         """See Partitions."""
-        told = (task(number, part) for number, part in self.parts)
-        return [(columns, json.loads(json.dumps(sums))) for columns, sums in told]
+        results = (task(number, part) for number, part in self.parts)
+        return [(columns, json.loads(json.dumps(sums))) for columns, sums in results]
 
     def each(self, files: Sequence[str], task: Callable[[str], pa.Table]) -> list[pa.Table]:
         """See Partitions."""
