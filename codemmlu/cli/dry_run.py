@@ -19,7 +19,7 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.inference.voters import check_adapters
+from codemmlu.inference.adapters import check_adapters
 from codemmlu.recipe import (
     FinetuneSettings,
     Recipe,

@@ -22,8 +22,9 @@ from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
+from codemmlu.inference.adapters import check_adapters
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
-from codemmlu.inference.voters import Ensemble, check_adapters, resolve_voters, write_pilot
+from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path

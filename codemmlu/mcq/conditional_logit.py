@@ -5,6 +5,7 @@ fitted by maximum likelihood with penalties. One table stacks the choices of all
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,22 +18,27 @@ Whole = npt.NDArray[np.int64]
 Right = Sequence[int] | Whole
 
 
-def fit(
-    table: Array,
-    sizes: Sequence[int],
-    right: Right,
-    ridge: float = 0.0,
-    lasso: float = 0.0,
-    signs: bool = True,
-) -> Array:
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty on the weights, in log-likelihood of the whole table.
+
+    Attributes:
+        ridge: The penalty on the squared weights.
+        lasso: The penalty on the absolute weights; it requires weights that may not be negative.
+    """
+
+    ridge: float = 0.0
+    lasso: float = 0.0
+
+
+def fit(table: Array, sizes: Sequence[int], right: Right, penalty: Penalty, signs: bool = True) -> Array:
     """Fit the weights to the right choices of many questions.
 
     Args:
         table: Features of the choices of all questions, shape (choices, features).
         sizes: Number of choices of each question.
         right: Index of each question's right choice, from 0.
-        ridge: Penalty on the squared weights, in log-likelihood of the whole table.
-        lasso: Penalty on the absolute weights, in log-likelihood of the whole table; it requires `signs=False`.
+        penalty: The penalty on the weights.
         signs: Whether weights may be negative.
 
     Returns:
@@ -40,6 +46,7 @@ def fit(
     """
     from scipy import optimize  # SciPy is slow to import, and only fitting needs it.
 
+    ridge, lasso = penalty.ridge, penalty.lasso
     assert not (lasso and signs), "the absolute value has no gradient at zero"
     counts = np.asarray(sizes, dtype=np.int64)
     starts = np.cumsum(counts) - counts
@@ -49,8 +56,8 @@ def fit(
     def loss(weights: Array) -> tuple[float, Array]:
         logs, shares = _log_shares(table @ weights, starts, counts)
         gradient = table.T @ shares - table[chosen].sum(axis=0)
-        penalty = ridge * weights @ weights + lasso * weights.sum()
-        return float(penalty - logs[chosen].sum()), gradient + 2 * ridge * weights + lasso
+        price = ridge * weights @ weights + lasso * weights.sum()
+        return float(price - logs[chosen].sum()), gradient + 2 * ridge * weights + lasso
 
     # SciPy's L-BFGS-B calls LAPACK on matrices of a few numbers, and OpenBLAS splits each call among all cores: on two
     # busy cores, nine tenths of the time of a fit was one thread's wait for the other (scipy/scipy#22438).

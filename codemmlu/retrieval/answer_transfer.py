@@ -208,7 +208,9 @@ def fit(tables: Sequence[Array], right: Sequence[int], seed: int, left_out: str 
     stacked = np.concatenate(tables)
     # A feature that never differs carries no information: its scale only has to differ from zero.
     scales = np.where((spread := stacked.std(axis=0)) > 1e-9, spread, 1.0)
-    fitted = conditional_logit.fit(stacked / scales, [len(table) for table in tables], right, ridge=_PENALTY)
+    fitted = conditional_logit.fit(
+        stacked / scales, [len(table) for table in tables], right, conditional_logit.Penalty(ridge=_PENALTY)
+    )
     return TransferWeights(
         features=FEATURES,
         scales=tuple(map(float, scales)),

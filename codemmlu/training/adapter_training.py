@@ -13,7 +13,8 @@ from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
-from codemmlu.inference.voters import ResolvedVoter, refuse_other_base
+from codemmlu.inference.adapters import refuse_other_base
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import FinetuneSettings, Recipe
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import RunDir

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from codemmlu.mcq import conditional_logit
+from codemmlu.mcq.conditional_logit import Penalty
 from codemmlu.voting import rules
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
 from codemmlu.voting.model import EnsembleModel, VoterFit
@@ -165,13 +166,13 @@ def _weigh(ballots: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) 
     logs = np.where(ballots.choices[:, None, :] & ballots.voting[:, :, None], rules.calibrated(ballots, fitted), 0.0)
     table = _table(ballots, logs[:, usable].transpose(0, 2, 1), gold)
     lasso = _penalty(table, _LASSOS, signs=False)
-    weights = conditional_logit.fit(table.features, table.sizes, gold, lasso=lasso * len(gold), signs=False)
+    weights = conditional_logit.fit(table.features, table.sizes, gold, Penalty(lasso=lasso * len(gold)), signs=False)
     kept = weights > 1e-6
     if not kept.any():  # no voter is worth the penalty: keep the best voter alone
         skills = [fitted.of(ballots.voters[column]).skill for column in usable]
         kept[int(np.argmax(skills))] = True
     weights = np.zeros(len(usable))
-    weights[kept] = conditional_logit.fit(table.features[:, kept], table.sizes, gold, ridge=0.5, signs=False)
+    weights[kept] = conditional_logit.fit(table.features[:, kept], table.sizes, gold, Penalty(ridge=0.5), signs=False)
     strength = float(weights.sum())
     if not strength:  # no voter is informative: all weigh the same
         weights, strength = np.full(len(usable), 1 / len(usable)), 1.0
@@ -186,7 +187,7 @@ def _stack(ballots: Ballots, gold: Whole, fitted: EnsembleModel) -> dict[str, fl
         return None
     table = _table(ballots, rules.features(ballots, fitted), gold)
     ridge = _penalty(table, _RIDGES, signs=True)
-    weights = conditional_logit.fit(table.features, table.sizes, gold, ridge=ridge * len(gold))
+    weights = conditional_logit.fit(table.features, table.sizes, gold, Penalty(ridge=ridge * len(gold)))
     return dict(zip(rules.feature_names(ballots, fitted), map(float, weights), strict=True))
 
 
@@ -224,9 +225,9 @@ def _penalty(table: _ChoiceTable, tried: Sequence[float], signs: bool) -> float:
             seen, unseen = fold != number, fold == number
             if not seen.any() or not unseen.any():
                 continue
-            by = {"ridge": penalty * seen.sum()} if signs else {"lasso": penalty * seen.sum()}
+            by = Penalty(ridge=penalty * seen.sum()) if signs else Penalty(lasso=penalty * seen.sum())
             rows = table.features[choice_folds != number]
-            weights = conditional_logit.fit(rows, _of(sizes, seen), gold[seen], signs=signs, **by)
+            weights = conditional_logit.fit(rows, _of(sizes, seen), gold[seen], by, signs=signs)
             rows = table.features[choice_folds == number]
             likelihoods[unseen] = conditional_logit.log_likelihoods(rows, weights, _of(sizes, unseen), gold[unseen])
         held_out.append(likelihoods)
