@@ -147,7 +147,7 @@ class AnswerWorker:
         assert self._retriever is not None
         try:
             neighbours = self._retriever.retrieve([inputs.question for inputs in plain], spec.neighbours)
-            if spec.method != "retrieve":
+            if not METHODS[spec.method].transfers:
                 return [replace(inputs, neighbours=near) for inputs, near in zip(plain, neighbours, strict=True)]
             predicted = self._retriever.transferred(neighbours)
             return [
