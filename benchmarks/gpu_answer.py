@@ -48,7 +48,7 @@ def planned(source: str) -> dict[str, Any]:
 def found(source: str) -> dict[str, Any]:
     """What an engine of that plan says once it has started."""
     given = throughput.engine_arguments(argparse.Namespace(model=source))
-    set_environment(given)
+    set_environment(here().device, given)
     os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # a function of ours is sent to its worker
     from vllm import LLM
 

@@ -110,8 +110,8 @@ def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = recipe.models["qwen"].model_copy(update={"source": arguments.model})
     model = model_source.resolve(arguments.model, cache_folder())
     given = place("qwen", settings, here()).arguments
-    given |= {"dtype": dtype_here(model, given)}
-    set_environment(given)
+    given |= {"dtype": dtype_here(model, here().device, given)}
+    set_environment(here().device, given)
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
 

@@ -53,14 +53,15 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = ModelSettings(source=arguments.model)
     known = model_source.known(arguments.model, None, cache_folder())
     given = place("model", settings, here(), known).arguments
-    return given | {"dtype": dtype_here(model_source.resolve(arguments.model, cache_folder()), given)}
+    model = model_source.resolve(arguments.model, cache_folder())
+    return given | {"dtype": dtype_here(model, here().device, given)}
 
 
 def floor(arguments: argparse.Namespace) -> dict[str, Any]:
     """LLM.generate: everything in one call, after a warm-up of one prompt."""
     model = model_source.resolve(arguments.model, cache_folder())
     given = engine_arguments(arguments)
-    set_environment(given)
+    set_environment(here().device, given)
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
 

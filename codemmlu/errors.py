@@ -10,7 +10,21 @@ from typing import Protocol
 
 
 class UserError(Exception):
-    """A user's mistake, in one line that names the value, where it stands and the remedy. Exit code 2."""
+    """A user's mistake, in one line that names the value, where it stands and the remedy. Exit code 2.
+
+    Attributes:
+        message: The line without the key.
+        key: The recipe's key path of the mistake, such as `examples.index`; empty where no key is at fault.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        """Keep the message and the key; both are in `args`, so that the error can be sent between processes."""
+        super().__init__(message, key)
+        self.message, self.key = message, key
+
+    def __str__(self) -> str:
+        """Return the line as a user reads it: `KEY: MESSAGE`."""
+        return f"{self.key}: {self.message}" if self.key else self.message
 
 
 class EngineDied(Exception):

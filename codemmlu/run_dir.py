@@ -27,7 +27,7 @@ from pyarrow import fs
 from codemmlu.errors import UserError
 from codemmlu.schema import SCHEMA_VERSION
 
-ISSUE = ".issue"  # The file that names the job that writes here now.
+ATTEMPT = ".issue"  # The file that names the attempt that writes here now; its name on disk is an older word.
 
 
 def _hidden(match: re.Match[str]) -> str:
@@ -48,8 +48,9 @@ def check_persistent_path(address: str, key: str = "out") -> None:
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     if submitted and "://" not in address and not os.path.isabs(os.path.expanduser(address)):
         raise UserError(
-            f"{key}: {address} is relative, and a submitted job's working directory is deleted by Ray; "
-            "give an absolute path or an s3:// or gs:// address"
+            f"{address} is relative, and a submitted job's working directory is deleted by Ray; "
+            "give an absolute path or an s3:// or gs:// address",
+            key=key,
         )
 
 
@@ -62,17 +63,20 @@ class RunDir:
         filesystem: The file system of the address.
         base: The path of the directory in `filesystem`.
         shown: The address for users, without the keys and options that an s3:// address may carry.
+        key: The recipe key that names the directory, for errors.
     """
 
-    def __init__(self, out: str) -> None:
+    def __init__(self, out: str, key: str = "out") -> None:
         """Open a local path or an address; the directory need not exist.
 
         Args:
             out: The path or address.
+            key: The recipe key that names the directory, for errors.
 
         Raises:
             UserError: pyarrow cannot use the address.
         """
+        self.key = key
         try:
             if out.startswith("file://"):
                 out = fs.FileSystem.from_uri(out)[1]
@@ -81,14 +85,14 @@ class RunDir:
             self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
             self.shown = self.address if self.is_local else re.sub(r"//[^/@]*@|\?.*", _hidden, self.address)
         except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
-            raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{out} is no writable address: {str(error).splitlines()[0]}", key=self.key) from None
 
     def below(self, name: str) -> "RunDir":
         """Return a folder of the run as a run directory of its own."""
         if self.is_local:
-            return RunDir(f"{self.address}/{name}")
+            return RunDir(f"{self.address}/{name}", self.key)
         path, question_mark, options = self.address.partition("?")
-        return RunDir(f"{path.rstrip('/')}/{name}{question_mark}{options}")
+        return RunDir(f"{path.rstrip('/')}/{name}{question_mark}{options}", self.key)
 
     def create(self) -> None:
         """Make the directory, and refuse an address that cannot be written."""
@@ -97,7 +101,7 @@ class RunDir:
             self.write(".probe", b"")
             self.filesystem.delete_file(self.path(".probe"))
         except OSError as error:
-            raise UserError(f"out: {self.shown} cannot be written: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{self.shown} cannot be written: {str(error).splitlines()[0]}", key=self.key) from None
 
     def path(self, *parts: str) -> str:
         """Return the full path of a file or folder of the run; a part that leaves the run is a ValueError."""
@@ -123,7 +127,7 @@ class RunDir:
                 yield sink
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-            raise UserError(f"out: {self.shown}/{name} cannot be written: {why}") from error
+            raise UserError(f"{self.shown}/{name} cannot be written: {why}", key=self.key) from error
 
     @contextmanager
     def _replacing(self, target: str) -> Iterator[pa.NativeFile]:
@@ -209,7 +213,9 @@ class RunDir:
             for name in self.files(new):
                 self.filesystem.move(self.path(name), self.path(f"{folder}/{name.rpartition('/')[2]}"))
         except OSError as error:
-            raise UserError(f"out: {self.shown}/{folder} cannot be written: {str(error).splitlines()[0]}") from error
+            raise UserError(
+                f"{self.shown}/{folder} cannot be written: {str(error).splitlines()[0]}", key=self.key
+            ) from error
         self.clear(new)
 
     @contextmanager
@@ -228,9 +234,10 @@ class RunDir:
         except OSError as error:
             os.close(handle)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"out: {self.shown} cannot be locked: {error.strerror}") from None
+                raise UserError(f"{self.shown} cannot be locked: {error.strerror}", key=self.key) from None
             raise UserError(
-                f"out: another run is writing to {self.shown}; wait for it, stop it, or give another `out`"
+                f"another run is writing to {self.shown}; wait for it, stop it, or give another `{self.key}`",
+                key=self.key,
             ) from None
         try:
             yield

@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 
 # How long an example takes depends on what else the machine does. Each run draws other examples.
-hypothesis.settings.register_profile("house", deadline=None, max_examples=40)
-hypothesis.settings.load_profile("house")
+hypothesis.settings.register_profile("codemmlu", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("codemmlu")
 
 # The kinds of tests by price; all others are pure.
 KINDS = ("soak", "engine", "ray")
@@ -62,8 +62,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if isinstance(report, pytest.TestReport):
                 seconds[str(dict(report.user_properties)["kind"])] += report.duration
     if seconds:
-        told = ", ".join(f"{kind} {total:.0f} s" for kind, total in sorted(seconds.items()))
-        terminalreporter.write_line(f"time of the tests: {told}")
+        totals = ", ".join(f"{kind} {total:.0f} s" for kind, total in sorted(seconds.items()))
+        terminalreporter.write_line(f"time of the tests: {totals}")
 
 
 @pytest.fixture(scope="session")

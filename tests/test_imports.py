@@ -1,4 +1,4 @@
-"""The house's walls: a room imports only from rooms above it, and the pure rooms load nothing heavy."""
+"""The order of the packages: each imports only from those before it, and the pure ones load nothing heavy."""
 
 import ast
 import json

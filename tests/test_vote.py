@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from codemmlu.cluster import session
+from codemmlu.engine.lora import WEIGHTS
+from tests.support.finetunes import weights_in
+from tests.support.opens import watch_opens
 from tests.support.questions import append_csv, questions_csv
 from tests.support.runs import ScriptedRun, job
 
@@ -195,3 +198,16 @@ def test_runs_on_other_questions_are_not_compared(run: ScriptedRun, tmp_path: Pa
     assert "q0 has the answer B there and A in" in done.err
     nowhere = job("report", str(run.out), str(tmp_path / "nowhere"))
     assert (nowhere.code, "no report.json there" in nowhere.err) == (2, True)
+
+
+def test_a_run_opens_the_weights_of_an_adapter_once(tmp_path: Path) -> None:
+    run = ScriptedRun(tmp_path, 5)
+    weights = weights_in(tmp_path / "lora") / WEIGHTS
+    tuned = f"{{model: m, adapter: {weights.parent}, readings: "
+    with watch_opens() as opened:
+        done = run.run(f"voters.one={tuned}1}}", f"voters.two={tuned}cyclic, calibrate: prior}}", name="vote")
+    assert done.code == 0, done.err
+    assert [name for name in opened if name.endswith(weights.name)] == [str(weights)]
+    fingerprints = {name: voter["adapter"] for name, voter in run.report()["voters"].items()}
+    assert fingerprints["direct"] is None
+    assert fingerprints["one"] == fingerprints["two"] is not None

@@ -19,15 +19,14 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.inference.voters import adapter_of
+from codemmlu.inference.adapters import check_adapters
 from codemmlu.recipe import (
-    DirectVoter,
     FinetuneSettings,
     Recipe,
     RetrieveVoter,
     SubmissionVoter,
     VerifyVoter,
-    adapter_name,
+    exits_early,
     when_of,
 )
 from codemmlu.run_dir import RunDir, check_persistent_path
@@ -86,10 +85,7 @@ def plan(job: JobContext) -> Outcome:
     for line in first_prompt(rows[0], templates[0]) if templates else []:
         say(line)
     examples = examples_of(recipe, questions)
-    trained = recipe.finetune.name if recipe.finetune else None
-    for name, voter in recipe.asked.items():
-        if adapter_name(voter) != trained:
-            adapter_of(recipe, name, voter, {})
+    check_adapters(recipe, but=recipe.finetune.name if recipe.finetune else None)
     plans = [
         model_of(recipe, name, rows, hardware, examples)
         for name in recipe.models
@@ -146,7 +142,7 @@ def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) ->
     if measured := recipe.report.order_sensitivity:
         movable = sum(with_answer_at(row, to) not in (None, row) for row in rows for to in SWAPPED)
         lines.append(f"{', '.join(measured)}: besides, {movable:,} questions with the right choice at another letter")
-    if fewer := [name for name, v in voters if when_of(v) or (isinstance(v, DirectVoter) and v.early_exit == "margin")]:
+    if fewer := [name for name, v in voters if when_of(v) or exits_early(v)]:
         lines.append(f"{', '.join(fewer)}: at most; what is clear before is not asked, or not read again")
     return lines
 

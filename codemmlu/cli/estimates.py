@@ -100,7 +100,7 @@ def examples_of(recipe: Recipe, questions: QuestionSet) -> ExamplesPlan | None:
         if manifest:
             check_embedder(manifest, settings, embedder, where)
         if manifest is None:
-            raise UserError(f"examples.index: there is none at {where.shown}; give examples.source to make it of")
+            raise UserError(f"there is none at {where.shown}; give examples.source to make it of", key="examples.index")
         return ExamplesPlan(manifest.count, 0, f"examples: {manifest.count:,} in the index at {where.shown}")
     rows = questions.examples
     characters = sum(len(row.question) + sum(map(len, row.choices)) for row in rows) / len(rows)

@@ -21,12 +21,13 @@ from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
+from codemmlu.inference.adapters import check_adapters
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
-from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
+from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.schema import ModelReport
-from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
-from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
+from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
+from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path
 from codemmlu.schema import Rejected, letters, to_table
 
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
@@ -60,9 +61,7 @@ def _finetuned(job: JobContext, run: RunDir, questions: QuestionSet) -> AdapterM
     from codemmlu.training.adapter_training import ensure_adapter  # This import is slow.
 
     recipe, settings = job.recipe, finetune_settings(job.recipe)
-    for name, voter in recipe.asked.items():  # A missing adapter is better known before hours of training.
-        if adapter_name(voter) != settings.name:
-            adapter_of(recipe, name, voter, {})
+    check_adapters(recipe, but=settings.name)  # A missing adapter is better known before hours of training.
     return ensure_adapter(recipe, job.terminal, run, questions)
 
 
@@ -113,14 +112,14 @@ def finetune_settings(recipe: Recipe) -> FinetuneSettings:
         UserError: The recipe has no such section.
     """
     if recipe.finetune is None:
-        raise UserError("finetune: the recipe has no such section; see recipes/finetune-smol.yaml")
+        raise UserError("the recipe has no such section; see recipes/finetune-smol.yaml", key="finetune")
     return recipe.finetune
 
 
 def refuse_without_examples(recipe: Recipe) -> None:
     """Refuse to make an index where the recipe names no examples.source."""
     if recipe.examples.source is None:
-        raise UserError("examples.source: the recipe names no examples to make an index of")
+        raise UserError("the recipe names no examples to make an index of", key="examples.source")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class Inputs:
 
 def read_inputs(job: JobContext, run: RunDir) -> Inputs:
     """Check that models and submissions are there, and read the questions into the staging folder."""
-    run.write(ISSUE, uuid.uuid4().hex.encode())  # From here on no block of an earlier attempt is kept.
+    run.write(ATTEMPT, uuid.uuid4().hex.encode())  # From here on no block of an earlier attempt is kept.
     models, submissions = find_models(job.recipe), find_submissions(job.recipe)
     if job.recipe.submission.sample:  # A sample that cannot be read shows now, and not after hours of inference.
         read_sample(job.recipe.submission.sample, "submission.sample")
@@ -164,7 +163,7 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
     write_pilot(run, ensemble.voters)
     tell_submissions(job, run, inputs.submissions)
     if ask_models:
-        shared = cache(partial(publish, index)) if index else None
+        shared = cache(partial(share, index)) if index else None
         context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
         sessions = plan_sessions(list(ensemble.voters.values()), ensemble.swapped, ensemble.fit_questions)
         for group in concurrent_groups(sessions, ensemble.voters):
@@ -304,6 +303,7 @@ def refuse_retrieve(recipe: Recipe) -> None:
     for name, voter in recipe.voters.items():
         if isinstance(voter, RetrieveVoter):
             raise UserError(
-                f"voters.{name}: every example is a question that is asked, so there is nothing to learn from; "
-                "give other examples, or questions.holdout"
+                "every example is a question that is asked, so there is nothing to learn from; "
+                "give other examples, or questions.holdout",
+                key=f"voters.{name}",
             )

@@ -42,7 +42,7 @@ def lock(run: RunDir) -> Iterator[None]:
         holder = kept.remote()
     except ValueError:
         raise UserError(
-            f"out: another run is writing to {run.shown}; wait for it, stop it, or give another `out`"
+            f"another run is writing to {run.shown}; wait for it, stop it, or give another `{run.key}`", key=run.key
         ) from None
     try:
         yield
@@ -53,8 +53,9 @@ def lock(run: RunDir) -> Iterator[None]:
 def unshared(run: RunDir, node: str) -> UserError:
     """Return the error for a run directory that a node does not see."""
     return UserError(
-        f"out: {run.shown} is not the same directory on every node ({node} does not see it); "
-        "give a shared path or an s3:// or gs:// address"
+        f"{run.shown} is not the same directory on every node ({node} does not see it); "
+        "give a shared path or an s3:// or gs:// address",
+        key=run.key,
     )
 
 

@@ -35,7 +35,7 @@ _LOOSENESS: tuple[Callable[[str], str], ...] = (
 AS_TEXT = "answers that are the text of a choice: read as its letter"
 CONFLICT = "answers that are a letter and the text of another choice: unlabelled"
 SEVERAL = "answers that name several choices: unlabelled"
-NUMBERS = "answers that are numbers: unlabelled; set questions.answers to zero-based or one-based"
+NUMBERS = "answers that are numbers: unlabelled; set {section}.answers to zero-based or one-based"
 
 # The note of an answer that only the other base has.
 OUT_OF_BASE: dict[AnswerForm, str] = {

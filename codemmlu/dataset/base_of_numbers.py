@@ -48,7 +48,7 @@ def check_base(
         beyond = notes[OUT_OF_BASE[form]]
         note = f"answers of which none is {'0' if form == 'zero-based' else 'the number of choices'}"
         what = "no label is used" if beyond else "labels are used as they are"
-        advice = f"{note}: {what}; if the file counts the other way, set questions.answers={other}"
+        advice = f"{note}: {what}; if the file counts the other way, set {{section}}.answers={other}"
         notes[advice] += labelled
         first.setdefault(advice, f"{held[0].file}:{held[0].line}")
         if beyond:

@@ -45,11 +45,15 @@ _MOJIBAKE = re.compile(
 
 DOUBTFUL = (
     "choices with a backslash that was read as a control character, such as \\f of \\frac; "
-    "questions.escapes=keep takes them as written"
+    "{section}.escapes=keep takes them as written"
 )
-GARBLED = "texts that look decoded from the wrong encoding; see questions.encoding"
+GARBLED = "texts that look decoded from the wrong encoding; see {section}.encoding"
 POSITION = "choices that refer to letters or positions: read in their own order alone"
 SHUFFLED = "rows with the right choice apart from the wrong ones: put in an order that the texts decide"
+
+
+# Stands in notes for the section of the recipe that names the source: `questions` or `examples`.
+SECTION = "{section}"
 
 
 class _Claim(NamedTuple):
@@ -110,7 +114,7 @@ class Cleaner:
                 raise RejectedRow(record.fault)
             row = self.columns.row(record.fields)
             for field, name in row.lacks():
-                self._note(f"rows without the column {name!r} of questions.columns.{field}", location)
+                self._note(f"rows without the column {name!r} of {SECTION}.columns.{field}", location)
             subject = self._short(row.first("subject"), "subject", location)
             self.subjects |= {subject} if subject is not None else set()
             if self._wanted is not None and subject not in self._wanted:

@@ -6,7 +6,6 @@ A holdout splits one source into questions, which are asked, and examples.
 from collections.abc import Sequence
 from pathlib import Path
 
-from codemmlu.dataset.files import as_examples
 from codemmlu.dataset.loader import QuestionStream
 from codemmlu.errors import UserError
 from codemmlu.recipe import ExampleSettings, HoldoutSettings, QuestionSettings, digest
@@ -30,8 +29,8 @@ def is_same_source(questions: QuestionSettings, examples: ExampleSettings) -> bo
     for name in _READING:
         if getattr(questions, name) != getattr(examples, name):
             raise UserError(
-                f"questions.holdout: one source is split, so it is read one way: "
-                f"examples.{name} must be what questions.{name} is"
+                f"one source is split, so it is read one way: examples.{name} must be what questions.{name} is",
+                key="questions.holdout",
             )
     return True
 
@@ -55,7 +54,7 @@ def choose_holdout(rows: Sequence[Question], holdout: HoldoutSettings) -> frozen
     labelled = [row for row in rows if row.answer]
     if holdout.n >= len(labelled):
         raise UserError(
-            f"questions.holdout.n: {holdout.n:,} of {len(labelled):,} labelled questions leaves none as examples"
+            f"{holdout.n:,} of {len(labelled):,} labelled questions leaves none as examples", key="questions.holdout.n"
         )
     labelled.sort(key=lambda q: digest(holdout.seed, q.task_id, q.question, q.choices))
     return frozenset(question.task_id for question in labelled[: holdout.n])
@@ -72,11 +71,8 @@ def read_examples(settings: ExampleSettings) -> tuple[list[Question], list[str]]
     """
     assert settings.source is not None
     fields = {name: getattr(settings, name) for name in QuestionSettings.model_fields if name != "holdout"}
-    stream = QuestionStream(QuestionSettings(**fields))
-    try:
-        rows = [row for row in stream.rows() if isinstance(row, Question) and row.answer]
-    except UserError as error:  # The readers name these settings as those of the questions.
-        raise UserError(as_examples(str(error))) from None
+    stream = QuestionStream(QuestionSettings(**fields), section="examples")
+    rows = [row for row in stream.rows() if isinstance(row, Question) and row.answer]
     if not rows:
-        raise UserError(f"examples.source: {settings.source} has no question with an answer to learn from")
-    return rows, [as_examples(note) for note in stream.notes()]
+        raise UserError(f"{settings.source} has no question with an answer to learn from", key="examples.source")
+    return rows, stream.notes()

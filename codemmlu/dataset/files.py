@@ -15,6 +15,8 @@ from codemmlu.dataset.readers import READERS, SEEKING
 from codemmlu.errors import UserError, first_line
 
 SAMPLE = Path(__file__).with_name("sample.jsonl")
+# The keys of sources that may be other than files; a submission is a file.
+_OF_QUESTIONS = ("questions.source", "examples.source")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -53,7 +55,7 @@ class SourceFile:
                 return cast(BinaryIO, self.filesystem.open_input_file(self.path))
             return io.BufferedReader(cast(io.RawIOBase, self.filesystem.open_input_stream(self.path)))
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"{self.key}: {self.name} cannot be opened: {first_line(error)}") from None
+            raise UserError(f"{self.name} cannot be opened: {first_line(error)}", key=self.key) from None
 
 
 def is_hub(source: str) -> bool:
@@ -62,17 +64,7 @@ def is_hub(source: str) -> bool:
     return looks_like and not os.path.exists(source)
 
 
-_QUESTION_KEY = re.compile(
-    r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|escapes|split|revision)\b"
-)
-
-
-def as_examples(text: str) -> str:
-    """Return a message about examples with their recipe keys: the readers write the keys of `questions`."""
-    return _QUESTION_KEY.sub(r"examples.\1", text)
-
-
-def files(source: str, key: str = "questions.source") -> Iterator[SourceFile]:
+def files(source: str, key: str) -> Iterator[SourceFile]:
     """Find the files of a source.
 
     Args:
@@ -93,7 +85,9 @@ def files(source: str, key: str = "questions.source") -> Iterator[SourceFile]:
     for file in _expand(filesystem, path, source, key):
         ending = _ending(file)
         if ending not in READERS:
-            raise UserError(f"{key}: {prefix}{file} is not one of {', '.join(READERS)} (text also as .gz, .bz2, .zst)")
+            raise UserError(
+                f"{prefix}{file} is not one of {', '.join(READERS)} (text also as .gz, .bz2, .zst)", key=key
+            )
         yield SourceFile(f"{prefix}{file}", ending, file, filesystem, key)
 
 
@@ -106,7 +100,7 @@ def _locate(source: str, key: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, base = fs.FileSystem.from_uri(stem + (query[0] if query else ""))
     except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise UserError(f"{key}: {source} is no readable address: {first_line(error)}") from None
+        raise UserError(f"{source} is no readable address: {first_line(error)}", key=key) from None
     rest = source[len(stem) :].removesuffix(query[0] if query else "")
     return filesystem, base + ("/" if stem.endswith("/") and not base.endswith("/") else "") + rest
 
@@ -126,12 +120,13 @@ def _expand(filesystem: fs.FileSystem, path: str, source: str, key: str) -> list
         else:
             matches = []
     except (OSError, pa.ArrowInvalid, re.error) as error:
-        raise UserError(f"{key}: {source} cannot be read: {first_line(error)}") from None
+        raise UserError(f"{source} cannot be read: {first_line(error)}", key=key) from None
     if not matches:
-        more = ", `sample` or a Hub dataset (OWNER/NAME)" if key == "questions.source" else ""
+        more = ", `sample` or a Hub dataset (OWNER/NAME)" if key in _OF_QUESTIONS else ""
         raise UserError(
-            f"{key}: no file at {source}; give a path (.csv, .tsv, .xlsx, .jsonl, .json or .parquet), a glob, "
-            f"an s3:// or gs:// address{more}"
+            f"no file at {source}; give a path (.csv, .tsv, .xlsx, .jsonl, .json or .parquet), a glob, "
+            f"an s3:// or gs:// address{more}",
+            key=key,
         )
     return sorted(matches)
 

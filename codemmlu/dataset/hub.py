@@ -28,7 +28,9 @@ SUBJECTS = (
 _WHOLES = {"all", "default", "full", "main", "combined"}
 
 
-def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revision: str | None) -> Iterator[Record]:
+def read_hub(
+    dataset: str, subjects: tuple[str, ...] | None, split: str, revision: str | None, section: str
+) -> Iterator[Record]:
     """Read the rows of every subject.
 
     A dataset whose only configuration is `default` is read as it is: the subjects, if any, are a column.
@@ -39,6 +41,7 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
         subjects: The configurations to read, in this order; None for all.
         split: The split to read.
         revision: The branch, tag or commit to read; None for the newest commit.
+        section: The section of the recipe that names the dataset, for errors.
 
     Yields:
         Records with `subject` filled in, where `line` is the row within the subject.
@@ -58,22 +61,24 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
     # version) are no OSError.
     failures = (OSError, ValueError, DatasetsError, *HfHubHTTPError.__bases__)
     address = f"{dataset}@{revision}" if revision else dataset
-    key = f"questions.source: the Hub dataset {address}"
+    key, what = f"{section}.source", f"the Hub dataset {address}"
     try:
-        commit = _commit(dataset, revision)
+        commit = _commit(dataset, revision, section)
         if huggingface_hub.constants.HF_HUB_OFFLINE:
             known = list(subjects or SUBJECTS)  # The cache does not know the names of the configurations.
         else:
             known = datasets.get_dataset_config_names(dataset, revision=commit)
     except failures as error:
         endpoint = huggingface_hub.constants.ENDPOINT
-        raise UserError(f"{key} cannot be read from {endpoint}: {first_line(error)}") from None
+        raise UserError(f"{what} cannot be read from {endpoint}: {first_line(error)}", key=key) from None
     order = [name for name in SUBJECTS if name in known] + [name for name in known if name not in SUBJECTS]
     order.sort(key=_WHOLES.__contains__)  # What is left of the whole after its parts keeps no other subject.
     named = known != ["default"]
     for subject in subjects or ():
         if named and subject not in known and not _WHOLES & {*known}:
-            raise UserError(f"questions.subjects: {address} has no {subject!r}; its subjects: {', '.join(order)}")
+            raise UserError(
+                f"{address} has no {subject!r}; its subjects: {', '.join(order)}", key=f"{section}.subjects"
+            )
     chosen = list(dict.fromkeys(subjects or ())) if named and {*(subjects or ())} <= {*known} else []
     without: dict[str, str] = {}
     seen: dict[bytes, str] = {}
@@ -86,12 +91,12 @@ def read_hub(dataset: str, subjects: tuple[str, ...] | None, split: str, revisio
             if len(chosen or order) > 1 and "Unknown split" in reason:
                 without[subject] = reason
                 continue
-            raise UserError(f"{key}, {subject}, split {split} cannot be read: {reason}") from None
+            raise UserError(f"{what}, {subject}, split {split} cannot be read: {reason}", key=key) from None
         found = _rows(rows, f"{address}/{subject}/{split}", subject if named else None, is_chosen=bool(chosen))
         yield from _distinct(found, subject, seen) if len(chosen or order) > 1 else found
     if without:
         if len(without) == len(chosen or order):
-            raise UserError(f"{key}, split {split} cannot be read: {next(iter(without.values()))}")
+            raise UserError(f"{what}, split {split} cannot be read: {next(iter(without.values()))}", key=key)
         note = f"configurations without the split {split}, passed over: {', '.join(without)}"
         yield Record(address, 1, notes=(note,), passed_over=True)
 
@@ -134,7 +139,7 @@ def _distinct(rows: Iterator[Record], configuration: str, seen: dict[bytes, str]
             yield record
 
 
-def _commit(dataset: str, revision: str | None) -> str | None:
+def _commit(dataset: str, revision: str | None, section: str) -> str | None:
     """Return the commit to read; None offline, where the cache decides.
 
     The commit is requested once, so that every subject is of the same commit, and by a request that is not repeated:
@@ -150,12 +155,15 @@ def _commit(dataset: str, revision: str | None) -> str | None:
         return HfApi().dataset_info(dataset, revision=revision, timeout=20).sha
     except OfflineModeIsEnabled:
         if revision:
-            raise UserError("questions.revision: the cache does not say which it holds; leave it out offline") from None
+            raise UserError(
+                "the cache does not say which it holds; leave it out offline", key=f"{section}.revision"
+            ) from None
         return None
     except RevisionNotFoundError:
-        raise UserError(f"questions.revision: the Hub dataset {dataset} has no revision {revision!r}") from None
+        raise UserError(f"the Hub dataset {dataset} has no revision {revision!r}", key=f"{section}.revision") from None
     except RepositoryNotFoundError:
         raise UserError(
-            f"questions.source: there is no file {dataset} and no such dataset on the Hub, "
-            "unless a private one that HF_TOKEN does not open"
+            f"there is no file {dataset} and no such dataset on the Hub, "
+            "unless a private one that HF_TOKEN does not open",
+            key=f"{section}.source",
         ) from None

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from codemmlu.dataset import files, hub
 from codemmlu.dataset.base_of_numbers import check_base
-from codemmlu.dataset.cleaner import Cleaner
+from codemmlu.dataset.cleaner import SECTION, Cleaner
 from codemmlu.dataset.columns import Columns
-from codemmlu.dataset.readers import READERS, NoTableError, Record
+from codemmlu.dataset.readers import READERS, NoTableError, Record, WrongBytesError
 from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, Rejected
@@ -26,7 +26,11 @@ class QuestionStream:
     """
 
     def __init__(
-        self, settings: QuestionSettings, only: frozenset[str] | None = None, cleaner: Cleaner | None = None
+        self,
+        settings: QuestionSettings,
+        only: frozenset[str] | None = None,
+        cleaner: Cleaner | None = None,
+        section: str = "questions",
     ) -> None:
         """Name the source; nothing is read yet.
 
@@ -34,10 +38,11 @@ class QuestionStream:
             settings: The source and how it is read.
             only: The task_ids to accept; None for all.
             cleaner: The cleaner of rows that have been cleaned already; see `select`.
+            section: The section of the recipe that names the source, for errors and notes.
         """
         self.settings = settings
         self.questions = self.labelled = self.rejected = self.most_choices = 0
-        self._only = only
+        self._only, self._section = only, section
         keep = settings.escapes == "keep"
         self._cleaner = cleaner or Cleaner(settings.columns, settings.answers, settings.subjects, keep)
         self._by_file: Counter[str] = Counter()
@@ -58,7 +63,7 @@ class QuestionStream:
             Questions, up to `limit` accepted ones, and rejected rows.
         """
         cleaner = self._cleaner
-        cleaned = (cleaner.clean(record) for record in _records(self.settings, cleaner.columns))
+        cleaned = (cleaner.clean(record) for record in _records(self.settings, self._section, cleaner.columns))
         rows = (row for row in cleaned if row is not None)
         return self.select(check_base(rows, self.settings.answers, cleaner.notes, cleaner.first))
 
@@ -85,26 +90,39 @@ class QuestionStream:
         for subject in self.settings.subjects or ():
             if subject not in seen:
                 known = ", ".join(sorted(seen)) or "none"
-                raise UserError(f"questions.subjects: {self.settings.source} has no {subject!r}; its subjects: {known}")
+                raise UserError(
+                    f"{self.settings.source} has no {subject!r}; its subjects: {known}", key=f"{self._section}.subjects"
+                )
         if not self.questions:
-            why = "; ".join(self._row_notes()) or "it has no rows"
+            why = "; ".join(self._row_notes(self._section)) or "it has no rows"
             columns = self._cleaner.columns
             header = "" if columns.is_known() else "; is there a header line?"
-            raise UserError(f"questions.source: nothing in {self.settings.source} can be asked: {why}{header}")
+            what = f"nothing in {self.settings.source} can be asked: {why}{header}"
+            raise UserError(what, key=f"{self._section}.source")
 
-    def notes(self) -> list[str]:
-        """Return the notes of cleaning, one line per kind, the most frequent first, and notes on columns and files."""
-        return [*self._row_notes(), *self._column_notes(), *self._file_notes()]
+    def notes(self, section: str = "") -> list[str]:
+        """Return the notes of cleaning, one line per kind, the most frequent first, and notes on columns and files.
 
-    def _row_notes(self) -> list[str]:
+        Args:
+            section: The section of the recipe whose keys the notes name; empty: the section of the source.
+
+        Returns:
+            The lines.
+        """
+        return [*self._row_notes(section or self._section), *self._column_notes(), *self._file_notes()]
+
+    def _row_notes(self, section: str) -> list[str]:
         cleaner = self._cleaner
-        return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
+        return [
+            f"{count:,} x {note.replace(SECTION, section)} (first at {cleaner.first[note]})"
+            for note, count in cleaner.notes.most_common()
+        ]
 
     def _column_notes(self) -> list[str]:
         """Return the columns that hold the context, and the columns that are not used."""
         columns = self._cleaner.columns
         context = columns.by_field().get("context")
-        unused = columns.unused()
+        unused = [] if self.settings.source == "sample" else columns.unused()  # Ours say how the sample was made.
         lines = [f"columns put before the question: {', '.join(context)}"] if context else []
         return [*lines, f"columns that are not used: {', '.join(unused)}"] if unused else lines
 
@@ -118,34 +136,47 @@ class QuestionStream:
         return [f"with answers: {named[0]}; without answers: {named[1]}"]
 
 
-def _records(settings: QuestionSettings, columns: Columns) -> Iterator[Record]:
+def _records(settings: QuestionSettings, section: str, columns: Columns) -> Iterator[Record]:
     """Read the rows of a source."""
     if files.is_hub(settings.source):
-        yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision)
+        yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision, section)
         return
-    found = list(files.files(settings.source))
+    found = list(files.files(settings.source, f"{section}.source"))
     for file in found:
-        yield from _of_file(file, settings.encoding, columns, is_alone=len(found) == 1)
+        try:
+            yield from _of_file(file, settings.encoding, columns, is_alone=len(found) == 1)
+        # A cut archive or a broken Parquet page, for example, ends here.
+        except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+            raise UserError(f"{file.name} cannot be read: {first_line(error)}", key=f"{section}.source") from None
+        except NoTableError as error:
+            raise UserError(str(error), key=f"{section}.source") from None
+        except WrongBytesError as error:
+            raise UserError(str(error).replace(SECTION, section)) from None
 
 
 def _of_file(file: files.SourceFile, encoding: str, columns: Columns, is_alone: bool) -> Iterator[Record]:
-    """Read the rows of a file; one of several files is passed over where it has no column for a question."""
+    """Read the rows of a file; one of several files is passed over where it has no column for a question.
+
+    Yields:
+        The rows.
+
+    Raises:
+        NoTableError: The only file is no text.
+    """
     with file.open() as stream:
+        rows = READERS[file.ending](stream, file.name, encoding)
         try:
-            rows = READERS[file.ending](stream, file.name, encoding)
             first = next(rows, None)
-            if first is None:
-                return
-            if not is_alone and first.fields and not columns.asks(first.fields):
-                what = f"files without a question ({PurePosixPath(file.name).name}: {', '.join(first.fields)})"
-                yield Record(file.name, first.line, notes=(f"{what}: passed over",), passed_over=True)
-                return
-            yield first
-            yield from rows
-        # A cut archive or a broken Parquet page, for example, ends here.
-        except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-            raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
         except NoTableError as error:
             if is_alone:
-                raise UserError(f"questions.source: {error}") from None
+                raise
             yield Record(file.name, 1, notes=(f"files that are no text ({error}): passed over",), passed_over=True)
+            return
+        if first is None:
+            return
+        if not is_alone and first.fields and not columns.asks(first.fields):
+            what = f"files without a question ({PurePosixPath(file.name).name}: {', '.join(first.fields)})"
+            yield Record(file.name, first.line, notes=(f"{what}: passed over",), passed_over=True)
+            return
+        yield first
+        yield from rows

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.examples import FIT, choose_holdout, is_same_source, read_examples
-from codemmlu.dataset.files import as_examples
 from codemmlu.dataset.loader import QuestionStream
 from codemmlu.dataset.splits import assign
 from codemmlu.errors import UserError
@@ -120,8 +119,8 @@ class QuestionSet:
         chosen = self._split_rows[: settings.limit]
         kept = tuple(row for row in chosen if row.answer and row.task_id not in self.holdout)
         if not kept:
-            raise UserError(f"examples.source: {settings.source} has no question with an answer to learn from")
-        return kept, [as_examples(note) for note in self.stream.notes()]
+            raise UserError(f"{settings.source} has no question with an answer to learn from", key="examples.source")
+        return kept, self.stream.notes("examples")
 
     @cached_property
     def fit_examples(self) -> tuple[Question, ...]:
@@ -139,6 +138,6 @@ class QuestionSet:
             q for q, part in zip(self.examples, parts, strict=True) if part == "fit" and content_key(q) not in asked
         ]
         if not rows:
-            raise UserError("vote.fit: no example is left to fit on that is not asked itself; give more examples")
+            raise UserError("no example is left to fit on that is not asked itself; give more examples", key="vote.fit")
         rows.sort(key=lambda q: digest("fit", recipe.seed, q.question, q.choices, q.task_id))
         return tuple(replace(q, task_id=f"{FIT}{q.task_id}") for q in rows[: recipe.vote.fit.limit])

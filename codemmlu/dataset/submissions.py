@@ -55,10 +55,10 @@ def read_sample(source: str, key: str) -> Sample:
         header = header or tuple(record.fields)
         if len(header) != 2:
             names = ", ".join(header)
-            raise UserError(f"{key}: {source} has the columns {names}; a sample submission has two, id and answer")
+            raise UserError(f"{source} has the columns {names}; a sample submission has two, id and answer", key=key)
         ids.append(plain(record.fields[header[0]]).strip())
     if not header:
-        raise UserError(f"{key}: {source} has no rows")
+        raise UserError(f"{source} has no rows", key=key)
     return Sample((header[0], header[1]), tuple(ids))
 
 
@@ -79,7 +79,7 @@ def read_submission(source: str, key: str) -> Submission:
     for record in _records(source, key, submission.notes):
         _take(submission, record, key)
     if not submission.letters:
-        raise UserError(f"{key}: {source} has no rows")
+        raise UserError(f"{source} has no rows", key=key)
     return submission
 
 
@@ -99,23 +99,23 @@ def _records(source: str, key: str, notes: Counter[str] | None = None) -> Iterat
                     if notes is not None:
                         notes.update(record.notes)
                     if record.fault:
-                        raise UserError(f"{key}: {record.file}:{record.line}: {record.fault}")
+                        raise UserError(f"{record.file}:{record.line}: {record.fault}", key=key)
                     if not record.passed_over:
                         yield record
             except NoTableError as error:
-                raise UserError(f"{key}: {error}") from None
+                raise UserError(f"{error}", key=key) from None
             except WrongBytesError as error:
                 reason = str(error).partition("; ")[0]
-                raise UserError(f"{key}: {reason}; save it as UTF-8") from None
+                raise UserError(f"{reason}; save it as UTF-8", key=key) from None
             except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
-                raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
+                raise UserError(f"{file.name} cannot be read: {first_line(error)}", key=key) from None
 
 
 def _take(submission: Submission, record: Record, key: str) -> None:
     where = f"{record.file}:{record.line}"
     fields = {name.strip().lower(): value for name, value in record.fields.items()}
     if missing := [name for name in ("task_id", "answer") if name not in fields]:
-        raise UserError(f"{key}: {where}: there is no column {missing[0]!r}; a submission has task_id and answer")
+        raise UserError(f"{where}: there is no column {missing[0]!r}; a submission has task_id and answer", key=key)
     name, letter = plain(fields["task_id"]).strip(), _letter(plain(fields["answer"]).strip(), submission)
     if not name:
         submission.notes["rows without a task_id: passed over"] += 1
@@ -123,7 +123,7 @@ def _take(submission: Submission, record: Record, key: str) -> None:
     if name in submission.letters:
         if submission.letters[name] != letter:
             answers = f"{submission.letters[name] or 'no answer'} and {letter or 'no answer'}"
-            raise UserError(f"{key}: {where}: {name} is answered twice, with {answers}; keep one of them")
+            raise UserError(f"{where}: {name} is answered twice, with {answers}; keep one of them", key=key)
         submission.notes["answered twice, both times the same"] += 1
     submission.letters[name] = letter
 

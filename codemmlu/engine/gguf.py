@@ -37,7 +37,7 @@ def convert(file: Path, cache: Path) -> Path:
     """
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
-            raise UserError(f"models: {file} is no GGUF file")
+            raise UserError(f"{file} is no GGUF file", key="models")
     target = cache / "models" / f"{file.stem}-{_sample_hash(file)}"
     with locked(target):
         if not (target / "config.json").exists():
@@ -63,7 +63,7 @@ def _convert(file: Path, target: Path) -> None:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"models: {file} cannot be turned into a plain model: {last[:300]}")
+        raise UserError(f"{file} cannot be turned into a plain model: {last[:300]}", key="models")
 
 
 def _write_plain_model(file: Path, target: Path) -> None:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
@@ -25,11 +24,13 @@ class Adapter:
         path: Its directory, or its address.
         fingerprint: A hash of its configuration and its weights.
         rank: Its LoRA rank.
+        folder: Its directory on this machine.
     """
 
     path: str
     fingerprint: str
     rank: int
+    folder: str = ""
 
 
 def local(path: str, cache: str) -> Path:
@@ -47,7 +48,7 @@ def local(path: str, cache: str) -> Path:
 
 def base_of(adapter: Adapter) -> str | None:
     """Return the fingerprint of the model that an adapter was trained on; None if trained elsewhere."""
-    manifest = local(adapter.path, cache_folder()) / MANIFEST
+    manifest = Path(adapter.folder) / MANIFEST
     return str(json.loads(manifest.read_text(encoding="utf-8"))["base_fingerprint"]) if manifest.is_file() else None
 
 
@@ -64,8 +65,36 @@ def learnt_by(path: str) -> frozenset[str]:
     return frozenset(json.loads(learnt.read_text(encoding="utf-8"))) if learnt.is_file() else frozenset()
 
 
+def check(path: str, key: str) -> int:
+    """Check that an adapter can be served, without its weights: they are neither read nor copied from an address.
+
+    Args:
+        path: The adapter's directory or address.
+        key: The recipe's key of the adapter, for error messages.
+
+    Returns:
+        The adapter's LoRA rank.
+
+    Raises:
+        UserError: Files are missing or broken, or the adapter is not a LoRA adapter of a rank that vLLM serves.
+    """
+    folder = RunDir(path, key)
+    if missing := [name for name in (CONFIG, WEIGHTS) if not folder.exists(name)]:
+        raise UserError(f"{path} has no {missing[0]}; name the directory that peft's save_pretrained wrote", key=key)
+    try:
+        config = json.loads(folder.read(CONFIG))
+    except ValueError as error:
+        raise UserError(f"{folder.shown}/{CONFIG} is no JSON: {error}", key=key) from None
+    kind, rank = config.get("peft_type"), config.get("r")
+    if kind != "LORA" or not isinstance(rank, int):
+        raise UserError(f"{path} is a {kind} adapter; a LORA one with a rank `r` can be served", key=key)
+    if rank > _RANKS[-1]:
+        raise UserError(f"{path} has rank {rank}; vLLM serves up to {_RANKS[-1]}", key=key)
+    return rank
+
+
 def validate(path: str, key: str) -> Adapter:
-    """Find an adapter and check that it can be loaded.
+    """Check that an adapter can be served, as `check` does, and hash its files, once for a run.
 
     Args:
         path: The adapter's directory or address.
@@ -73,31 +102,18 @@ def validate(path: str, key: str) -> Adapter:
 
     Returns:
         The adapter.
-
-    Raises:
-        UserError: Files are missing or broken, or the adapter is not a LoRA adapter of a rank that vLLM serves.
     """
+    rank = check(path, key)
     folder = local(path, cache_folder())
-    if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
-        raise UserError(f"{key}: {path} has no {missing[0]}; name the directory that peft's save_pretrained wrote")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{key}: {folder / CONFIG} is no JSON: {error}") from None
-    kind, rank = config.get("peft_type"), config.get("r")
-    if kind != "LORA" or not isinstance(rank, int):
-        raise UserError(f"{key}: {path} is a {kind} adapter; a LORA one with a rank `r` can be served")
-    if rank > _RANKS[-1]:
-        raise UserError(f"{key}: {path} has rank {rank}; vLLM serves up to {_RANKS[-1]}")
     fingerprint = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         with (folder / name).open("rb") as file:
             fingerprint.update(hashlib.file_digest(file, "sha256").digest())
     address = path if "://" in path else str(folder.absolute())
-    return Adapter(address, fingerprint.hexdigest()[:32], rank)
+    return Adapter(address, fingerprint.hexdigest()[:32], rank, str(folder.absolute()))
 
 
-def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, Any]:
+def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, bool | int]:
     """Return the vLLM arguments for serving adapters; none without adapters, as room for them costs speed."""
     different = {adapter.path: adapter for adapter in adapters}
     if not different:

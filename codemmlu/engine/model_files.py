@@ -28,17 +28,17 @@ def read_config(folder: Path, source: str) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError:
-        raise UserError(f"models: {source} has no config.json: not a model directory") from None
+        raise UserError(f"{source} has no config.json: not a model directory", key="models") from None
     except ValueError as error:
-        raise UserError(f"models: {source}/config.json is broken: {error}") from None
+        raise UserError(f"{source}/config.json is broken: {error}", key="models") from None
     if not isinstance(config, dict):
-        raise UserError(f"models: {source}/config.json is broken: it holds no object")
+        raise UserError(f"{source}/config.json is broken: it holds no object", key="models")
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(f.name for f in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
         has = f"only {pickled[0]}, which would run code when read; convert it to safetensors" if pickled else "none"
-        raise UserError(f"models: {source}: weights must be .safetensors, it has {has}")
+        raise UserError(f"{source}: weights must be .safetensors, it has {has}", key="models")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
-        raise UserError(f"models: {source} has no tokenizer (tokenizer.json or tokenizer.model)")
+        raise UserError(f"{source} has no tokenizer (tokenizer.json or tokenizer.model)", key="models")
     return config
 
 
@@ -59,9 +59,9 @@ def check_complete(folder: Path, source: str) -> None:
         named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         missing = [name for name in named if not (folder / name).exists()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"models: {source}/{index.name} is broken: {error!r}") from None
+        raise UserError(f"{source}/{index.name} is broken: {error!r}", key="models") from None
     if missing:
-        raise UserError(f"models: {source} has no {missing[0]}, which its index names: an incomplete copy")
+        raise UserError(f"{source} has no {missing[0]}, which its index names: an incomplete copy", key="models")
 
 
 def tensor_starts(file: Path) -> list[int]:
@@ -75,11 +75,11 @@ def tensor_starts(file: Path) -> list[int]:
         spans = [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
         starts, ends = [int(start) for start, _ in spans], [int(end) for _, end in spans]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise UserError(f"models: {file} is no safetensors file: {error}") from None
+        raise UserError(f"{file} is no safetensors file: {error}", key="models") from None
     # The header gives the length of the file, so a download that was cut off is refused before minutes of loading.
     expected = 8 + length + max(ends, default=0)
     if file.stat().st_size != expected:
-        raise UserError(f"models: {file} has {file.stat().st_size:,} bytes, not {expected:,}: an incomplete copy")
+        raise UserError(f"{file} has {file.stat().st_size:,} bytes, not {expected:,}: an incomplete copy", key="models")
     return sorted(8 + length + start for start in starts)
 
 

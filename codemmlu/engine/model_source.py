@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from codemmlu.engine import gguf, model_files
 from codemmlu.engine.placement.model_facts import ModelFacts
@@ -66,7 +66,7 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
     if is_on_hub(source):
         return _on_hub(source, revision)
     if revision:
-        raise UserError(f"models: revision {revision!r} is for Hub models, {source} is local; remove it")
+        raise UserError(f"revision {revision!r} is for Hub models, {source} is local; remove it", key="models")
     if is_scripted(source):
         script = read_script(source)
         return Model(source, None, fingerprint(script), None, script.model_dump(mode="json"))
@@ -83,13 +83,21 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
     )
 
 
+class PinnedModel(TypedDict):
+    """What this package knows of a model: its revision, the bytes of its weights, and its config.json."""
+
+    revision: str
+    bytes: int
+    config: dict[str, Any]
+
+
 @cache
-def pinned() -> dict[str, dict[str, Any]]:
-    """Return `revision`, `bytes` of weights and `config` of the recipes' models, without asking the Hub."""
-    facts: dict[str, dict[str, Any]] = json.loads(
+def pinned() -> dict[str, PinnedModel]:
+    """Return what is known of the recipes' models, by the id on the Hub, without asking the Hub."""
+    models: dict[str, PinnedModel] = json.loads(
         Path(__file__).with_name("known_models.json").read_text(encoding="utf-8")
     )
-    return facts
+    return models
 
 
 def known(source: str, revision: str | None, cache: str) -> ModelFacts | None:
@@ -161,7 +169,7 @@ def chat_template(source: str, revision: str | None) -> str | None:
     try:
         template = json.loads(file.read_text(encoding="utf-8"))["chat_template"] if file.is_file() else None
     except (ValueError, LookupError, TypeError):
-        raise UserError(f"models: {source} has a {_TEMPLATE} without a chat_template") from None
+        raise UserError(f"{source} has a {_TEMPLATE} without a chat_template", key="models") from None
     return template if isinstance(template, str) else None
 
 
@@ -189,16 +197,16 @@ def resolve(source: str, cache: str) -> str:
     if is_on_hub(source):
         return source
     if is_scripted(source):
-        raise UserError(f"models: {source} has no weights: it can be asked, but not trained or merged")
+        raise UserError(f"{source} has no weights: it can be asked, but not trained or merged", key="models")
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise UserError(f"models: there is no file {source}")
+            raise UserError(f"there is no file {source}", key="models")
         return str(gguf.convert(path, Path(cache)))
     if not path.is_dir():
         raise UserError(
-            f"models: {source} is neither a directory, a .gguf file, a Hub id (OWNER/NAME), `{EMBEDDED}` nor "
-            f"`{SCRIPTED}`"
+            f"{source} is neither a directory, a .gguf file, a Hub id (OWNER/NAME), `{EMBEDDED}` nor `{SCRIPTED}`",
+            key="models",
         )
     return str(path.absolute())
 
@@ -217,18 +225,18 @@ def _on_hub(source: str, revision: str | None) -> Model:
     # With the base classes, because an HTTP error of the client's library (httpx or httpx2, by version) is no OSError.
     failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
     # The pinned revision is the one that the plan was made for.
-    requested, revision = revision, revision or pinned().get(source, {}).get("revision")
+    requested, revision = revision, revision or (pinned()[source]["revision"] if source in pinned() else None)
     at = f"{source}@{revision}" if revision else source
     try:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=30)
     except GatedRepoError:
-        raise UserError(f"models: {at} is gated: accept its terms on the Hub and set HF_TOKEN") from None
+        raise UserError(f"{at} is gated: accept its terms on the Hub and set HF_TOKEN", key="models") from None
     except RevisionNotFoundError:
-        raise UserError(f"models: {source} has no revision {revision!r}") from None
+        raise UserError(f"{source} has no revision {revision!r}", key="models") from None
     except RepositoryNotFoundError:
-        raise UserError(f"models: there is no {source}, neither as a path here nor on the Hub") from None
+        raise UserError(f"there is no {source}, neither as a path here nor on the Hub", key="models") from None
     except HFValidationError:
-        raise UserError(f"models: {source} is no path here and can be no Hub id (OWNER/NAME)") from None
+        raise UserError(f"{source} is no path here and can be no Hub id (OWNER/NAME)", key="models") from None
     except failures as error:
         # Where the pinned revision is not in the cache, another revision that the user has is better than none.
         configs = [try_to_load_from_cache(source, "config.json", revision=name) for name in (revision, requested)]
@@ -237,14 +245,14 @@ def _on_hub(source: str, revision: str | None) -> Model:
             return Model(source, commit, f"{source}@{commit}", None, json.loads(Path(cached).read_text()))
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"models: {at} is no path here and the Hub cannot be reached ({first[:160]}); "
-            "give a directory or a .gguf file"
+            f"{at} is no path here and the Hub cannot be reached ({first[:160]}); give a directory or a .gguf file",
+            key="models",
         ) from None
     # Mistral's models hold their weights twice: the `consolidated` files are for Mistral's own library.
     files = [f for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
     weights = [f for f in files if not f.rfilename.startswith("consolidated")]
     if not weights:
-        raise UserError(f"models: {at} has no .safetensors weights on the Hub; pickled ones are not loaded")
+        raise UserError(f"{at} has no .safetensors weights on the Hub; pickled ones are not loaded", key="models")
     size = sum(f.size or 0 for f in weights)
     try:
         config = json.loads(Path(hf_hub_download(source, "config.json", revision=info.sha)).read_text("utf-8"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from codemmlu.engine.placement.gpus import Device
 from codemmlu.mcq import Prompt
 from codemmlu.schema import Reading
 
@@ -107,6 +108,7 @@ class EngineSettings:
         arguments: vLLM's engine arguments, or the script of a scripted engine.
         label: Ray's name of the kind of GPU, for an engine on several nodes; None: any.
         backend: A name in `engine.backends.BACKENDS`.
+        device: The hardware that vLLM computes on; a scripted engine has none.
     """
 
     source: str
@@ -114,6 +116,7 @@ class EngineSettings:
     arguments: dict[str, Any]
     label: str | None = None
     backend: str = "vllm"
+    device: Device = Device.CPU
 
 
 OpenEngine = Callable[[EngineSettings], Engine]

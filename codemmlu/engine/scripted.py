@@ -82,15 +82,15 @@ def read_script(source: str) -> Script:
         fields = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"models: the script {path} cannot be read: {reason}") from None
+        raise UserError(f"the script {path} cannot be read: {reason}", key="models") from None
     except yaml.YAMLError as error:
-        raise UserError(f"models: the script {path} is not YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"the script {path} is not YAML: {str(error).splitlines()[0]}", key="models") from None
     if not isinstance(fields, dict):
-        raise UserError(f"models: the script {path} is no mapping; it may have {', '.join(Script.model_fields)}")
+        raise UserError(f"the script {path} is no mapping; it may have {', '.join(Script.model_fields)}", key="models")
     try:
         return Script.model_validate(fields)
     except ValidationError as error:
-        raise UserError(f"models: the script {path}: {_first(error)}") from None
+        raise UserError(f"the script {path}: {_first(error)}", key="models") from None
 
 
 def fingerprint(script: Script) -> str:

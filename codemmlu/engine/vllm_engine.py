@@ -17,7 +17,7 @@ from typing import Any
 
 from codemmlu.engine import chat_template, lora
 from codemmlu.engine.model_source import resolve
-from codemmlu.engine.placement.gpus import multiplies_bfloat16
+from codemmlu.engine.placement.gpus import Device, multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.mcq import Prompt, is_finite
@@ -36,18 +36,18 @@ def open_vllm(settings: EngineSettings) -> Engine:
         The running engine.
     """
     model = resolve(settings.source, settings.cache)
-    set_environment(settings.arguments)
+    set_environment(settings.device, settings.arguments)
     return VllmEngine(model, settings)
 
 
-def set_environment(arguments: Mapping[str, Any]) -> None:
+def set_environment(device: Device, arguments: Mapping[str, Any]) -> None:
     """Set the environment variables that vLLM reads when its processes start."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Ray sets this variable to the actor's num_cpus, at least 1; the threads of the engine are bound below.
     os.environ.pop("OMP_NUM_THREADS", None)
-    if on_cpu(arguments):
+    if device is Device.CPU:
         ranks = int(arguments["tensor_parallel_size"])
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(sorted(os.sched_getaffinity(0)), ranks)
 
@@ -59,16 +59,12 @@ def cpu_binding(cores: list[int], ranks: int) -> str:
     return "|".join(",".join(map(str, group)) for group in groups)
 
 
-def on_cpu(arguments: Mapping[str, Any]) -> bool:
-    """Return whether an engine with these arguments was placed on a CPU."""
-    return "gpu_memory_utilization" not in arguments
-
-
-def dtype_here(model: str, arguments: Mapping[str, Any]) -> str:
+def dtype_here(model: str, device: Device, arguments: Mapping[str, Any]) -> str:
     """Choose the dtype of an engine on this machine.
 
     Args:
         model: The directory of the model, or its Hub id.
+        device: The hardware of the engine.
         arguments: vLLM's arguments.
 
     Returns:
@@ -82,7 +78,7 @@ def dtype_here(model: str, arguments: Mapping[str, Any]) -> str:
     if (
         asked != "auto"
         or quantised
-        or not on_cpu(arguments)
+        or device is Device.GPU
         or multiplies_bfloat16(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     ):
         return asked
@@ -111,8 +107,8 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments = {**settings.arguments, "model": model, "disable_log_stats": True, "use_tqdm_on_load": False}
-        arguments["dtype"] = dtype_here(model, arguments)
-        self._on_cpu = on_cpu(arguments)
+        arguments["dtype"] = dtype_here(model, settings.device, arguments)
+        self._on_cpu = settings.device is Device.CPU
         if self._on_cpu:
             arguments["worker_extension_cls"] = "codemmlu.engine.vllm_cpu_patches.CpuWorker"
         self._group: Any = None

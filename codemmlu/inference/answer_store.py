@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +42,21 @@ class AnswerKeySet:
         return len(self._sorted)
 
 
-def known_keys(run: RunDir, pool: str) -> tuple[AnswerKeySet, AnswerKeySet]:
-    """Return the keys with a durable answer and the keys with a failed row; a key may be in both sets."""
+class KnownKeys(NamedTuple):
+    """The keys of a pool with a durable answer, and the keys with a failed row; a key may be in both sets."""
+
+    answered: AnswerKeySet
+    failed: AnswerKeySet
+
+
+def known_keys(run: RunDir, pool: str) -> KnownKeys:
+    """Read the keys of all stored answers of a pool."""
     answered, failed = [], []
     with ThreadPoolExecutor(_AT_ONCE) as readers:
         for good, bad in readers.map(partial(_file_keys, run), run.files(f"answers/{pool}")):
             answered.append(good)
             failed.append(bad)
-    return AnswerKeySet.union(answered), AnswerKeySet.union(failed)
+    return KnownKeys(AnswerKeySet.union(answered), AnswerKeySet.union(failed))
 
 
 def _file_keys(run: RunDir, name: str) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_]]:
@@ -65,11 +73,11 @@ def _packed(keys: str) -> npt.NDArray[np.bytes_]:
 
 
 def stored_answers(run: RunDir, pool: str, wanted: set[str]) -> dict[str, Answer]:
-    """Return the answers of a pool that are stored under the wanted keys; see `latest_valid_answers`."""
-    return latest_valid_answers((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
+    """Return the answers of a pool that are stored under the wanted keys; see `earliest_valid_answers`."""
+    return earliest_valid_answers((run.read_table(name) for name in run.files(f"answers/{pool}")), wanted)
 
 
-def latest_valid_answers(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
+def earliest_valid_answers(tables: Iterable[pa.Table], wanted: set[str]) -> dict[str, Answer]:
     """Return one answer per wanted key: of several under one key, an answered one wins, then the earliest.
 
     A key has two answers when a failed question was asked again, or when a kill came between writing a block and

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from codemmlu.inference.answer_store import known_keys
+from codemmlu.inference.answer_store import AnswerKeySet, KnownKeys
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import Prior, of_size
 from codemmlu.run_dir import RunDir
@@ -64,47 +64,56 @@ class StageParameters:
 NOTHING = BacklogCounts(0, 0, 0, 0)
 
 
-def count_backlog(run: RunDir, pool: str, items: Iterable[WorkItem]) -> BacklogCounts:
+def count_backlog(known: KnownKeys, items: Iterable[WorkItem]) -> BacklogCounts:
     """Count what has no durable answer; a failed row is no answer, so its question is asked again."""
-    answered, failed = known_keys(run, pool)
     due = questions = kept = retried = 0
     for item in items:
-        missing = [key for key in item.keys if key not in answered]
+        missing = [key for key in item.keys if key not in known.answered]
         due += len(missing)
         questions += bool(missing)
         kept += len(item.asks) - len(missing)
-        retried += sum(key in failed for key in missing)
+        retried += sum(key in known.failed for key in missing)
     return BacklogCounts(due, questions, kept, retried)
 
 
+@dataclass(frozen=True)
+class PendingFolder:
+    """Where the PENDING files of a stage go.
+
+    Attributes:
+        run: The run directory.
+        folder: The folder below the run directory.
+        per_block: Questions in a file.
+    """
+
+    run: RunDir
+    folder: str
+    per_block: int
+
+
 def write_backlog(
-    run: RunDir,
-    pool: str,
-    folder: str,
+    target: PendingFolder,
+    answered: AnswerKeySet,
     items: Iterable[WorkItem],
-    block: int,
     parameters: Mapping[str, StageParameters],
 ) -> tuple[int, int]:
     """Write the items that `count_backlog` counts as PENDING files.
 
     Args:
-        run: The run directory.
-        pool: The pool that is to answer.
-        folder: The folder of the files, below the run directory.
+        target: Where the files go.
+        answered: The keys with a durable answer.
         items: The work items of a stage.
-        block: Questions in a file.
         parameters: By the names of the specs that need some.
 
     Returns:
         The number of files, and the number of answers due.
     """
-    answered, _ = known_keys(run, pool)
     blocks = due = 0
     waiting: list[dict[str, object]] = []
 
     def write() -> None:
         nonlocal blocks
-        run.write_table(f"{folder}/{blocks:06d}.parquet", pa.Table.from_pylist(waiting, schema=PENDING))
+        target.run.write_table(f"{target.folder}/{blocks:06d}.parquet", pa.Table.from_pylist(waiting, schema=PENDING))
         blocks += 1
         waiting.clear()
 
@@ -119,7 +128,7 @@ def write_backlog(
             # The right answer is left out: what answers a question, or learns while answering, cannot see it.
             waiting.append({**vars(question), "answer": None, "split": item.split, "asks": specs})
             due += len(specs)
-        if len(waiting) == block:
+        if len(waiting) == target.per_block:
             write()
     if waiting:
         write()

@@ -1,4 +1,8 @@
-"""Calibration: the letter priors and thresholds that are estimated from answers before their use."""
+"""Calibration: which answers a voter's letter prior or threshold is estimated from, and the estimates that are stored.
+
+The arithmetic of a prior is in `mcq.letter_prior`. A prior of a voter's own answers is not estimated here but where all
+of them come together, in `voting.reduction`.
+"""
 
 import heapq
 import itertools
@@ -6,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +26,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 # The file of the content hashes of the pilot's questions.
-_PILOT = "pilot.json"
+PILOT_FILE = "pilot.json"
 
 
 # Questions of a pilot: enough for a prior by letter, few enough to be asked in seconds.
@@ -32,19 +37,30 @@ PILOT = 64
 NULL_TEXTS = ("N/A", "[MASK]", "?")
 
 
+# Where an estimate comes from: the voter's own answers to all questions of the run; a pilot that is asked first;
+# content-free questions; the fit split, for a threshold.
+CalibrationSource = Literal["own", "pilot", "null", "fit"]
+_SPLITS: dict[CalibrationSource, Split] = {"own": "test", "pilot": "test", "null": "null", "fit": "fit"}
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The answers that a letter prior or a threshold is estimated from.
 
     Attributes:
         spec: The spec of the answers.
-        questions: The questions that they answer; None: all questions of the run.
-        split: The purpose of the questions: a pilot, content-free questions, or examples for fitting.
+        questions: The questions that they answer, besides the run's own; none where the source is `own`.
+        source: Where the estimate comes from.
     """
 
     spec: InferenceSpec
-    questions: tuple[Question, ...] | None = None
-    split: Split = "test"
+    questions: tuple[Question, ...] = ()
+    source: CalibrationSource = "own"
+
+    @property
+    def split(self) -> Split:
+        """Return the purpose of the questions."""
+        return _SPLITS[self.source]
 
 
 def null_questions(sizes: Iterable[int]) -> tuple[Question, ...]:
@@ -89,8 +105,9 @@ def identity(question: Question) -> str:
     return digest("identity", question.question, question.choices, question.task_id)
 
 
-def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
-    written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
+def stored_pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
+    """Return the pilot: the one that an earlier attempt wrote, or else a new one; see `pilot_questions`."""
+    written = json.loads(run.read(PILOT_FILE)) if run.exists(PILOT_FILE) else []
     return pilot_questions(questions, written)
 
 
@@ -100,7 +117,7 @@ def stored_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
     if run.exists(name):
         return {int(size): tuple(logs) for size, logs in json.loads(run.read(name)).items()}
     # The letters of few real questions are chance in part; each content-free question shows all there is to know.
-    return _estimate(calibration_answers(run, pool, calibration), shrunk=calibration.split != "null")
+    return prior_of(calibration_answers(run, pool, calibration), shrunk=calibration.source != "null")
 
 
 def write_prior(run: RunDir, pool: str, calibration: Calibration) -> Prior:
@@ -128,7 +145,7 @@ def stored_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
     if run.exists(name):
         return float(json.loads(run.read(name)))
     answers = {answer.key: answer for answer in calibration_answers(run, pool, calibration)}
-    return fit_threshold(calibration.questions or (), calibration.spec, answers)
+    return fit_threshold(calibration.questions, calibration.spec, answers)
 
 
 def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
@@ -142,21 +159,22 @@ def write_threshold(run: RunDir, pool: str, calibration: Calibration) -> float:
 def _mostly_answered(run: RunDir, pool: str, calibration: Calibration) -> bool:
     """Tell whether most questions were answered: an estimate from few answers is not kept for good."""
     answered = sum(a.status == "answered" for a in calibration_answers(run, pool, calibration))
-    return answered * 2 > len(calibration.questions or ())
+    return answered * 2 > len(calibration.questions)
 
 
 def _fitted_file(calibration: Calibration) -> str:
-    keys = sorted(calibration.spec.key(question) for question in calibration.questions or ())
+    keys = sorted(calibration.spec.key(question) for question in calibration.questions)
     return f"fitted/{digest(*keys)}.json"
 
 
 def calibration_answers(run: RunDir, pool: str, calibration: Calibration) -> list[Answer]:
     """Return the stored answers to a calibration's questions; none where it uses the voter's own answers."""
-    wanted = {calibration.spec.key(question) for question in calibration.questions or ()}
+    wanted = {calibration.spec.key(question) for question in calibration.questions}
     return list(stored_answers(run, pool, wanted).values()) if wanted else []
 
 
-def _estimate(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
+def prior_of(answers: Iterable[Answer], shrunk: bool = True) -> Prior:
+    """Estimate the letter prior from answers; see `letter_prior.estimate`."""
     return estimate((answer.readings for answer in answers if answer.status == "answered"), shrunk)
 
 

@@ -4,10 +4,10 @@ due items -> [stage after stage: pending/ -> Ray Data: read blocks | look up | a
 """
 
 import uuid
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import lora, model_source
@@ -26,7 +26,15 @@ from codemmlu.engine.placement.placement import (
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
-from codemmlu.inference.backlog import NOTHING, BacklogCounts, StageParameters, count_backlog, write_backlog
+from codemmlu.inference.answer_store import AnswerKeySet, KnownKeys, known_keys
+from codemmlu.inference.backlog import (
+    NOTHING,
+    BacklogCounts,
+    PendingFolder,
+    StageParameters,
+    count_backlog,
+    write_backlog,
+)
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
@@ -60,11 +68,20 @@ class RunContext:
 
 @dataclass(frozen=True)
 class _Start:
-    """A session that has stages left to run, and the placement of its engines."""
+    """A session that has stages left to run, and the placement of its engines.
+
+    Attributes:
+        session: The session.
+        stages: The stages that are left.
+        pending: The backlog of the first of them.
+        known: The keys that the backlog was counted with.
+        placement: The placement of the engines.
+    """
 
     session: PoolSession
     stages: tuple[Stage, ...]
     pending: BacklogCounts
+    known: KnownKeys
     placement: Placement
 
     @property
@@ -96,10 +113,11 @@ def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
             tasks.together([partial(go, replace(start, placement=shares[start.session.pool])) for start in starts])
 
 
-def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts] | None:
-    """Return the stages of a session that are left and the backlog of the first; None: nothing is left."""
+def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts, KnownKeys] | None:
+    """Return what is left of a session: stages, the backlog of the first, and the known keys; None: nothing."""
     say = context.progress.say
-    stages, pending = _due(context, session)
+    known = known_keys(context.run, session.pool)
+    stages, pending = _due(context, session, known)
     if pending.kept:
         say(f"{session.pool}: {pending.kept:,} answers are here already and are not asked again")
     if not stages:
@@ -107,7 +125,7 @@ def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...],
         return None
     if pending.retried:
         say(f"{session.pool}: {pending.retried:,} questions failed before and are asked again")
-    return stages, pending
+    return stages, pending, known
 
 
 def _go(context: RunContext, resources: Resources, start: _Start) -> None:
@@ -115,7 +133,7 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     from codemmlu.inference import pipeline
 
     run, name, stages, placement = context.run, start.session.pool, start.stages, start.placement
-    tools = _worker_spec(context, start, resources)
+    worker_spec = _worker_spec(context, start, resources)
     source = f", {context.models[name].source}" if name in context.models else ""
     context.progress.say(
         f"{name}: asking {start.pending.due:,}{_later(stages)}; starting {placement} ({resources}){source}"
@@ -126,21 +144,28 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     attempt = f"pending/{name}/{uuid.uuid4().hex[:8]}"  # A killed job may still be reading the last attempt's folder.
     sizes = [(start.pending.questions, start.pending.due), *((most, 0) for most in later)]
     blocks = [
-        StageBlocks(folder, -(-most // block), due, partial(_fill, context, name, folder, stage, block))
+        StageBlocks(
+            folder,
+            -(-most // block),
+            due,
+            partial(
+                _fill, context, name, PendingFolder(run, folder, block), stage, None if number else start.known.answered
+            ),
+        )
         for number, (stage, (most, due)) in enumerate(zip(stages, sizes, strict=True))
         for folder in (f"{attempt}/{number}",)
     ]
-    worker = PoolSpec(tools, start.specs, context.ensemble.most_choices, placement.in_flight)
+    worker = PoolSpec(worker_spec, start.specs, context.ensemble.most_choices, placement.in_flight)
     pool = Pool(name, worker, placement, block)
     pipeline.run_pipeline(context.progress, run, pool, blocks)
     run.clear(f"pending/{name}")
 
 
-def _due(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts]:
+def _due(context: RunContext, session: PoolSession, known: KnownKeys) -> tuple[tuple[Stage, ...], BacklogCounts]:
     """Return the stages from the first one with a backlog on, and that backlog; no stages: none is left."""
     kept = NOTHING
     for number, stage in enumerate(session.stages):
-        pending = count_backlog(context.run, session.pool, items(context.run, stage, partial(_unclear, context)))
+        pending = count_backlog(known, items(context.run, stage, partial(_unclear, context)))
         if pending.due:
             return session.stages[number:], replace(pending, kept=pending.kept + kept.kept)
         kept += pending
@@ -164,16 +189,31 @@ def _later(stages: Sequence[Stage]) -> str:
     return f", and then what {later} later stage{'s' * (later > 1)} may need" if later else ""
 
 
-def _fill(context: RunContext, pool: str, folder: str, stage: Stage, block: int) -> tuple[int, int]:
-    """Write a stage's blocks from what earlier stages found: unclear questions, letter priors, thresholds."""
+def _fill(
+    context: RunContext, pool: str, target: PendingFolder, stage: Stage, answered: AnswerKeySet | None
+) -> tuple[int, int]:
+    """Write a stage's blocks from what earlier stages found: unclear questions, letter priors, thresholds.
+
+    Args:
+        context: The run.
+        pool: The pool that answers.
+        target: Where the blocks go.
+        stage: The stage.
+        answered: The keys with an answer; None after an earlier stage, whose answers have keys of their own.
+
+    Returns:
+        The numbers of blocks and of answers due.
+    """
     run = context.run
     parameters = {task.spec.name: _stage_parameters(run, pool, task.after) for task in stage if task.after}
-    return write_backlog(run, pool, folder, items(run, stage, partial(_unclear, context)), block, parameters)
+    if answered is None:
+        answered = known_keys(run, pool).answered
+    return write_backlog(target, answered, items(run, stage, partial(_unclear, context)), parameters)
 
 
 def _stage_parameters(run: RunDir, pool: str, after: Calibration) -> StageParameters:
     """Estimate what a stage needs, and write it so that a later attempt uses the same values."""
-    if after.split == "fit":
+    if after.source == "fit":
         return StageParameters(threshold=write_threshold(run, pool, after))
     return StageParameters(prior=write_prior(run, pool, after))
 
@@ -199,23 +239,24 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
 
 def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> WorkerSpec:
     """Return what each actor of the pool opens."""
-    pool, specs, tools = start.session.pool, start.specs, WorkerSpec(None, None)
+    pool, specs, worker_spec = start.session.pool, start.specs, WorkerSpec(None, None)
     model = context.models.get(pool)
     if model:
-        adapters = (lora.validate(spec.adapter, f"models.{pool}") for spec in specs if spec.adapter)
+        known = {voter.adapter.path: voter.adapter for voter in context.ensemble.voters.values() if voter.adapter}
+        adapters = [known[spec.adapter] for spec in specs if spec.adapter]
         settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
-        tools = WorkerSpec(open_engine, settings)
+        worker_spec = WorkerSpec(open_engine, settings)
     if context.shared and any(spec.neighbours for spec in specs):
         from codemmlu.retrieval import shared_index
 
         threads = 1 if model else min(resources.cpus, WORKER_CORES)
         device = "cpu" if model else context.recipe.examples.embedder.device
-        tools = replace(tools, open_library=partial(shared_index.load, context.shared(), threads, device))
-    return tools
+        worker_spec = replace(worker_spec, open_retriever=partial(shared_index.load, context.shared(), threads, device))
+    return worker_spec
 
 
 def _engine_settings(
-    model: model_source.Model, placement: Placement, seed: int, lora: dict[str, Any]
+    model: model_source.Model, placement: Placement, seed: int, lora: Mapping[str, bool | int]
 ) -> EngineSettings:
     """Return what an actor opens its engine with, as plain values that can be sent to it."""
     if is_scripted(model.source):
@@ -224,4 +265,4 @@ def _engine_settings(
     if model.revision:
         arguments["revision"] = model.revision
     label = placement.label if placement.spans else None
-    return EngineSettings(model.source, model_source.cache_folder(), arguments, label)
+    return EngineSettings(model.source, model_source.cache_folder(), arguments, label, device=placement.device)

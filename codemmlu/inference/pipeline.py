@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -28,7 +27,7 @@ from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
 from codemmlu.inference.worker import AnswerWorker
-from codemmlu.run_dir import ISSUE, RunDir
+from codemmlu.run_dir import ATTEMPT, RunDir
 
 _NOTHING = pa.table({"answers": [0], "failed": [0]})
 
@@ -54,7 +53,7 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
     def follow() -> None:
         try:
             answers = f"answers/{pool.name}"
-            actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ISSUE), mark)
+            actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ATTEMPT), mark)
             counts = _plan(pool, stages, actor)
             with progress.progress(pool.name, stages[0].due) as line:
                 due, durable = _follow(run, counts, stages, written, line)
@@ -139,8 +138,8 @@ class BlockWorker:
     def __init__(self, arguments: ActorArguments) -> None:
         """Open the worker; an actor that cannot, where others could, ends after a pause and is replaced."""
         self._run, self._folder = RunDir(arguments.address), arguments.folder
-        self._attempt, self._stages, worker = arguments.attempt, arguments.stages, arguments.worker
-        if not self._run.exists(ISSUE):  # This node joined after the check of the others.
+        self._attempt, self._stages, spec = arguments.attempt, arguments.stages, arguments.worker
+        if not self._run.exists(ATTEMPT):  # This node joined after the check of the others.
             raise locks.unshared(self._run, ray.util.get_node_ip_address())
         this = ray.get_runtime_context()
         again = this.was_current_actor_reconstructed
@@ -149,7 +148,7 @@ class BlockWorker:
         )
         self._has_answered = False
         try:
-            self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, arguments.mark)
+            self._answer = AnswerWorker(spec.worker_spec, spec.specs, spec.most_choices, spec.at_once, arguments.mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise
@@ -178,7 +177,7 @@ class BlockWorker:
             if block is None:
                 yield _NOTHING
                 continue
-            async for answers in self._answers(reference, block):
+            async for answers in self._answers(f"{reference['folder']}/tried/{reference['block']:06d}", block):
                 kept = await asyncio.to_thread(self._keep, answers)
                 if not self._has_answered:
                     self._has_answered = True
@@ -186,10 +185,9 @@ class BlockWorker:
                         await asyncio.to_thread(self._run.write, self._works, b"")
                 yield kept
 
-    def _answers(self, reference: dict[str, Any], block: pa.Table) -> AsyncIterator[pa.Table]:
-        if self._isolation is None:
-            return self._answer(block)
-        return self._isolation.answers(self._answer, f"{reference['folder']}/tried/{reference['block']:06d}", block)
+    def _answers(self, record: str, block: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer a block; `record` is the file of its attempts, once an engine has died."""
+        return self._answer(block) if self._isolation is None else self._isolation.answers(self._answer, record, block)
 
     async def _block(self, folder: str, number: int) -> pa.Table | None:
         """Wait for a pending block; None: its stage has fewer blocks, or another attempt has begun."""
@@ -199,13 +197,13 @@ class BlockWorker:
                 if number >= int(await asyncio.to_thread(self._run.read, f"{folder}/ready")):
                     return None
                 continue  # The block was written between the two checks.
-            if await asyncio.to_thread(self._run.read, ISSUE) != self._attempt:
+            if await asyncio.to_thread(self._run.read, ATTEMPT) != self._attempt:
                 return None
             await asyncio.sleep(self.POLL)
         return await asyncio.to_thread(self._run.read_table, name)
 
     def _keep(self, answers: pa.Table) -> pa.Table:
-        if self._run.read(ISSUE) != self._attempt:
+        if self._run.read(ATTEMPT) != self._attempt:
             return _NOTHING
         keys = "".join(sorted(str(key) for key in answers["key"].to_pylist()))
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]

@@ -14,14 +14,14 @@ class PoolSpec:
     """What every actor of a pool is made from.
 
     Attributes:
-        tools: What the actor opens.
-        asks: The specs that the actor answers with.
+        worker_spec: What the actor opens.
+        specs: The specs that the actor answers with.
         most_choices: The most choices of any question.
         at_once: The most answers in flight in one actor.
     """
 
-    tools: WorkerSpec
-    asks: tuple[InferenceSpec, ...]
+    worker_spec: WorkerSpec
+    specs: tuple[InferenceSpec, ...]
     most_choices: int
     at_once: int
 
@@ -85,7 +85,7 @@ class ActorArguments:
         address: The address of the run directory.
         stages: The folder of all stages of this attempt.
         folder: Where answers go.
-        attempt: The content of the file ISSUE during this attempt.
+        attempt: The content of the file ATTEMPT during this attempt.
         mark: The mark by which the watchdog finds the processes of the pool's engines.
     """
 

@@ -2,7 +2,8 @@
 
 Answers are stored by spec, and voters are views on them. Two voters that differ only in what they do with the readings
 share one spec. An answer's key is a hash of everything that determines the answer, so that a changed recipe never shows
-a stale answer and an unchanged one asks nothing again.
+a stale answer and an unchanged one asks nothing again: `InferenceSpec.key` makes the key, and `voters.SpecBuilder`
+decides what a spec holds.
 """
 
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class InferenceSpec:
         adapter: Where the adapter is; it is not part of the key, as the adapter's content is.
         wording: Digest of the method's own wording; see `Method`.
         length: The recipe's limit on the tokens of prompt and reply, where it decides what is shown; else 0.
+        early_exit: Whether `direct` reads on only while choices are close. The key has it by the settings `margin` and
+            `pilot`, which no other spec has.
     """
 
     pool: str
@@ -45,6 +48,7 @@ class InferenceSpec:
     adapter: str = ""
     length: int = 0
     wording: str = ""
+    early_exit: bool = False
 
     def option(self, name: str) -> Any:
         """Return one setting of the method."""

@@ -127,7 +127,7 @@ def _stages(
     stages: list[dict[InferenceTask, None]] = [{} for _ in range(max(depths.values()) + 1)]
     for voter in voters:
         stage, calibration = stages[depths[voter.name]], voter.calibration
-        if calibration and calibration.questions is not None:
+        if calibration and calibration.source != "own":
             stages[0][InferenceTask(calibration.spec, calibration.split, calibration.questions)] = None
         after = calibration if voter.waits else None
         stage[InferenceTask(voter.spec, when=when_of(voter.settings), after=after)] = None

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from codemmlu.dataset import QuestionSet
-from codemmlu.engine import lora, model_source
-from codemmlu.engine.adapter_store import folder_of, read_manifest
+from codemmlu.engine import model_source
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
-from codemmlu.errors import UserError
-from codemmlu.inference.calibration import _PILOT, Calibration, _pilot, identity, null_questions
+from codemmlu.inference.adapters import find_adapters
+from codemmlu.inference.calibration import PILOT_FILE, Calibration, identity, null_questions, stored_pilot
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import wording_digest
@@ -23,6 +22,7 @@ from codemmlu.recipe import (
     RetrieveVoter,
     VerifyVoter,
     digest,
+    exits_early,
     method_settings,
 )
 from codemmlu.retrieval.index import RetrievalKey
@@ -32,18 +32,28 @@ from codemmlu.schema import Question
 
 @dataclass(frozen=True)
 class ResolvedVoter:
-    """A voter with its inference spec, and with the answers that its calibration is estimated from."""
+    """A voter with its inference spec, and with the answers that its calibration is estimated from.
+
+    Attributes:
+        name: The name of the voter.
+        settings: The settings of the voter.
+        pool: The pool that answers.
+        spec: The inference spec.
+        calibration: The answers that a letter prior or a threshold is estimated from; None without an estimate.
+        adapter: The adapter that the voter answers with.
+    """
 
     name: str
     settings: AskedVoter
     pool: str
     spec: InferenceSpec
     calibration: Calibration | None = None
+    adapter: Adapter | None = None
 
     @property
     def exits_early(self) -> bool:
         """Tell whether inference needs the letter prior."""
-        return isinstance(self.settings, DirectVoter) and self.settings.early_exit == "margin"
+        return exits_early(self.settings)
 
     @property
     def fits_threshold(self) -> bool:
@@ -114,66 +124,18 @@ def resolve_voters(
     """
     weights = {name: weights_digest(model, recipe.models[name]) for name, model in models.items()}
     direct = [voter for voter in recipe.asked.values() if isinstance(voter, DirectVoter)]
-    pilot = _pilot(run, iter(questions)) if any(voter.early_exit == "margin" for voter in direct) else ()
+    pilot = stored_pilot(run, iter(questions)) if any(map(exits_early, direct)) else ()
     empty = any(voter.calibrate == "null-prompt" for voter in direct)
     null = null_questions({len(question.choices) for question in questions} if empty else set())
     known = _CalibrationQuestions(pilot, null, questions.fit_examples)
+    adapters = find_adapters(recipe, models)
     resolved = {}
     for name, voter in recipe.asked.items():
-        adapter = adapter_of(recipe, name, voter, models)
+        adapter = adapters.get(name)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
         builder = SpecBuilder(weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
-        resolved[name] = _resolve_voter(name, voter, builder, known)
+        resolved[name] = replace(_resolve_voter(name, voter, builder, known), adapter=adapter)
     return resolved
-
-
-def adapter_of(
-    recipe: Recipe, name: str, voter: AskedVoter, models: Mapping[str, model_source.Model]
-) -> Adapter | None:
-    """Return the adapter that a voter answers with, once it is found and fits the voter's model.
-
-    Args:
-        recipe: The recipe.
-        name: The name of the voter.
-        voter: The settings of the voter.
-        models: The models of the recipe, by name.
-
-    Returns:
-        The adapter; None for a voter without one.
-
-    Raises:
-        UserError: The adapter is not trained yet, is not found or does not fit.
-    """
-    if isinstance(voter, RetrieveVoter) or voter.adapter is None:
-        return None
-    key = f"voters.{name}.adapter"
-    run, trained = RunDir(recipe.out), recipe.finetune is not None and voter.adapter == recipe.finetune.name
-    if trained and read_manifest(run, voter.adapter) is None:
-        raise UserError(f"{key}: {voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that")
-    path = run.below(folder_of(voter.adapter)).address if trained else voter.adapter
-    return inspect_adapter(path, key, voter.model, models.get(voter.model))
-
-
-def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | None) -> Adapter:
-    """Return an adapter, once it is found and fits a model of the recipe.
-
-    Args:
-        path: Where the adapter is.
-        key: The recipe key that an error names.
-        name: The name of the model in the recipe.
-        model: The model, or None to accept any.
-
-    Returns:
-        The adapter.
-
-    Raises:
-        UserError: The adapter is not found or was trained on another model.
-    """
-    adapter = lora.validate(path, key)
-    base = lora.base_of(adapter)
-    if base and model and base != model.fingerprint:
-        raise UserError(f"{key}: {path} was trained on another model than models.{name} now is")
-    return adapter
 
 
 @dataclass(frozen=True)
@@ -221,6 +183,7 @@ class SpecBuilder:
             # The length decides how many examples there is room for, and how much of what a model writes.
             length=self.length if self.length and (voter.examples or method.writes) else 0,
             wording=wording_digest(method.wording),
+            early_exit=exits_early(voter),
         )
         return spec if not voter.examples else _with_examples(spec, voter, key)
 
@@ -249,21 +212,22 @@ def _resolve_voter(
         return ResolvedVoter(name, voter, voter.pool, builder.build(voter))
     single = builder.build(voter.model_copy(update={"readings": 1, "early_exit": "none"}))
     empty = voter.calibrate == "null-prompt"
-    calibration = Calibration(single, questions.null, "null") if empty else Calibration(single, questions.pilot)
-    if voter.early_exit == "margin":
-        known = digest(*sorted(single.key(question) for question in calibration.questions or ()))
-        return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
-    return ResolvedVoter(
-        name, voter, voter.pool, builder.build(voter), calibration if empty else Calibration(builder.build(voter))
-    )
+    if empty:
+        calibration = Calibration(single, questions.null, "null")
+    elif exits_early(voter):
+        calibration = Calibration(single, questions.pilot, "pilot")
+    else:
+        calibration = Calibration(builder.build(voter))
+    known = digest(*sorted(single.key(question) for question in calibration.questions)) if exits_early(voter) else ""
+    return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
 
 
 def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
     """Write the pilot's questions, so that raising the limit leaves the pilot as it is."""
     for voter in voters.values():
-        if voter.exits_early and voter.calibration and voter.calibration.split == "test":
-            pilot = voter.calibration.questions or ()
-            run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
+        if voter.calibration and voter.calibration.source == "pilot":
+            pilot = voter.calibration.questions
+            run.write(PILOT_FILE, json.dumps([identity(question) for question in pilot]).encode())
 
 
 def weights_digest(model: model_source.Model, settings: ModelSettings) -> str:

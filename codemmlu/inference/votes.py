@@ -6,7 +6,7 @@ from functools import partial
 
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
-from codemmlu.inference.calibration import _estimate, stored_prior
+from codemmlu.inference.calibration import prior_of, stored_prior
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
@@ -216,8 +216,8 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
     """
     if voter.calibration is None or voter.fits_threshold:
         return None
-    if voter.calibration.questions is None:
-        return _estimate((answers or {}).values())
+    if voter.calibration.source == "own":
+        return prior_of((answers or {}).values())
     return stored_prior(run, voter.pool, voter.calibration)
 
 

@@ -37,12 +37,12 @@ class WorkerSpec:
     Attributes:
         open_engine: Opens the engine; None in a pool without a model.
         settings: What the engine is opened with.
-        open_library: Opens the retriever; None without specs that look at examples.
+        open_retriever: Opens the retriever; None without specs that look at examples.
     """
 
     open_engine: OpenEngine | None
     settings: EngineSettings | None
-    open_library: Callable[[], Retriever] | None = None
+    open_retriever: Callable[[], Retriever] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,29 @@ class AnswerWorker:
     """A callable that takes a block of pending questions and yields a block of Answer rows."""
 
     def __init__(
-        self, tools: WorkerSpec, asks: Sequence[InferenceSpec], most_choices: int, at_once: int, mark: str
+        self, worker_spec: WorkerSpec, specs: Sequence[InferenceSpec], most_choices: int, at_once: int, mark: str
     ) -> None:
         """Open the retriever and the engine.
 
         Args:
-            tools: What to open.
-            asks: The specs to answer with.
+            worker_spec: What to open.
+            specs: The specs to answer with.
             most_choices: The most choices of any question.
             at_once: The most answers in flight, however large the blocks are, so that the second turn of a conversation
                 does not queue behind the first turns of all.
             mark: A prefix of the name under which the watchdog knows this worker's processes.
         """
         watchdog.start(f"{mark}-{uuid.uuid4().hex}")
-        self._specs = {spec.name: spec for spec in asks}
+        self._specs = {spec.name: spec for spec in specs}
         self._most_choices = most_choices
         self._room = asyncio.Semaphore(at_once)
         self._checked: asyncio.Task[None] | None = None
         # The retriever comes first: it opens in seconds, and a mistake in it should not wait for an engine.
-        self._retriever = tools.open_library() if tools.open_library else None
+        self._retriever = worker_spec.open_retriever() if worker_spec.open_retriever else None
         self._retrieving = asyncio.Lock()
         self._engine: Engine | None = None
-        if tools.open_engine and tools.settings:
-            self._engine = tools.open_engine(tools.settings)
+        if worker_spec.open_engine and worker_spec.settings:
+            self._engine = worker_spec.open_engine(worker_spec.settings)
             # When the stream ends Ray lets the actor's process exit; multiprocessing's own exit handler, which was
             # registered before this one and so runs after it, would end the engine the hard way.
             atexit.register(self._engine.close)
@@ -147,7 +147,7 @@ class AnswerWorker:
         assert self._retriever is not None
         try:
             neighbours = self._retriever.retrieve([inputs.question for inputs in plain], spec.neighbours)
-            if spec.method != "retrieve":
+            if not METHODS[spec.method].transfers:
                 return [replace(inputs, neighbours=near) for inputs, near in zip(plain, neighbours, strict=True)]
             predicted = self._retriever.transferred(neighbours)
             return [

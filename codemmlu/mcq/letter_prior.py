@@ -3,7 +3,8 @@
 It is estimated from readings without labels: over many questions the right letters are spread evenly, so the mean of a
 model's letter probabilities is the model's preference (batch calibration: Zhou et al. 2023, arXiv:2309.17249; the prior
 by permutations, PriDe: Zheng et al. 2024, arXiv:2309.03882). Each number of choices has a prior of its own, as the
-preference depends on the letters on offer.
+preference depends on the letters on offer. Which readings a voter's prior is estimated from is up to the caller: see
+"The path of a letter prior" in docs/architecture.md.
 """
 
 import math

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class _Loader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> dict[str, object]:
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -125,7 +126,7 @@ def _parse(override: str) -> tuple[list[str], Any]:
     return path.split("."), value
 
 
-def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+def _set(values: dict[str, object], keys: list[str], value: Any, override: str) -> None:
     key, rest = _first_key(values, keys)
     while rest:
         inner = values.setdefault(key, {})
@@ -138,7 +139,7 @@ def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> 
     values[key] = value
 
 
-def _first_key(values: dict[str, Any], keys: list[str]) -> tuple[str, list[str]]:
+def _first_key(values: Mapping[str, object], keys: list[str]) -> tuple[str, list[str]]:
     """Return the first key of a path and the rest; an existing name with dots (`qwen2.5`) is one key."""
     for width in range(len(keys), 1, -1):
         if ".".join(keys[:width]) in values:
@@ -152,7 +153,7 @@ def _choose(voters: Any, chosen: list[Any]) -> Any:
     names = [str(name) for name in chosen]
     if unknown := [name for name in names if name not in voters]:
         known = ", ".join(map(str, voters)) or "none"
-        raise UserError(f"voters: the recipe has no {', '.join(unknown)}; it has {known}")
+        raise UserError(f"the recipe has no {', '.join(unknown)}; it has {known}", key="voters")
     return {name: voters[name] for name in names}
 
 

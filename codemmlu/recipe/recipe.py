@@ -1,6 +1,7 @@
 """The whole recipe: all sections, and the checks across sections."""
 
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -84,11 +85,11 @@ class Recipe(Settings):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
-def _known(voters: dict[str, Any]) -> str:
+def _known(voters: Iterable[str]) -> str:
     return f"voters: {', '.join(voters)}"
 
 
-def _check_vote(vote: VoteSettings, voters: dict[str, Any]) -> None:
+def _check_vote(vote: VoteSettings, voters: Mapping[str, VoterSettings]) -> None:
     """Refuse a vote that names an unknown voter, or a rule that needs fitting without `vote.fit`."""
     if vote.rule in FITTED_RULES and not vote.fit:
         raise ValueError(f"vote.rule: {vote.rule} is fitted on solved examples; give vote.fit, or choose log_pool")
@@ -113,7 +114,7 @@ def _check_finetune(recipe: "Recipe") -> None:
             )
 
 
-def _check_when(name: str, voters: dict[str, Any]) -> None:
+def _check_when(name: str, voters: Mapping[str, VoterSettings]) -> None:
     """Refuse a cascade that waits for an unknown voter, for a voter that is never unsure, or for itself."""
     waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
     while waits:

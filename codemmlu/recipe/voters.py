@@ -153,8 +153,13 @@ _WHOM = {"method", "model", "adapter", "template", "examples"}
 
 def method_settings(voter: AskedVoter) -> dict[str, JsonValue]:
     """Return the settings of a voter's method that influence the stored answers."""
-    exits = isinstance(voter, DirectVoter) and voter.early_exit == "margin"
-    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | (set() if exits else {"margin"}))
+    unused: set[str] = set() if exits_early(voter) else {"margin"}
+    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | unused)
+
+
+def exits_early(voter: VoterSettings) -> bool:
+    """Return whether a voter reads a question again only while its likeliest choices are close."""
+    return isinstance(voter, DirectVoter) and voter.early_exit == "margin"
 
 
 def when_of(voter: VoterSettings) -> WhenSettings | None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codemmlu.dataset import QuestionStream
-from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
 from codemmlu.inference.voters import Ensemble
@@ -140,7 +139,7 @@ def _voter(evaluation: Evaluation, name: str, rank: int | None) -> VoterReport:
         rank=rank,
         ask=voter.spec.name,
         model=voter.pool,
-        adapter=lora.validate(voter.spec.adapter, "adapter").fingerprint if voter.spec.adapter else None,
+        adapter=voter.adapter.fingerprint if voter.adapter else None,
         prior=_shares(evaluation.reduced.priors[name]),
         threshold=threshold,
         early_exit=sums.early_exit.get(name),

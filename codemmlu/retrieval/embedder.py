@@ -80,7 +80,7 @@ def find(settings: EmbedderSettings, cache: str) -> Embedder:
             source = str(Path(source).expanduser().absolute())
             fingerprint = _fingerprint(Path(source))
     except UserError as error:
-        raise UserError(f"examples.embedder: {str(error).removeprefix('models: ')}") from None
+        raise UserError(error.message, key="examples.embedder") from None
     return Embedder(source, revision, fingerprint, settings.batch_size, settings.device, cache)
 
 
@@ -111,7 +111,7 @@ class _SentenceEncoder:
         from sentence_transformers import SentenceTransformer
 
         if embedder.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("examples.embedder.device: there is no GPU for cuda here; set it to cpu")
+            raise UserError("there is no GPU for cuda here; set it to cpu", key="examples.embedder.device")
         if embedder.threads:
             torch.set_num_threads(embedder.threads)
         is_bundled = embedder.source == model_source.EMBEDDED
@@ -126,7 +126,7 @@ class _SentenceEncoder:
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"examples.embedder: {embedder.source} cannot be loaded: {first[:300]}") from None
+            raise UserError(f"{embedder.source} cannot be loaded: {first[:300]}", key="examples.embedder") from None
         self._batch_size = embedder.batch_size
 
     def encode(self, texts: Sequence[str]) -> Vectors:

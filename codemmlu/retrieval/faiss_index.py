@@ -87,7 +87,7 @@ def open_index(content: npt.NDArray[np.uint8]) -> Any:
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise UserError(
-            f"examples.index: its FAISS file is broken ({first[:200]}); delete the index and run again"
+            f"its FAISS file is broken ({first[:200]}); delete the index and run again", key="examples.index"
         ) from None
     if isinstance(index, faiss.IndexHNSW):
         index.hnsw.efSearch = _SEARCH

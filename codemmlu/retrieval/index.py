@@ -54,14 +54,14 @@ class ExampleIndex:
     manifest: IndexManifest
     embedder: Embedder
     settings: ExampleSettings
-    rule: SelectionPolicy
+    policy: SelectionPolicy
 
     @property
     def retrieval_key(self) -> RetrievalKey:
         """Return what the answer keys of specs depend on."""
-        looks = digest(self.manifest.fingerprint, asdict(self.rule))
+        looks = digest(self.manifest.fingerprint, asdict(self.policy))
         left_out = self.manifest.weights.left_out if self.manifest.weights else ""
-        return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.rule.diversity)
+        return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.policy.diversity)
 
 
 def place_of(recipe: Recipe) -> RunDir:
@@ -71,19 +71,13 @@ def place_of(recipe: Recipe) -> RunDir:
         recipe: The recipe.
 
     Returns:
-        The directory, which may not exist.
-
-    Raises:
-        UserError: examples.index is no usable address.
+        The directory, which may not exist; an address that cannot be used is a UserError.
     """
     settings = recipe.examples
     if settings.index is None:
         return RunDir(recipe.out).below("index")
     check_persistent_path(settings.index, "examples.index")
-    try:
-        return RunDir(settings.index)
-    except UserError as error:
-        raise UserError(str(error).replace("out:", "examples.index:", 1)) from None
+    return RunDir(settings.index, "examples.index")
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ def _prebuilt(inputs: _IndexInputs) -> IndexManifest:
     index, settings = inputs.index, inputs.recipe.examples
     manifest = read_manifest(index)
     if manifest is None:
-        raise UserError(f"examples.index: there is none at {index.shown}; give examples.source to make it of")
+        raise UserError(f"there is none at {index.shown}; give examples.source to make it of", key="examples.index")
     check_embedder(manifest, settings, inputs.embedder, index)
     inputs.progress.say(f"examples: {manifest.count:,} in the index at {index.shown} ({manifest.kind})")
     files = [shard.examples for shard in manifest.shards]
@@ -218,8 +212,8 @@ def _changed(manifest: IndexManifest | None, embedder: Embedder, settings: Examp
     return f"; the index is made anew, its {' and '.join(other)} changed"
 
 
-def publish(index: ExampleIndex) -> "shared_index.SharedIndex":
-    """Put the index into Ray's object store, once for all pools."""
+def share(index: ExampleIndex) -> "shared_index.SharedIndex":
+    """Put the index into Ray's object store, once for all pools; an actor opens it with `shared_index.load`."""
     from codemmlu.retrieval import shared_index
 
-    return shared_index.publish(index.index, index.manifest, index.embedder, index.settings, index.rule)
+    return shared_index.publish(index.index, index.manifest, index.embedder, index.settings, index.policy)

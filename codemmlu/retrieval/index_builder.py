@@ -149,7 +149,7 @@ class EmbedBlocks:
         row_of = {text: row for row, text in enumerate(distinct)}
         for text, vector in zip(distinct, encoded, strict=True):
             if not np.isfinite(vector).all():
-                raise UserError(f"examples.embedder: its vector of {text[:80]!r} is not finite; use another")
+                raise UserError(f"its vector of {text[:80]!r} is not finite; use another", key="examples.embedder")
         rows = [
             pack(example, encoded[row_of[text]], encoded[[row_of[choice] for choice in example.choices]])
             for example, text in zip(examples, texts, strict=True)

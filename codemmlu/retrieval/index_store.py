@@ -126,7 +126,9 @@ def kind_for(wanted: str, count: int) -> str:
     if wanted == "auto":
         return next((kind for most, kind in AUTO if count < most), "ivfpq")
     if wanted == "ivfpq" and count < _SMALLEST_IVFPQ:
-        raise UserError(f"examples.kind: ivfpq needs at least {_SMALLEST_IVFPQ:,} examples, here are {count:,}: exact")
+        raise UserError(
+            f"ivfpq needs at least {_SMALLEST_IVFPQ:,} examples, here are {count:,}: exact", key="examples.kind"
+        )
     return wanted
 
 
@@ -147,14 +149,14 @@ def read_manifest(index: RunDir) -> IndexManifest | None:
         value: dict[str, Any] = json.loads(text)
         if value.get("version") != VERSION:
             raise UserError(
-                f"examples.index: {index.shown} has version {value.get('version')}, this is {VERSION}; "
-                "delete it and run again"
+                f"{index.shown} has version {value.get('version')}, this is {VERSION}; delete it and run again",
+                key="examples.index",
             )
         return IndexManifest.model_validate(value)
     except (ValueError, AttributeError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise UserError(
-            f"examples.index: {index.shown}/{MANIFEST} is broken ({first}); delete it and run again"
+            f"{index.shown}/{MANIFEST} is broken ({first}); delete it and run again", key="examples.index"
         ) from None
 
 
@@ -168,11 +170,14 @@ def check_embedder(manifest: IndexManifest, settings: ExampleSettings, embedder:
     theirs = (manifest.embedder, manifest.revision, manifest.embedder_fingerprint)
     if ours[2] != theirs[2]:
         raise UserError(
-            f"examples.embedder: {index.shown} was made with {_named(*theirs)}, the recipe has {_named(*ours)}; "
-            "use the same, or give examples.source to make the index anew"
+            f"{index.shown} was made with {_named(*theirs)}, the recipe has {_named(*ours)}; "
+            "use the same, or give examples.source to make the index anew",
+            key="examples.embedder",
         )
     if manifest.text != settings.text:
-        raise UserError(f"examples.text: {index.shown} was made of {manifest.text!r}, the recipe has {settings.text!r}")
+        raise UserError(
+            f"{index.shown} was made of {manifest.text!r}, the recipe has {settings.text!r}", key="examples.text"
+        )
 
 
 def read_checked(index: RunDir, name: str, sha256: str) -> bytes:
@@ -187,11 +192,14 @@ def read_checked(index: RunDir, name: str, sha256: str) -> bytes:
     try:
         content = index.read(name)
     except OSError as error:
-        raise UserError(f"examples.index: {index.shown}/{name} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"{index.shown}/{name} cannot be read: {str(error).splitlines()[0]}", key="examples.index"
+        ) from None
     if (actual := sha256_of(content)) != sha256:
         raise UserError(
-            f"examples.index: {index.shown}/{name} has sha256 {actual[:16]}..., its manifest says {sha256[:16]}...: "
-            f"it was changed or cut off; delete {index.shown} and run again"
+            f"{index.shown}/{name} has sha256 {actual[:16]}..., its manifest says {sha256[:16]}...: "
+            f"it was changed or cut off; delete {index.shown} and run again",
+            key="examples.index",
         )
     return content
 

@@ -41,22 +41,38 @@ class LoadedShard:
     buffer: npt.NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class LoadedIndex:
+    """An index in memory.
+
+    Attributes:
+        shards: The shards.
+        dimensions: The dimensions of a vector.
+        weights: The weights of the method `retrieve`; None where no call transfers answers.
+    """
+
+    shards: Sequence[LoadedShard]
+    dimensions: int
+    weights: TransferWeights | None = None
+
+
 class Retriever:
     """A search for the examples nearest to questions, for one call at a time."""
 
     def __init__(
-        self,
-        shards: Sequence[LoadedShard],
-        dimensions: int,
-        weights: TransferWeights | None,
-        encoder: Encoder | None,
-        settings: ExampleSettings,
-        rule: SelectionPolicy,
+        self, index: LoadedIndex, encoder: Encoder | None, settings: ExampleSettings, policy: SelectionPolicy
     ) -> None:
-        """Keep opened shards; `weights` and `encoder` may be None where no call needs them."""
-        self._shards, self._dimensions, self._weights, self._encoder = shards, dimensions, weights, encoder
-        self._settings, self._rule = settings, rule
-        self._starts = np.cumsum([0, *(len(shard.examples) for shard in shards)])
+        """Keep an opened index.
+
+        Args:
+            index: The index.
+            encoder: Embeds questions; None where no call embeds any.
+            settings: The recipe's section `examples`.
+            policy: The examples that a question may see.
+        """
+        self._shards, self._dimensions, self._weights = index.shards, index.dimensions, index.weights
+        self._encoder, self._settings, self._policy = encoder, settings, policy
+        self._starts = np.cumsum([0, *(len(shard.examples) for shard in self._shards)])
 
     def retrieve(self, questions: Sequence[Question], most: int) -> list[Neighbours]:
         """Return at most `most` neighbours of each question; ValueError where a vector is not finite."""
@@ -78,7 +94,7 @@ class Retriever:
                 for number, near in zip(waiting, candidates, strict=True)
                 if len(neighbours[number].solved) < most
                 and len(near) == fetched < min(count, _FARTHEST)
-                and near[-1].similarity >= self._rule.min_similarity
+                and near[-1].similarity >= self._policy.min_similarity
             ]
             fetched = min(4 * fetched, count)
         return [neighbours[number] for number in range(len(questions))]
@@ -133,10 +149,10 @@ class Retriever:
         fit = question.task_id.startswith(FIT)
         own = question.task_id.removeprefix(FIT) if fit else question.task_id
         others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]
-        seen = filter_candidates(self._rule, own, twin, others)
-        if self._rule.diversity and seen:
+        seen = filter_candidates(self._policy, own, twin, others)
+        if self._policy.diversity and seen:
             stored = np.concatenate([unpack(self._value(c.row, "vector"), self._dimensions) for c in seen])
-            seen = diverse(seen, stored, self._rule.diversity, most)
+            seen = diverse(seen, stored, self._policy.diversity, most)
         return Neighbours(
             question,
             query,
@@ -162,7 +178,7 @@ class Retriever:
         return shard, row - int(self._starts[shard])
 
 
-def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[str, Any]:
+def pack(question: Question, vector: Vectors, choice_vectors: Vectors) -> dict[str, object]:
     """Return the row that an index stores for an example, see EXAMPLE."""
     values = {name: getattr(question, name) for name in QUESTION.names}
     stored = {

@@ -55,16 +55,16 @@ def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def filter_candidates(
-    rule: SelectionPolicy, task_id: str, twin: str, candidates: Sequence[Candidate]
+    policy: SelectionPolicy, task_id: str, twin: str, candidates: Sequence[Candidate]
 ) -> list[Candidate]:
     """Return the candidates that the question with this task_id and content key may see, in their order."""
 
     def may(candidate: Candidate) -> bool:
-        if candidate.task_id == task_id or candidate.similarity < rule.min_similarity:
+        if candidate.task_id == task_id or candidate.similarity < policy.min_similarity:
             return False
-        if rule.exclude == "same" and candidate.twin == twin:
+        if policy.exclude == "same" and candidate.twin == twin:
             return False
-        return rule.near_duplicates == "keep" or candidate.similarity < TWINS
+        return policy.near_duplicates == "keep" or candidate.similarity < TWINS
 
     return [candidate for candidate in candidates if may(candidate)]
 

@@ -15,7 +15,7 @@ import ray
 from codemmlu.cluster import tasks
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
 from codemmlu.retrieval.index_store import IndexSpec, Shard, TransferWeights
-from codemmlu.retrieval.retriever import LoadedShard, Retriever, unpack
+from codemmlu.retrieval.retriever import LoadedIndex, LoadedShard, Retriever, unpack
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import QUESTION, question_from
@@ -170,7 +170,7 @@ def fit(address: str, shard: Shard, spec: IndexSpec) -> tuple[int, TransferWeigh
         return rows.shape[1], None
     others = SelectionPolicy("same", "drop", -1.0, 0.0)
     shards = [LoadedShard(faiss_index.open_index(content), examples, content)]
-    retriever = Retriever(shards, rows.shape[1], None, None, spec.settings, others)
+    retriever = Retriever(LoadedIndex(shards, rows.shape[1]), None, spec.settings, others)
     chosen = np.random.default_rng(spec.seed).permutation(usable)[:_FITTED]
     questions = [question_from(row) for row in examples.select(QUESTION.names).take(chosen).to_pylist()]
     neighbours = retriever.near(questions, rows[chosen], _NEIGHBOURS)

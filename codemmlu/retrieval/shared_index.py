@@ -15,7 +15,7 @@ from codemmlu.recipe import ExampleSettings
 from codemmlu.retrieval import answer_transfer, faiss_index, index_store
 from codemmlu.retrieval.embedder import Embedder, open_encoder
 from codemmlu.retrieval.index_store import IndexManifest
-from codemmlu.retrieval.retriever import LoadedShard, Retriever
+from codemmlu.retrieval.retriever import LoadedIndex, LoadedShard, Retriever
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -33,18 +33,18 @@ class SharedIndex:
         manifest: Manifest of the index.
         embedder: The embedder of questions.
         settings: The recipe's section `examples`.
-        rule: The examples that a question may see.
+        policy: The examples that a question may see.
     """
 
     shards: tuple[tuple[Any, Any], ...]
     manifest: IndexManifest
     embedder: Embedder
     settings: ExampleSettings
-    rule: SelectionPolicy
+    policy: SelectionPolicy
 
 
 def publish(
-    index: RunDir, manifest: IndexManifest, embedder: Embedder, settings: ExampleSettings, rule: SelectionPolicy
+    index: RunDir, manifest: IndexManifest, embedder: Embedder, settings: ExampleSettings, policy: SelectionPolicy
 ) -> SharedIndex:
     """Put an index into Ray's object store, once for all pools of a run.
 
@@ -53,7 +53,7 @@ def publish(
         manifest: Manifest of the index.
         embedder: The embedder of questions.
         settings: The recipe's section `examples`.
-        rule: The examples that a question may see.
+        policy: The examples that a question may see.
 
     Returns:
         The index, to be sent to actors.
@@ -63,7 +63,7 @@ def publish(
             weights.
     """
     if manifest.weights and manifest.weights.features != answer_transfer.FEATURES:
-        raise UserError(f"examples.index: {index.shown} was made by another version; delete it and run again")
+        raise UserError(f"{index.shown} was made by another version; delete it and run again", key="examples.index")
     # The index may take half of the smallest node's object store, as blocks pass through the store, too.
     room = min(node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]) / 2
     size = sum(index.size(name) for shard in manifest.shards for name in (shard.index, shard.examples))
@@ -73,10 +73,10 @@ def publish(
         content = index_store.read_checked(index, shard.index, shard.index_sha256)
         location = index.path(shard.index) if mapped else ray.put(np.frombuffer(content, dtype=np.uint8))
         packed = index_store.read_checked(index, shard.examples, shard.examples_sha256)
-        unused = [] if rule.diversity else ["vector"]
+        unused = [] if policy.diversity else ["vector"]
         examples = pq.read_table(pa.BufferReader(packed)).drop_columns(unused)
         shards.append((location, ray.put(examples.combine_chunks())))
-    return SharedIndex(tuple(shards), manifest, embedder, settings, rule)
+    return SharedIndex(tuple(shards), manifest, embedder, settings, policy)
 
 
 def nearest(shared: SharedIndex, questions: Sequence[Question], most: int) -> list[list[str]]:
@@ -108,5 +108,5 @@ def load(shared: SharedIndex, threads: int, device: str = "cpu") -> Retriever:
         content = np.memmap(location, dtype=np.uint8, mode="r") if isinstance(location, str) else ray.get(location)
         shards.append(LoadedShard(faiss_index.open_index(content), ray.get(examples), content))
     encoder = open_encoder(replace(shared.embedder, threads=threads, device=device))
-    manifest = shared.manifest
-    return Retriever(shards, manifest.dimensions, manifest.weights, encoder, shared.settings, shared.rule)
+    index = LoadedIndex(shards, shared.manifest.dimensions, shared.manifest.weights)
+    return Retriever(index, encoder, shared.settings, shared.policy)

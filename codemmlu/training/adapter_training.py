@@ -13,9 +13,10 @@ from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
-from codemmlu.inference.voters import ResolvedVoter, inspect_adapter
+from codemmlu.inference.adapters import refuse_other_base
+from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import FinetuneSettings, Recipe
-from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
+from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
 from codemmlu.training.training_set import build_training_set, fingerprint
@@ -40,7 +41,9 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
     assert settings is not None
     base = recipe.models[settings.model]
     if is_scripted(base.source):
-        raise UserError(f"finetune.model: models.{settings.model} is a scripted engine, which has no weights to train")
+        raise UserError(
+            f"models.{settings.model} is a scripted engine, which has no weights to train", key="finetune.model"
+        )
     model = model_source.validate(base.source, base.revision, model_source.cache_folder())
     index = ensure_index(recipe, progress, questions, labelled=True) if settings.examples else None
     start = find_start(settings, model, questions)
@@ -49,7 +52,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
         settings, recipe.seed, questions, partial(_nearest, index) if index else None, start_fingerprint
     )
     wanted = fingerprint(settings, model, training_set, start_fingerprint)
-    known = lora.learnt_by(base.source) | (lora.learnt_by(start.path) if start else frozenset())
+    known = lora.learnt_by(base.source) | (lora.learnt_by(start.folder) if start else frozenset())
     training_set = replace(training_set, learnt=training_set.learnt | known)
     manifest = read_manifest(run, settings.name)
     merged = run.below(f"merged/{settings.name}")
@@ -86,7 +89,7 @@ def _nearest(index: ExampleIndex, questions: Sequence[Question], most: int) -> l
     from codemmlu.retrieval import shared_index
 
     session.join()
-    return shared_index.nearest(publish(index), questions, most)
+    return shared_index.nearest(share(index), questions, most)
 
 
 def find_start(settings: FinetuneSettings, model: model_source.Model, questions: QuestionSet) -> lora.Adapter | None:
@@ -105,11 +108,13 @@ def find_start(settings: FinetuneSettings, model: model_source.Model, questions:
     """
     if settings.start is None:
         return None
-    start = inspect_adapter(settings.start, "finetune.start", settings.model, model)
-    if both := lora.learnt_by(start.path) & questions.content_keys:
+    key = "finetune.start"
+    start = refuse_other_base(lora.validate(settings.start, key), key, settings.model, model)
+    if both := lora.learnt_by(start.folder) & questions.content_keys:
         raise UserError(
-            f"finetune.start: {len(both):,} of the questions are among those that {settings.start} was trained on; ask "
-            "others, or start from other weights"
+            f"{len(both):,} of the questions are among those that {settings.start} was trained on; ask "
+            "others, or start from other weights",
+            key=key,
         )
     return start
 
@@ -135,12 +140,13 @@ def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], 
             for part, content_keys in parts.items():
                 if both := trained & content_keys:
                     raise UserError(
-                        f"{key}: {len(both):,} of {part} are among those that it was trained on; train it again "
-                        "without them (jobs/finetune.py), or ask others"
+                        f"{len(both):,} of {part} are among those that it was trained on; train it again "
+                        "without them (jobs/finetune.py), or ask others",
+                        key=key,
                     )
 
 
 def _weights(recipe: Recipe, name: str, voter: ResolvedVoter) -> dict[str, str]:
-    """Return the paths of a voter's weights by recipe key; a model may have an adapter merged into it."""
+    """Return the folders of a voter's weights by recipe key; a model may have an adapter merged into it."""
     weights = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
-    return weights | ({f"voters.{name}.adapter": voter.spec.adapter} if voter.spec.adapter else {})
+    return weights | ({f"voters.{name}.adapter": voter.adapter.folder} if voter.adapter else {})

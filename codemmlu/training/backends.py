@@ -100,7 +100,7 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         try:
             model = get_peft_model(base, lora)
         except ValueError as error:  # peft finds no layer with such a name
-            raise UserError(f"finetune.targets: {error}") from error
+            raise UserError(str(error), key="finetune.targets") from error
     return LoadedModel(model, tokenizer, kind)
 
 
@@ -159,7 +159,7 @@ def choose(settings: FinetuneSettings, on_gpu: bool, has: Callable[[str], bool])
     )
     obstacle = next((reason for reason, applies in obstacles if applies), None)
     if settings.backend == "unsloth" and obstacle:
-        raise UserError(f"finetune.backend: unsloth cannot run here: {obstacle}; set it to peft, or to auto")
+        raise UserError(f"unsloth cannot run here: {obstacle}; set it to peft, or to auto", key="finetune.backend")
     if settings.backend != "auto":
         return settings.backend, "as finetune.backend says"
     return ("peft", f"unsloth cannot run here: {obstacle}") if obstacle else ("unsloth", "its kernels are the fastest")

@@ -73,9 +73,17 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         if not self._is_first or "loss" not in logs or self._began is None:
             return
         seconds, steps = time.monotonic() - self._began[0], state.global_step - self._began[1]
-        message = {"kind": "step", "step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
-        message |= {"tokens_per_second": self._rate(state), "seconds": seconds, "steps": steps}
-        self._spec.tell(message)
+        self._spec.tell(
+            {
+                "kind": "step",
+                "step": state.global_step,
+                "of": state.max_steps,
+                "loss": logs["loss"],
+                "tokens_per_second": self._rate(state),
+                "seconds": seconds,
+                "steps": steps,
+            }
+        )
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
@@ -91,17 +99,21 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
             if state.global_step == 0:
                 weights = self._spec.start or self._spec.source
                 raise UserError(
-                    f"finetune.model: before anything is learnt the loss of {redact_credentials(weights)} on the tune "
+                    f"before anything is learnt the loss of {redact_credentials(weights)} on the tune "
                     f"part is {metrics['eval_loss']}: "
-                    "its numbers overflow in this machine's precision; take another model"
+                    "its numbers overflow in this machine's precision; take another model",
+                    key="finetune.model",
                 )
             raise UserError(
-                f"finetune.learning_rate: with {self._spec.settings.learning_rate} the loss on the tune part is "
-                f"{metrics['eval_loss']} after step {state.global_step:,}; lower it"
+                f"with {self._spec.settings.learning_rate} the loss on the tune part is "
+                f"{metrics['eval_loss']} after step {state.global_step:,}; lower it",
+                key="finetune.learning_rate",
             )
         if self._is_first:
-            message = {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"]}
-            self._spec.tell(message | {"accuracy": metrics.get("eval_accuracy")})
+            accuracy = metrics.get("eval_accuracy")
+            self._spec.tell(
+                {"kind": "tune", "step": state.global_step, "loss": metrics["eval_loss"], "accuracy": accuracy}
+            )
         since = self._since_best(state)
         if since == 0 and self._is_first:
             shutil.rmtree(self._best, ignore_errors=True)

@@ -7,6 +7,7 @@ so that an interrupted training goes on in the same order.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,9 @@ def sequence(tokenizer: Any, example: TrainingExample, order: Sequence[int], tem
     text, tokens = chat_template.encode(tokenizer, prompt)
     token = chat_template.letter_token(tokenizer, text, tokens, prompt.before_letter + right)
     if token is None:
-        raise UserError(f"finetune.template: {right} is not one token of its own after {template}; choose another")
+        raise UserError(
+            f"{right} is not one token of its own after {template}; choose another", key="finetune.template"
+        )
     return tokens, token
 
 
@@ -140,61 +143,63 @@ def letter_tokens(tokenizer: Any, example: TrainingExample, size: int, template:
 def encode_sft(
     tokenizer: Any, examples: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[Row], int]:
-    """Encode examples for supervised fine-tuning.
-
-    Where a sequence is too long, the most distant neighbours are left out of the prompt first.
-
-    Args:
-        tokenizer: The model's tokenizer.
-        examples: Examples to train on.
-        epoch: Epoch whose order of the choices is shown; None: the questions' own order.
-        settings: The recipe's section `finetune`.
-
-    Returns:
-        Sequences with the fields input_ids and labels, of equal length, and how many examples were too long.
-    """
-    rows, dropped = [], 0
-    for example in examples:
-        plain = tuple(range(len(example.question.choices)))
-        order = plain if epoch is None else order_of(example.question, epoch, settings)
-        for first in range(len(example.shown) + 1):
-            fewer = TrainingExample(example.question, example.shown[first:])
-            tokens, letter = sequence(tokenizer, fewer, order, settings.template)
-            if len(tokens) < settings.max_length:
-                rows.append({"input_ids": [*tokens, letter], "labels": [IGNORED] * len(tokens) + [letter]})
-                break
-        else:
-            dropped += 1
-    return rows, dropped
+    """Encode examples for supervised fine-tuning, as sequences with the fields input_ids and labels; see `_encode`."""
+    return _encode(partial(_sequence_row, tokenizer, settings), examples, epoch, settings)
 
 
 def encode_preference(
     tokenizer: Any, examples: Sequence[TrainingExample], epoch: int | None, settings: FinetuneSettings
 ) -> tuple[list[Row], int]:
-    """Encode examples as preference pairs, whose two sides differ by the letter alone.
+    """Encode examples as pairs with the fields prompt_ids, chosen_ids and rejected_ids; see `_encode`."""
+    return _encode(partial(_pair_row, tokenizer, settings), examples, epoch, settings)
+
+
+def _encode(
+    row_of: Callable[[TrainingExample, Sequence[int]], Row | None],
+    examples: Sequence[TrainingExample],
+    epoch: int | None,
+    settings: FinetuneSettings,
+) -> tuple[list[Row], int]:
+    """Encode examples in the order of the choices that an epoch shows.
 
     Args:
-        tokenizer: The model's tokenizer.
+        row_of: Returns the row of an example in an order of the choices; None where it is too long.
         examples: Examples to train on.
         epoch: Epoch whose order of the choices is shown; None: the questions' own order.
         settings: The recipe's section `finetune`.
 
     Returns:
-        Pairs with the fields prompt_ids, chosen_ids and rejected_ids, and how many examples were too long.
+        The rows, and how many examples were too long.
     """
-    rows, dropped = [], 0
+    rows = []
     for example in examples:
-        assert example.rejected is not None
         plain = tuple(range(len(example.question.choices)))
-        order = plain if epoch is None else order_of(example.question, epoch, settings)
-        wrong = replace(example.question, answer=letters(26)[example.rejected])
-        tokens, letter = sequence(tokenizer, example, order, settings.template)
-        _, other = sequence(tokenizer, TrainingExample(wrong), order, settings.template)
+        rows.append(row_of(example, plain if epoch is None else order_of(example.question, epoch, settings)))
+    kept = [row for row in rows if row is not None]
+    return kept, len(rows) - len(kept)
+
+
+def _sequence_row(
+    tokenizer: Any, settings: FinetuneSettings, example: TrainingExample, order: Sequence[int]
+) -> Row | None:
+    """Encode one sequence; where it is too long, the most distant neighbours are left out of the prompt first."""
+    for first in range(len(example.shown) + 1):
+        fewer = TrainingExample(example.question, example.shown[first:])
+        tokens, letter = sequence(tokenizer, fewer, order, settings.template)
         if len(tokens) < settings.max_length:
-            rows.append({"prompt_ids": tokens, "chosen_ids": [letter], "rejected_ids": [other]})
-        else:
-            dropped += 1
-    return rows, dropped
+            return {"input_ids": [*tokens, letter], "labels": [IGNORED] * len(tokens) + [letter]}
+    return None
+
+
+def _pair_row(tokenizer: Any, settings: FinetuneSettings, example: TrainingExample, order: Sequence[int]) -> Row | None:
+    """Encode one preference pair, whose two sides differ by the letter alone."""
+    assert example.rejected is not None
+    wrong = replace(example.question, answer=letters(26)[example.rejected])
+    tokens, letter = sequence(tokenizer, example, order, settings.template)
+    _, other = sequence(tokenizer, TrainingExample(wrong), order, settings.template)
+    if len(tokens) >= settings.max_length:
+        return None
+    return {"prompt_ids": tokens, "chosen_ids": [letter], "rejected_ids": [other]}
 
 
 def build_epochs(

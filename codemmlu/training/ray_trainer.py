@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, TypedDict
 
 import ray
 import ray.train
@@ -32,7 +32,7 @@ from codemmlu.errors import EngineDied, Progress, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import backends
-from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, TrainJobSpec, too_large
+from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Message, TrainJobSpec, too_large
 from codemmlu.training.merging import merge_adapter
 from codemmlu.training.training_set import TrainingSet
 
@@ -83,7 +83,9 @@ def train(progress: Progress, run: RunDir, job: TrainJob, gpus: str | None = Non
     settings, model = job.settings, job.model
     on_gpu = resources.gpus > 0
     if on_gpu and resources.gpus < settings.workers:
-        raise UserError(f"finetune.workers: {settings.workers} need a GPU each, there are {resources.gpus}; lower it")
+        raise UserError(
+            f"{settings.workers} need a GPU each, there are {resources.gpus}; lower it", key="finetune.workers"
+        )
     backend, why = backends.choose(settings, on_gpu, _is_installed)
     folder = run.below(f"{FOLDER}/{job.fingerprint[:16]}")
     if not folder.exists(LESSONS):
@@ -108,7 +110,12 @@ def train(progress: Progress, run: RunDir, job: TrainJob, gpus: str | None = Non
             tell,
         )
         result = _fit(spec, folder, on_gpu)
-    cost = {name: (result.metrics or {}).get(name) for name in ("device", "memory_gib", "tokens_per_second")}
+    metrics = result.metrics or {}
+    cost = _Cost(
+        device=metrics["device"],
+        memory_gib=metrics.get("memory_gib"),
+        tokens_per_second=metrics.get("tokens_per_second"),
+    )
     with result.checkpoint.as_directory() as checkpoint:
         manifest = _publish(run, job, backend, Path(checkpoint), cost)
     run.clear(FOLDER)
@@ -121,7 +128,7 @@ def _cores_each(workers: int) -> int:
     for each in range(max(cores), 0, -1):
         if sum(count // each for count in cores) >= workers:
             return each
-    raise UserError(f"finetune.workers: {workers} need a core each, there are {sum(cores)}; lower it")
+    raise UserError(f"{workers} need a core each, there are {sum(cores)}; lower it", key="finetune.workers")
 
 
 def _is_installed(package: str) -> bool:
@@ -162,7 +169,7 @@ def _fit(spec: TrainJobSpec, folder: RunDir, on_gpu: bool) -> Any:
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         text = str(error).lower()
         if "outofmemory" in text or "out of memory" in text:  # Ray ends a worker before the machine's memory is full
-            raise UserError(too_large(settings)) from error
+            raise too_large(settings) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
     finally:
@@ -206,7 +213,7 @@ class _Speaker:
         self._progress, self._settings = progress, settings
         self._last_line = -_SECONDS_BETWEEN_LINES
 
-    def say(self, message: dict[str, Any]) -> None:
+    def say(self, message: Message) -> None:
         """Write the line of one message; steps have a line every _SECONDS_BETWEEN_LINES, and at the end."""
         say = self._progress.say
         if message["kind"] == "begin":
@@ -227,8 +234,16 @@ class _Speaker:
             )
 
 
-def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: dict[str, Any]) -> Manifest:
-    """Publish the best weights of a checkpoint; `cost` holds the manifest's fields of the same names."""
+class _Cost(TypedDict):
+    """What a training took, as its manifest keeps it."""
+
+    device: str
+    memory_gib: float | None
+    tokens_per_second: float | None
+
+
+def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: _Cost) -> Manifest:
+    """Publish the best weights of a checkpoint."""
     settings, model = job.settings, job.model
     state = json.loads((checkpoint / TRAINER / "trainer_state.json").read_text(encoding="utf-8"))
     train, tune = points(state["log_history"])

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray.train
 import torch
@@ -33,6 +33,8 @@ from codemmlu.training.encoding import (
 )
 from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec, too_large
 from codemmlu.training.trainers import AnswerTokenDPOTrainer, AnswerTokenSFTTrainer
+
+Config = TypeVar("Config", SFTConfig, DPOConfig)
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
@@ -73,8 +75,8 @@ def run_worker(spec: TrainJobSpec) -> None:
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and _CPU_OUT_OF_MEMORY not in str(error):
             raise
-        folder.write(FAULT, too_large(settings).encode())
-        raise RuntimeError(too_large(settings)) from error
+        folder.write(FAULT, str(too_large(settings)).encode())
+        raise RuntimeError(str(too_large(settings))) from error
 
 
 def _train(spec: TrainJobSpec, folder: RunDir) -> None:
@@ -85,7 +87,7 @@ def _train(spec: TrainJobSpec, folder: RunDir) -> None:
     table = folder.read_table(LESSONS)
     parts = TrainTune(examples_from_table(table, "train", settings), examples_from_table(table, "tune", settings))
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = TRAINERS[settings.objective](loaded, parts, spec, _arguments(settings, loaded, scratch))
+        trainer = TRAINERS[settings.objective](loaded, parts, spec, scratch)
         for parameter in trainer.model.parameters():
             # TRL casts the LoRA weights of a quantised model to bf16, in which small steps are lost.
             if parameter.requires_grad:
@@ -98,62 +100,83 @@ def _train(spec: TrainJobSpec, folder: RunDir) -> None:
         callback.close(resumed)
 
 
-def _arguments(settings: FinetuneSettings, loaded: LoadedModel, scratch: str) -> dict[str, Any]:
-    """Return the arguments that both of TRL's trainers take."""
-    return {
-        "output_dir": f"{scratch}/out",
-        "per_device_train_batch_size": settings.batch_size,
-        "per_device_eval_batch_size": settings.batch_size,
-        "gradient_accumulation_steps": settings.accumulation,
-        "num_train_epochs": 1,  # the data holds the sequences of all epochs, one epoch after the other
-        "train_sampling_strategy": "sequential",
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": _SCHEDULES[settings.schedule],
-        "warmup_steps": settings.warmup_steps,
-        "weight_decay": settings.weight_decay,
-        "optim": _OPTIMIZERS[settings.optimizer],
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "bf16": loaded.precision == "bf16",
-        "fp16": loaded.precision == "fp16",
-        "use_cpu": not torch.cuda.is_available(),
-        "max_length": None,  # sequences that are too long were left out: none is cut
-        "seed": settings.seed,
-        "logging_steps": 1,
-        "eval_strategy": "no",  # TrainingCallback decides when
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "ddp_find_unused_parameters": False,
-    }
-
-
-def _answers(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, arguments: dict[str, Any]) -> Any:
-    """Return a trainer for supervised fine-tuning, with the loss on the right letter."""
-    # padding_free is given explicitly: Unsloth turns it on otherwise, and rows come without the mask that our trainer
-    # reads.
-    args = SFTConfig(**arguments, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
-    return AnswerTokenSFTTrainer(args=args, **trainer_inputs(loaded, parts, spec, encode_sft))
-
-
-def _preferences(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, arguments: dict[str, Any]) -> Any:
-    """Return a trainer for direct preference optimisation of the right letter over the wrong one."""
-    return AnswerTokenDPOTrainer(
-        args=DPOConfig(**arguments, beta=spec.settings.beta),
-        **trainer_inputs(loaded, parts, spec, encode_preference),
+def _configuration(
+    kind: type[Config], settings: FinetuneSettings, loaded: LoadedModel, scratch: str, **own: Any
+) -> Config:
+    """Return the configuration of one of TRL's trainers: what both take, and what is the trainer's `own`."""
+    return kind(
+        output_dir=f"{scratch}/out",
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=1,  # the data holds the sequences of all epochs, one epoch after the other
+        train_sampling_strategy="sequential",
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=_SCHEDULES[settings.schedule],
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        optim=_OPTIMIZERS[settings.optimizer],
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        bf16=loaded.precision == "bf16",
+        fp16=loaded.precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        max_length=None,  # sequences that are too long were left out: none is cut
+        seed=settings.seed,
+        logging_steps=1,
+        eval_strategy="no",  # TrainingCallback decides when
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        **own,
     )
 
 
-TRAINERS: dict[str, Callable[[LoadedModel, TrainTune, TrainJobSpec, dict[str, Any]], Any]] = {
+def _answers(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, scratch: str) -> Any:
+    """Return a trainer for supervised fine-tuning, with the loss on the right letter."""
+    # padding_free is given explicitly: Unsloth turns it on otherwise, and rows come without the mask that our trainer
+    # reads.
+    own = {"padding_free": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    args = _configuration(SFTConfig, spec.settings, loaded, scratch, **own)
+    return AnswerTokenSFTTrainer(args=args, **vars(trainer_inputs(loaded, parts, spec, encode_sft)))
+
+
+def _preferences(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, scratch: str) -> Any:
+    """Return a trainer for direct preference optimisation of the right letter over the wrong one."""
+    args = _configuration(DPOConfig, spec.settings, loaded, scratch, beta=spec.settings.beta)
+    return AnswerTokenDPOTrainer(args=args, **vars(trainer_inputs(loaded, parts, spec, encode_preference)))
+
+
+TRAINERS: dict[str, Callable[[LoadedModel, TrainTune, TrainJobSpec, str], Any]] = {
     "answer": _answers,
     "preference": _preferences,
 }
 
 
+@dataclass(frozen=True)
+class TrainerInputs:
+    """The arguments that both trainers take besides their configuration.
+
+    Attributes:
+        letter_tokens: The tokens of all letters in use.
+        model: The model.
+        train_dataset: Sequences to train on.
+        eval_dataset: Sequences to evaluate on.
+        processing_class: The tokenizer.
+    """
+
+    letter_tokens: list[int]
+    model: Any
+    train_dataset: Any
+    eval_dataset: Any
+    processing_class: Any
+
+
 def trainer_inputs(
     loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, encode: Callable[..., Any]
-) -> dict[str, Any]:
+) -> TrainerInputs:
     """Return the inputs that both trainers take: the model, and sequences to train and to evaluate on.
 
     Args:
@@ -163,7 +186,7 @@ def trainer_inputs(
         encode: `encode_sft` or `encode_preference`.
 
     Returns:
-        Keyword arguments of a trainer.
+        The inputs.
 
     Raises:
         UserError: Every example of a part is too long.
@@ -174,18 +197,18 @@ def trainer_inputs(
     if not rows or not tune_rows:
         part = "tune" if rows else "train"
         raise UserError(
-            f"finetune.max_length: every example of the {part} part is longer than {settings.max_length:,} tokens; "
-            "raise it"
+            f"every example of the {part} part is longer than {settings.max_length:,} tokens; raise it",
+            key="finetune.max_length",
         )
     context = ray.train.get_context()
     if context.get_world_rank() == 0:
         steps = math.ceil(len(rows) / (settings.batch_size * settings.accumulation * context.get_world_size()))
         spec.tell({"kind": "begin", "sequences": len(rows), "dropped": dropped, "steps": steps})
     size = max(len(example.question.choices) for example in parts.train)
-    return {
-        "letter_tokens": letter_tokens(loaded.tokenizer, parts.train[0], size, settings.template),
-        "model": loaded.model,
-        "train_dataset": Dataset.from_list(rows),
-        "eval_dataset": Dataset.from_list(tune_rows),
-        "processing_class": loaded.tokenizer,
-    }
+    return TrainerInputs(
+        letter_tokens=letter_tokens(loaded.tokenizer, parts.train[0], size, settings.template),
+        model=loaded.model,
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(tune_rows),
+        processing_class=loaded.tokenizer,
+    )

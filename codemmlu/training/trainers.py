@@ -16,14 +16,26 @@ from codemmlu.training.encoding import IGNORED
 
 
 class _Letters:
-    """The metrics of both trainers: tokens read by this worker while training, accuracy in an evaluation.
+    """What both trainers share: a loss on the letters alone, and metrics.
 
-    The accuracy is among `letter_tokens`, the tokens of all letters in use.
+    The metrics are the tokens read by this worker while training, and the accuracy in an evaluation: among
+    `letter_tokens`, the tokens of all letters in use.
     """
 
     def __init__(self, letter_tokens: Sequence[int], **arguments: Any) -> None:
         super().__init__(**arguments)
         self._letter_tokens, self._read = torch.tensor(letter_tokens), 0
+
+    def compute_loss(
+        self: Any,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of a batch, with the parameters of transformers' Trainer; outputs are never returned."""
+        loss: torch.Tensor = self._loss(model, inputs, num_items_in_batch)
+        return loss
 
     def _note(self: Any, logits: torch.Tensor, right: torch.Tensor, mask: torch.Tensor) -> None:
         """Update the metrics with the logits of one batch, the right letters' tokens and the attention mask."""
@@ -39,13 +51,7 @@ class _Letters:
 class AnswerTokenSFTTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
     """An SFTTrainer on sequences {input_ids, labels} of which the last token alone is labelled."""
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
+    def _loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
         """Return the cross-entropy of the rows' letters: the sum over the letters of the step in all workers."""
         labels = inputs.pop("labels")
         row, position = (labels != IGNORED).nonzero(as_tuple=True)
@@ -55,7 +61,8 @@ class AnswerTokenSFTTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
         self._note(logits, right, inputs["attention_mask"])
         if num_items_in_batch is None:
             return losses.mean()
-        return losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        share: torch.Tensor = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        return share
 
 
 class AnswerTokenDPOTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
@@ -69,13 +76,7 @@ class AnswerTokenDPOTrainer(_Letters, DPOTrainer):  # type: ignore[misc]
         """Return the dataset as it is."""
         return dataset
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor:
+    def _loss(self, model: Any, inputs: dict[str, Any], _: torch.Tensor | int | None) -> torch.Tensor:
         """Compute the loss of DPO (Rafailov et al. 2023, arXiv:2305.18290, equation 7).
 
         Both letters are at the same position after the same prompt, so that one forward pass gives the logits of both,

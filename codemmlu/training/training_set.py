@@ -89,7 +89,9 @@ def build_training_set(
     for part in ("train", "tune"):
         if part not in chosen_parts:
             why = f" that {settings.pairs_from} answered" if settings.pairs_from else ""
-            raise UserError(f"finetune: there is no example{why} in the {part} part to learn from; give more examples")
+            raise UserError(
+                f"there is no example{why} in the {part} part to learn from; give more examples", key="finetune"
+            )
     learnt = frozenset(map(content_key, chosen))
     near = _near(chosen, learnable, settings, look_up)
     rows = {example.task_id: row for row, example in enumerate(chosen)}
@@ -152,7 +154,7 @@ def _likeliest_wrong(settings: FinetuneSettings, start: str) -> dict[tuple[str, 
         The index of the wrong choice, by the question's content.
     """
     assert settings.pairs_from is not None
-    run = RunDir(settings.pairs_from)
+    run = RunDir(settings.pairs_from, "finetune.pairs_from")
     specs = _direct_specs(run, settings, start)
     most: dict[str, tuple[int, str, tuple[Reading, ...]]] = {}
     for name in run.files(f"answers/{settings.model}"):
@@ -199,6 +201,7 @@ def _direct_specs(run: RunDir, settings: FinetuneSettings, start: str) -> frozen
         if specs := frozenset(voter["ask"] for voter in direct if (voter.get("adapter") or "") == weights):
             return specs
     raise UserError(
-        f"finetune.pairs_from: {run.shown} has no finished answers of a voter with method direct and "
-        f"model {settings.model}; run one on the examples first"
+        f"{run.shown} has no finished answers of a voter with method direct and "
+        f"model {settings.model}; run one on the examples first",
+        key="finetune.pairs_from",
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
-from codemmlu.inference.answer_store import latest_valid_answers
+from codemmlu.inference.answer_store import earliest_valid_answers
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.inference.votes import VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
 from codemmlu.mcq import Prior, letter_prior, orders
@@ -44,7 +44,7 @@ class Partition:
 
     def find(self, pool: str, wanted: set[str]) -> dict[str, Answer]:
         """Return the answers of a pool to the wanted keys, by key; see `inference.votes.Find`."""
-        return latest_valid_answers(self.answers.get(pool, ()), wanted)
+        return earliest_valid_answers(self.answers.get(pool, ()), wanted)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def own_prior_sums(
 
 def needs_own_prior(voter: ResolvedVoter) -> bool:
     """Return whether a voter's prior is estimated from all of the voter's own answers."""
-    return voter.calibration is not None and voter.calibration.questions is None
+    return voter.calibration is not None and voter.calibration.source == "own"
 
 
 def waits_for(ensemble: Ensemble, name: str) -> set[str]:

@@ -189,9 +189,9 @@ def test_what_is_no_command_at_all_is_2(arguments: list[str], capsys: pytest.Cap
     with pytest.raises(SystemExit) as error:
         main("answer", "", raises(AssertionError()), arguments)
     assert error.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
 
 
 def test_ctrl_c_ends_a_process_with_130_although_a_thread_waits_for_ray(recipe: str) -> None:

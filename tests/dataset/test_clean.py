@@ -178,7 +178,7 @@ def test_a_mapped_column_goes_before_one_of_our_name() -> None:
 def test_a_mapped_column_that_is_not_there_is_said() -> None:
     cleaner = Cleaner(columns={"answer": "solution"})
     assert asked({"choices": FOUR}, cleaner).answer is None
-    assert list(cleaner.notes) == ["rows without the column 'solution' of questions.columns.answer"]
+    assert list(cleaner.notes) == ["rows without the column 'solution' of {section}.columns.answer"]
 
 
 def test_the_problem_description_goes_before_the_question() -> None:

@@ -122,7 +122,7 @@ def test_a_text_that_two_choices_share_is_no_answer() -> None:
         ("R", "D", "answers that are the text of a choice: read as its letter"),
         ("A. Java", None, "answers that are not the letter of one choice: unlabelled"),
         (["A", "B"], None, "answers that name several choices: unlabelled"),
-        (2, None, "answers that are numbers: unlabelled; set questions.answers to zero-based or one-based"),
+        (2, None, "answers that are numbers: unlabelled; set {section}.answers to zero-based or one-based"),
     ],
 )
 def test_a_letter_that_is_another_choice_is_no_label(written: object, letter: str | None, note: str) -> None:

@@ -1,4 +1,4 @@
-"""`ray up cluster.yaml`, run for real against an EC2 on this machine; ssh and rsync write down what they are told."""
+"""`ray up cluster.yaml`, run for real against an EC2 on this machine; ssh and rsync write down their commands."""
 
 import json
 import os
@@ -31,8 +31,8 @@ import json, os, shutil, sys
 sent = [a for a in sys.argv[1:] if os.path.isfile(a)]
 if sys.argv[0].endswith("rsync"):
     shutil.copy(sent[-1], "{folder}/sent-" + sys.argv[-1].rpartition("/")[2])
-with open("{folder}/told", "a") as told:
-    told.write(json.dumps(sys.argv) + "\\n")
+with open("{folder}/commands", "a") as commands:
+    commands.write(json.dumps(sys.argv) + "\\n")
 """
 
 
@@ -77,10 +77,10 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
     line = [RAY, "up", "--yes", "--no-config-cache", str(FILE)]
     done = subprocess.run(line, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = [json.loads(line) for line in (folder / "told").read_text().splitlines()]
+    commands = [json.loads(line) for line in (folder / "commands").read_text().splitlines()]
     remote = yaml.safe_load((folder / "sent-ray_bootstrap_config.yaml").read_text())
     ec2 = boto3.client("ec2", endpoint_url=environment["AWS_ENDPOINT_URL"], **given)
-    yield Launch(ec2, [words[-1] for words in told], remote)
+    yield Launch(ec2, [words[-1] for words in commands], remote)
     server.stop()
 
 

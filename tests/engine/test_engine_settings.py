@@ -1,4 +1,4 @@
-"""What an engine is told of the machine that it runs on: its cores, and the dtype that is quick there."""
+"""Settings of the machine that an engine runs on: its cores, and the dtype that is quick there."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from codemmlu.engine import vllm_engine
+from codemmlu.engine.placement.gpus import Device
 from codemmlu.engine.vllm_engine import cpu_binding, dtype_here, set_environment
 
 ON_CPU: dict[str, Any] = {"dtype": "auto", "tensor_parallel_size": 1, "kv_cache_memory_bytes": 2**20}
@@ -28,9 +29,9 @@ def test_every_part_of_an_engine_has_cores_of_its_own(cores: list[int], ranks: i
 
 def test_only_an_engine_on_the_cpu_is_bound_to_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "1"})  # as Ray sets it in an actor
-    set_environment({"gpu_memory_utilization": 0.9})
+    set_environment(Device.GPU, ON_CPU)
     assert not {"VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"} & os.environ.keys()
-    set_environment(ON_CPU)
+    set_environment(Device.CPU, ON_CPU)
     assert os.environ["VLLM_CPU_OMP_THREADS_BIND"] == ",".join(map(str, sorted(os.sched_getaffinity(0))))
 
 
@@ -44,9 +45,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_where_bfloat16_is_slow_it_is_float32(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dtype_here(str(model), ON_CPU) == "float32"
+    assert dtype_here(str(model), Device.CPU, ON_CPU) == "float32"
     monkeypatch.setattr(vllm_engine, "multiplies_bfloat16", lambda cpuinfo: True)
-    assert dtype_here(str(model), ON_CPU) == "auto"
+    assert dtype_here(str(model), Device.CPU, ON_CPU) == "auto"
 
 
 @pytest.mark.parametrize(
@@ -54,15 +55,18 @@ def test_where_bfloat16_is_slow_it_is_float32(model: Path, monkeypatch: pytest.M
     [
         {"dtype": "bfloat16"},
         {"quantization": "awq"},
-        {"gpu_memory_utilization": 0.9},
         {"kv_cache_memory_bytes": 2**60},  # no room for twice the weights beside it
     ],
 )
 def test_float32_is_not_forced_where_it_does_not_fit(model: Path, arguments: dict[str, Any]) -> None:
     given = ON_CPU | arguments
-    assert dtype_here(str(model), given) == given["dtype"]
+    assert dtype_here(str(model), Device.CPU, given) == given["dtype"]
+
+
+def test_a_gpu_has_its_own_dtype(model: Path) -> None:
+    assert dtype_here(str(model), Device.GPU, ON_CPU) == "auto"
 
 
 def test_quantised_weights_keep_their_dtype(model: Path) -> None:
     (model / "config.json").write_text('{"quantization_config": {"quant_method": "awq"}}')
-    assert dtype_here(str(model), ON_CPU) == "auto"
+    assert dtype_here(str(model), Device.CPU, ON_CPU) == "auto"

@@ -22,7 +22,7 @@ def safetensors(data: bytes = b"\1\2\3\4") -> bytes:
 
 
 def fault(source: str | Path, cache: Path, revision: str | None = None) -> str:
-    """What the person is told; always one line."""
+    """Return the text of the error; always one line."""
     with pytest.raises(UserError) as error:
         validate(str(source), revision, str(cache))
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Model sources on the Hub, against a server on this machine: what cannot be had is told in one line."""
+"""Model sources on the Hub, against a server on this machine: what cannot be had is one line."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.support.model_hub import ModelHub, serving
 SHA, NEWER = "1" * 40, "2" * 40
 
 
-def told(sha: str, *files: tuple[str, int]) -> dict[str, Any]:
+def hub_model(sha: str, *files: tuple[str, int]) -> dict[str, Any]:
     """What the Hub says of a model."""
     siblings = [{"rfilename": name, "size": size} for name, size in files]
     return {"id": "a/b", "sha": sha, "siblings": siblings, "config": {"model_type": "tiny"}, "tags": []}
@@ -33,12 +33,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
     """A Hub with one model at two commits, and others that cannot be had."""
     models: dict[str, dict[str, Any] | tuple[int, str]] = {
-        "a/b": told(SHA, ("model-1.safetensors", 70), ("model-2.safetensors", 30), ("config.json", 9)),
-        "a/b/revision/next": told(NEWER, ("model.safetensors", 50)),
+        "a/b": hub_model(SHA, ("model-1.safetensors", 70), ("model-2.safetensors", 30), ("config.json", 9)),
+        "a/b/revision/next": hub_model(NEWER, ("model.safetensors", 50)),
         "a/b/revision/gone": (404, "RevisionNotFound"),
         "a/gated": (403, "GatedRepo"),
         "a/private": (401, "RepoNotFound"),
-        "a/pickled": told(SHA, ("pytorch_model.bin", 70)),
+        "a/pickled": hub_model(SHA, ("pytorch_model.bin", 70)),
         "a/busy": (503, ""),
     }
     with serving(ModelHub(models)) as served:
@@ -58,7 +58,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fault(source: str, revision: str | None = None) -> str:
-    """What the person is told; always one line."""
+    """Return the text of the error; always one line."""
     with pytest.raises(UserError) as error:
         validate(source, revision, "unused")
     assert "\n" not in str(error.value)

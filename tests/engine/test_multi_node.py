@@ -65,6 +65,6 @@ def test_gpus_that_never_come_are_waited_for_no_longer(holder: Any) -> None:
     import ray
 
     engine = holder.remote(1)
-    name, told = ray.get([engine.name.remote(), engine.hold.remote(3)])
-    assert told == "an engine of 3 GPUs waited 1 s for them; lower replicas, or end other jobs"
+    name, message = ray.get([engine.name.remote(), engine.hold.remote(3)])
+    assert message == "an engine of 3 GPUs waited 1 s for them; lower replicas, or end other jobs"
     assert states_of(name) == ["REMOVED", "REMOVED"], "the group goes on waiting"

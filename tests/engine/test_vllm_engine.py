@@ -177,8 +177,8 @@ def write_adapter(model: Path, folder: Path, seed: int) -> None:
             weights[f"{key}.lora_B.weight"] = 0.2 * torch.randn(width, 4, generator=random)
     folder.mkdir(parents=True)
     save_file(weights, folder / lora.WEIGHTS)
-    told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "bias": "none"}
-    (folder / lora.CONFIG).write_text(json.dumps(told | {"target_modules": ["q_proj", "v_proj"]}))
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "bias": "none"}
+    (folder / lora.CONFIG).write_text(json.dumps(config | {"target_modules": ["q_proj", "v_proj"]}))
 
 
 def merged(model: Path, adapter: Path) -> TransformersEngine:

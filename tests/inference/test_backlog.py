@@ -8,7 +8,14 @@ import pytest
 
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.answer_store import AnswerKeySet, known_keys
-from codemmlu.inference.backlog import BacklogCounts, StageParameters, WorkItem, count_backlog, write_backlog
+from codemmlu.inference.backlog import (
+    BacklogCounts,
+    PendingFolder,
+    StageParameters,
+    WorkItem,
+    count_backlog,
+    write_backlog,
+)
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table
@@ -41,9 +48,10 @@ class Due:
 
 def write_pending(run: RunDir, asks: list[InferenceSpec], block: int) -> Due:
     items = [WorkItem(one, "test", tuple(asks)) for one in stored_questions(run)]
-    counts = count_backlog(run, "m", items)
+    known = known_keys(run, "m")
+    counts = count_backlog(known, items)
     run.clear("pending/m")
-    blocks, due = write_backlog(run, "m", "pending/m/issue", items, block, {})
+    blocks, due = write_backlog(PendingFolder(run, "pending/m/issue", block), known.answered, items, {})
     assert due == counts.due, "what is surveyed is what is written"
     return Due(counts, tuple(f"pending/m/issue/{number:06d}.parquet" for number in range(blocks)))
 
@@ -120,7 +128,8 @@ def test_answers_to_something_else_count_for_nothing(run: RunDir) -> None:
 def test_a_row_carries_its_split_and_the_prior_of_its_size(run: RunDir) -> None:
     two = question("t7", choices=("this", "that"))
     items = [WorkItem(QUESTIONS[0], "test", (ASK, OTHER)), WorkItem(two, "null", (OTHER,))]
-    write_backlog(run, "m", "pending/m/issue", items, 8, {OTHER.name: StageParameters({4: (-0.5, -2.0, -2.0, -2.0)})})
+    priors = {OTHER.name: StageParameters({4: (-0.5, -2.0, -2.0, -2.0)})}
+    write_backlog(PendingFolder(run, "pending/m/issue", 8), AnswerKeySet(), items, priors)
     first, second = run.read_table("pending/m/issue/000000.parquet").to_pylist()
     assert [first["split"], second["split"]] == ["test", "null"]
     assert [asked["log_prior"] for asked in first["asks"]] == [None, [-0.5, -2.0, -2.0, -2.0]]

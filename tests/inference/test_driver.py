@@ -12,11 +12,12 @@ import pytest
 
 from codemmlu.cli.console import Terminal
 from codemmlu.cluster import locks, session
+from codemmlu.engine.lora import Adapter
 from codemmlu.engine.model_source import Model
-from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.gpus import Resources, simulated
 from codemmlu.engine.placement.placement import Placement
 from codemmlu.engine.scripted import Script
-from codemmlu.inference import pipeline
+from codemmlu.inference import driver, pipeline
 from codemmlu.inference.calibration import Calibration
 from codemmlu.inference.driver import RunContext, ask
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
@@ -37,7 +38,7 @@ SCRIPT = {"answers": {"print": "two"}}
 
 @dataclass
 class Started:
-    """What a pool's pipeline was started with, and the blocks that its waves came to."""
+    """What a pool's pipeline was started with, and the blocks that its stages came to."""
 
     pool: str
     stages: Sequence[StageBlocks]
@@ -47,13 +48,13 @@ class Started:
     blocks: list[list[list[dict[str, Any]]]] = field(default_factory=list)
 
     def asked(self, stage: int) -> list[tuple[str, list[str]]]:
-        """Return each question of a wave with the names of its asks."""
+        """Return each question of a stage with the names of its asks."""
         rows = (row for block in self.blocks[stage] for row in block)
         return [(row["task_id"], [one["name"] for one in row["asks"]]) for row in rows]
 
 
 class Pools:
-    """Keeps what pools are started with. What a wave asks is answered before the next one is written."""
+    """Keeps what pools are started with. What a stage asks is answered before the next one is written."""
 
     def __init__(self, run: RunDir) -> None:
         self.run, self.started = run, list[Started]()
@@ -75,7 +76,7 @@ class Pools:
             files = [f"{stage.folder}/{number:06d}.parquet" for number in range(count)]
             assert run.files(stage.folder) == files
             one.blocks.append([run.read_table(file).to_pylist() for file in files])
-            keep(run, pool.name, stage.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.asks))
+            keep(run, pool.name, stage.folder.replace("/", "-"), self._answers(one.asked(-1), pool.worker.specs))
 
     def _answers(self, asked: Iterable[tuple[str, list[str]]], asks: Iterable[InferenceSpec]) -> Iterator[Answer]:
         by_id, by_name = {one.task_id: one for one in QUESTIONS}, {ask.name: ask for ask in asks}
@@ -109,18 +110,60 @@ def pools(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Pools:
 
 
 def voter(name: str, ask: InferenceSpec, **settings: Any) -> ResolvedVoter:
-    """Return the seat of a voter that reads letters."""
+    """Return a resolved voter that reads letters."""
     return ResolvedVoter(name, DirectVoter(model=ask.pool, **settings), ask.pool, ask)
 
 
 def go(run: RunDir, *stages: Stage, voters: Sequence[ResolvedVoter] = (), **model: Any) -> None:
-    """Ask one pool, of scripted engines, these waves. model: its settings in the recipe."""
+    """Ask one pool, of scripted engines, these stages. model: its settings in the recipe."""
     settings = {"source": "scripted", **model}
     recipe = Recipe.model_validate({"out": run.address, "models": {"m": settings}, "voters": {"cheap": {"model": "m"}}})
     script = Script.model_validate(SCRIPT).model_dump(mode="json")
     models = {"m": Model("scripted", None, "fingerprint", None, script)}
     ensemble = Ensemble({one.name: one for one in voters}, {}, (), 4)
     ask(RunContext(recipe, Terminal(), run, ensemble, models, None), [PoolSession("m", stages)])
+
+
+def test_stored_keys_are_read_once_for_the_first_stage(
+    run: RunDir, pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(run, "m", "earlier", [answer(one) for one in QUESTIONS[:5]])
+    read, files = run.read_table, list[str]()
+
+    def noted(name: str, columns: list[str] | None = None) -> Any:
+        files.append(name)
+        return read(name, columns)
+
+    monkeypatch.setattr(run, "read_table", noted)
+    go(run, (InferenceTask(ASK),))
+    assert len(pools.started[0].asked(0)) == 15
+    assert files.count("answers/m/earlier.parquet") == 1
+
+
+@pytest.mark.parametrize("hardware", [Resources(cpus=2), simulated("1xT4")])
+def test_an_engine_gets_the_device_of_the_placement(
+    run: RunDir, pools: Pools, monkeypatch: pytest.MonkeyPatch, hardware: Resources
+) -> None:
+    monkeypatch.setattr(session, "join", lambda gpus: hardware)
+    monkeypatch.setattr(driver, "refuse_idle_gpus", lambda resources: None)
+    recipe = Recipe.model_validate(
+        {"out": run.address, "models": {"m": {"source": "x"}}, "voters": {"v": {"model": "m"}}}
+    )
+    context = RunContext(
+        recipe, Terminal(), run, Ensemble({}, {}, (), 4), {"m": Model("x", None, "f", 2**20, {})}, None
+    )
+    ask(context, [PoolSession("m", ((InferenceTask(ASK),),))])
+    spec = pools.started[0].worker.worker_spec
+    assert spec.settings
+    assert spec.settings.device is hardware.device is pools.started[0].placement.device
+
+
+def test_an_adapter_is_not_read_again_for_its_engine(run: RunDir, pools: Pools) -> None:
+    """The files are not there: what was read when the voter was resolved is all that a pool needs."""
+    tuned = replace(ASK, adapter="/nowhere")
+    one = replace(voter("tuned", tuned), adapter=Adapter("/nowhere", "f", 8, "/nowhere"))
+    go(run, (InferenceTask(tuned),), voters=[one])
+    assert pools.started[0].worker.specs == (tuned,)
 
 
 def test_a_pool_without_anything_left_starts_nothing(
@@ -160,14 +203,14 @@ def test_a_small_run_is_cut_into_blocks_of_eight(run: RunDir, pools: Pools) -> N
     assert not run.files(one.stages[0].folder), "blocks that were asked are cleared away"
 
 
-def test_waves_that_are_answered_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
-    """The engines still know their asks: a later wave may have to be judged by them."""
+def test_answered_stages_are_passed_over(run: RunDir, pools: Pools, capsys: pytest.CaptureFixture[str]) -> None:
+    """The engines still know their asks: a later stage may have to be judged by them."""
     keep(run, "m", "a", [*map(answer, QUESTIONS), answer(QUESTIONS[19], OTHER)])
     go(run, (InferenceTask(ASK),), (InferenceTask(OTHER),))
     assert "m: 21 answers are here already" in capsys.readouterr().out
     (one,) = pools.started
     assert [one.asked(0)[0], len(one.stages)] == [("t0", [OTHER.name]), 1]
-    assert one.worker.asks == (ASK, OTHER)
+    assert one.worker.specs == (ASK, OTHER)
 
 
 def test_a_cascade_is_asked_what_turns_out_unclear(
@@ -188,7 +231,7 @@ def test_a_cascade_is_asked_what_turns_out_unclear(
 
 def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools) -> None:
     """The pilot is asked first; the prior is written down, and what is asked later is judged by the same."""
-    pilot = Calibration(ASK, tuple(QUESTIONS[:4]))
+    pilot = Calibration(ASK, tuple(QUESTIONS[:4]), "pilot")
     go(run, (InferenceTask(ASK, questions=pilot.questions),), (InferenceTask(OTHER, after=pilot),))
     (one,) = pools.started
     assert [task_id for task_id, _ in one.asked(0)] == ["t0", "t1", "t2", "t3"]
@@ -203,10 +246,13 @@ def test_an_early_exit_is_told_the_prior_of_its_pilot(run: RunDir, pools: Pools)
 
 def test_engines_of_a_script_get_the_script_alone(run: RunDir, pools: Pools) -> None:
     go(run, (InferenceTask(ASK),), max_num_seqs=3)
-    tools = pools.started[0].worker.tools
-    assert tools.settings
-    assert (tools.settings.backend, tools.settings.arguments["script"]["answers"]) == ("scripted", SCRIPT["answers"])
-    assert tools.open_library is None
+    spec = pools.started[0].worker.worker_spec
+    assert spec.settings
+    assert (spec.settings.backend, spec.settings.arguments["script"]["answers"]) == (
+        "scripted",
+        SCRIPT["answers"],
+    )
+    assert spec.open_retriever is None
     assert pools.started[0].worker.most_choices == 4
 
 

@@ -17,18 +17,20 @@ from tests.support.rows import question, spec_of
 FOUR = question("t1", choices=("one", "two", "three", "four"))
 
 
-def asked(voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR) -> tuple[MethodResult, RecordingEngine]:
-    """What a voter's method makes of a question, and the engine it asked."""
+def asked(
+    voter: AskedVoter, script: Mapping[str, Any], of: Question = FOUR, **found: Any
+) -> tuple[MethodResult, RecordingEngine]:
+    """What a voter's method makes of a question, and the engine it asked. found: by earlier stages."""
     engine = RecordingEngine(Script(**script))
     ask: InferenceSpec = spec_of(voter, "w", None)
-    return asyncio.run(METHODS[ask.method].run(engine, ask, MethodInput(of))), engine
+    return asyncio.run(METHODS[ask.method].run(engine, ask, MethodInput(of, **found))), engine
 
 
 def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
-    told, engine = asked(DirectVoter(model="m", readings="cyclic"), {"answers": {"print": "three"}})
-    assert told.letter == "C"
-    assert [reading.order for reading in told.readings] == [(0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)]
-    assert told.generated_tokens == len(engine.scored) == 4
+    result, engine = asked(DirectVoter(model="m", readings="cyclic"), {"answers": {"print": "three"}})
+    assert result.letter == "C"
+    assert [reading.order for reading in result.readings] == [(0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)]
+    assert result.generated_tokens == len(engine.scored) == 4
     assert engine.most_at_once == 4, "readings of one question are sent together"
     always_a, _ = asked(DirectVoter(model="m", readings="cyclic"), {})
     spread = [reading.logprobs.index(max(reading.logprobs)) for reading in always_a.readings]
@@ -36,19 +38,37 @@ def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
     assert always_a.letter == "A"  # of four equally probable choices the first
 
 
+def test_only_an_early_exit_skips_readings() -> None:
+    """The setting decides, not whether a prior is at hand."""
+    cyclic = DirectVoter(model="m", readings="cyclic", calibrate="prior", margin=0.05)
+    early = cyclic.model_copy(update={"early_exit": "margin"})
+    for voter, readings in ((cyclic, 4), (early, 1)):
+        result, _ = asked(voter, {"answers": {"print": "three"}}, log_prior=(-1.4, -1.4, -1.4, -1.4))
+        assert len(result.readings) == readings
+    with pytest.raises(AssertionError):
+        asked(early, {})
+
+
+def test_only_a_fitted_threshold_is_taken_from_a_stage() -> None:
+    for threshold, letter in ((0.9, "D"), ("fit", "B")):
+        voter = VerifyVoter.model_validate({"method": "verify", "model": "m", "threshold": threshold})
+        result, _ = asked(voter, {"answers": {"print": "two"}}, threshold=0.1)
+        assert result.letter == letter
+
+
 def test_verify_ends_at_true() -> None:
-    told, engine = asked(VerifyVoter(method="verify", model="m"), {"answers": {"print": "two"}})
-    assert (told.status, told.letter) == ("answered", "B")
-    assert [(turn.kind, turn.letter) for turn in told.turns] == [("answer", "B"), ("check", "B")]
-    assert told.turns[1].p_true == pytest.approx(0.7 / 0.8)
-    assert len(engine.scored) == told.generated_tokens == 2
+    result, engine = asked(VerifyVoter(method="verify", model="m"), {"answers": {"print": "two"}})
+    assert (result.status, result.letter) == ("answered", "B")
+    assert [(turn.kind, turn.letter) for turn in result.turns] == [("answer", "B"), ("check", "B")]
+    assert result.turns[1].p_true == pytest.approx(0.7 / 0.8)
+    assert len(engine.scored) == result.generated_tokens == 2
 
 
 def test_verify_asks_again_without_what_is_false() -> None:
-    told, engine = asked(
+    result, engine = asked(
         VerifyVoter(method="verify", model="m"), {"answers": {"print": "two"}, "refuted": ("two", "one")}
     )
-    assert [(turn.kind, turn.letter) for turn in told.turns] == [
+    assert [(turn.kind, turn.letter) for turn in result.turns] == [
         ("answer", "B"),
         ("check", "B"),
         ("answer", "A"),  # the script falls back on its first letter, which is the first choice that is left
@@ -56,61 +76,61 @@ def test_verify_asks_again_without_what_is_false() -> None:
         ("answer", "C"),
         ("check", "C"),
     ]
-    assert told.letter == "C"
+    assert result.letter == "C"
     again = engine.scored[2].messages[-1].content
     assert "two" not in again
-    assert [reading.order for reading in told.readings] == [(0, 1, 2, 3), (0, 2, 3), (2, 3)]
+    assert [reading.order for reading in result.readings] == [(0, 1, 2, 3), (0, 2, 3), (2, 3)]
 
 
 def test_verify_takes_the_last_choice_unchecked() -> None:
-    told, _ = asked(VerifyVoter(method="verify", model="m"), {"refuted": ("one", "two", "three", "four")})
-    assert told.letter == "D"
-    assert told.turns[-1].kind == "answer"
-    assert sum(turn.kind == "check" for turn in told.turns) == 3
+    result, _ = asked(VerifyVoter(method="verify", model="m"), {"refuted": ("one", "two", "three", "four")})
+    assert result.letter == "D"
+    assert result.turns[-1].kind == "answer"
+    assert sum(turn.kind == "check" for turn in result.turns) == 3
 
 
 def test_one_choice_left_at_the_first_false() -> None:
-    told, _ = asked(
+    result, _ = asked(
         VerifyVoter(method="verify", model="m"), {"refuted": ("yes",)}, question("t1", choices=("yes", "no"))
     )
-    assert [(turn.kind, turn.letter) for turn in told.turns] == [("answer", "A"), ("check", "A"), ("answer", "B")]
+    assert [(turn.kind, turn.letter) for turn in result.turns] == [("answer", "A"), ("check", "A"), ("answer", "B")]
 
 
 @pytest.mark.parametrize(("threshold", "letter"), [(0.8, "B"), (0.9, "D")])
 def test_the_threshold_decides_what_is_accepted(threshold: float, letter: str) -> None:
-    told, _ = asked(VerifyVoter(method="verify", model="m", threshold=threshold), {"answers": {"print": "two"}})
-    assert told.letter == letter
+    result, _ = asked(VerifyVoter(method="verify", model="m", threshold=threshold), {"answers": {"print": "two"}})
+    assert result.letter == letter
 
 
 def test_verify_rank_asks_of_every_choice_and_weighs() -> None:
-    told, engine = asked(
+    result, engine = asked(
         VerifyRankVoter(method="verify-rank", model="m"), {"answers": {"print": "two"}, "refuted": ("two",)}
     )
     assert len(engine.scored) == 5
-    assert [turn.letter for turn in told.turns] == list("ABCD")
+    assert [turn.letter for turn in result.turns] == list("ABCD")
     # 0.7 x 1/8 for the refused one against 0.1 x 7/8 for the others: equal, and so the first
-    assert told.letter == "A"
+    assert result.letter == "A"
 
 
 def test_reason_reads_a_letter_after_the_thought() -> None:
     script = {"replies": ("<think>First, look closely",), "answers": {"print": "two"}}
-    told, engine = asked(ReasonVoter(method="reason", model="m", max_tokens=7), script)
+    result, engine = asked(ReasonVoter(method="reason", model="m", max_tokens=7), script)
     ((prompt, sampling),) = engine.generated
     assert (sampling.max_tokens, sampling.n) == (7, 1)
-    assert told.turns[0].text == "First, look closely"
+    assert result.turns[0].text == "First, look closely"
     after = engine.scored[-1].messages
     assert [message.role for message in after] == ["user", "assistant", "user"]
     assert after[0] == prompt.messages[0]
     assert after[1].content == "First, look closely"
-    assert told.status == "answered"
-    assert told.generated_tokens == 1 + len(["<think>First,", "look", "closely"])
+    assert result.status == "answered"
+    assert result.generated_tokens == 1 + len(["<think>First,", "look", "closely"])
 
 
 def test_sample_counts_the_letters_that_were_said() -> None:
     voter = SampleVoter(method="sample", model="m", n=5, retry=False)
-    told, engine = asked(voter, {"replies": ("B", "Answer: C", "no idea", "(C)", "B or C")})
-    assert told.letter == "C"
-    assert [(turn.letter, turn.found) for turn in told.turns] == [
+    result, engine = asked(voter, {"replies": ("B", "Answer: C", "no idea", "(C)", "B or C")})
+    assert result.letter == "C"
+    assert [(turn.letter, turn.found) for turn in result.turns] == [
         ("B", "exact"),
         ("C", "marker"),
         (None, "none"),
@@ -123,34 +143,34 @@ def test_sample_counts_the_letters_that_were_said() -> None:
 
 def test_a_tie_of_replies_is_broken_by_the_reading_beside_them() -> None:
     voter = SampleVoter(method="sample", model="m", n=2)
-    told, _ = asked(voter, {"replies": ("B", "C"), "answers": {"print": "three"}})
-    assert told.letter == "C"
+    result, _ = asked(voter, {"replies": ("B", "C"), "answers": {"print": "three"}})
+    assert result.letter == "C"
 
 
 def test_replies_that_say_nothing_abstain() -> None:
-    told, _ = asked(SampleVoter(method="sample", model="m", n=3, retry=False), {"replies": ("I do not know.",)})
-    assert (told.status, told.letter) == ("abstained", None)
+    result, _ = asked(SampleVoter(method="sample", model="m", n=3, retry=False), {"replies": ("I do not know.",)})
+    assert (result.status, result.letter) == ("abstained", None)
 
 
 def test_a_reply_that_says_nothing_is_followed_by_a_reading() -> None:
     voter = SampleVoter(method="sample", model="m", n=3)
-    told, engine = asked(voter, {"replies": ("no idea", "(C)", "hm"), "answers": {"print": "two"}})
-    assert [(turn.letter, turn.found) for turn in told.turns] == [("A", "retry"), ("C", "exact"), ("A", "retry")]
-    assert told.letter == "A"
-    assert len(told.readings) == 1
+    result, engine = asked(voter, {"replies": ("no idea", "(C)", "hm"), "answers": {"print": "two"}})
+    assert [(turn.letter, turn.found) for turn in result.turns] == [("A", "retry"), ("C", "exact"), ("A", "retry")]
+    assert result.letter == "A"
+    assert len(result.readings) == 1
     after = [message.content for message in engine.scored[-1].messages]
     assert after[-2] in ("no idea", "hm")
-    assert told.generated_tokens == 3 + sum(len(text.split()) for text in ("no idea", "(C)", "hm"))
+    assert result.generated_tokens == 3 + sum(len(text.split()) for text in ("no idea", "(C)", "hm"))
 
 
 def test_a_thought_makes_room_for_the_letter() -> None:
     """However much of the engine's length it took."""
     thought = "word " * 9_990
-    told, engine = asked(ReasonVoter(method="reason", model="m"), {"replies": (thought,)})
-    assert told.status == "answered"
+    result, engine = asked(ReasonVoter(method="reason", model="m"), {"replies": (thought,)})
+    assert result.status == "answered"
     assert engine.fits(engine.tokens(engine.scored[-1]))
-    assert thought.startswith(told.turns[0].text)
-    assert 0 < len(told.turns[0].text) < len(thought)
+    assert thought.startswith(result.turns[0].text)
+    assert 0 < len(result.turns[0].text) < len(thought)
 
 
 def test_what_is_not_finite_is_not_answered() -> None:
@@ -159,7 +179,7 @@ def test_what_is_not_finite_is_not_answered() -> None:
 
 
 def test_identical_choices_are_asked_as_they_stand() -> None:
-    told, engine = asked(DirectVoter(model="m", readings="cyclic"), {}, question("t1", choices=("same", "same")))
-    assert told.letter == "A"
-    assert [reading.order for reading in told.readings] == [(0, 1), (1, 0)]
+    result, engine = asked(DirectVoter(model="m", readings="cyclic"), {}, question("t1", choices=("same", "same")))
+    assert result.letter == "A"
+    assert [reading.order for reading in result.readings] == [(0, 1), (1, 0)]
     assert all("A. same\nB. same\n" in prompt.messages[0].content for prompt in engine.scored)

@@ -25,16 +25,17 @@ from codemmlu.engine.protocol import Engine, EngineSettings
 from codemmlu.engine.scripted import Script
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.inference import pipeline
-from codemmlu.inference.backlog import WorkItem, write_backlog
+from codemmlu.inference.answer_store import AnswerKeySet
+from codemmlu.inference.backlog import PendingFolder, WorkItem, write_backlog
 from codemmlu.inference.pipeline import BlockWorker, run_pipeline
 from codemmlu.inference.pool import ActorArguments, Pool, PoolSpec, StageBlocks
 from codemmlu.inference.worker import WorkerSpec
-from codemmlu.run_dir import ISSUE, RunDir
+from codemmlu.run_dir import ATTEMPT, RunDir
 from tests.support.engines import SETTINGS, RecordingEngine
 from tests.support.rows import ASK, question
 
 FOLDER = "pending/m/issue"
-WAVE = f"{FOLDER}/0"
+STAGE = f"{FOLDER}/0"
 
 
 @pytest.fixture
@@ -42,15 +43,15 @@ def run(tmp_path: Path) -> RunDir:
     """A run that this issue writes."""
     made = RunDir(str(tmp_path))
     made.create()
-    made.write(ISSUE, b"this one")
+    made.write(ATTEMPT, b"this one")
     return made
 
 
 @dataclass
 class ScriptedPool:
-    """Stands for the actors: gives back one answer for each ask of a wave that has been written, in blocks of two.
+    """Stands for the actors: gives back one answer for each ask of a stage that has been written, in blocks of two.
 
-    asks: of each wave, known when it is written; lost: answers that never come back
+    asks: of each stage, known when it is written; lost: answers that never come back
     """
 
     run: RunDir
@@ -69,7 +70,7 @@ class ScriptedPool:
 
     def _fill(self, number: int, asks: int) -> Callable[[], tuple[int, int]]:
         def fill() -> tuple[int, int]:
-            self.events.append(f"wave {number} written")
+            self.events.append(f"stage {number} written")
             return -(-asks // 2), asks
 
         return fill
@@ -78,13 +79,13 @@ class ScriptedPool:
         """See ray.data.Dataset."""
         for number, stage in enumerate(self.stages()):
             while not self.run.exists(stage.ready):  # the first one is written beside
-                assert number == 0, "a wave was not written when all before it was durable"
+                assert number == 0, "a stage was not written when all before it was durable"
                 time.sleep(0.001)
             left = self.asks[number]
             for block in range(stage.most):
                 answers = min(2, left) if block < int(self.run.read(stage.ready)) else 0
                 left -= answers
-                self.events.append(f"{answers} of wave {number} durable")
+                self.events.append(f"{answers} of stage {number} durable")
                 yield pa.table({"answers": [answers - (self.lost if block == 0 else 0)], "failed": [0]})
         if self.error:
             raise self.error
@@ -96,20 +97,20 @@ class ScriptedPool:
         run_pipeline(Terminal(), self.run, Pool("m", worker, Placement(1, 0, 8, {}), 2), self.stages())
 
 
-def test_a_wave_is_written_once_those_before_are_durable(
+def test_a_stage_is_written_once_those_before_are_durable(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pool = ScriptedPool(run, (3, 0, 4))
     pool.ask(monkeypatch)
     assert pool.events == [
-        "wave 0 written",
-        *["2 of wave 0 durable", "1 of wave 0 durable", "0 of wave 0 durable", "wave 1 written"],
-        *["0 of wave 1 durable", "wave 2 written"],
-        *["2 of wave 2 durable", "2 of wave 2 durable", "0 of wave 2 durable"],
+        "stage 0 written",
+        *["2 of stage 0 durable", "1 of stage 0 durable", "0 of stage 0 durable", "stage 1 written"],
+        *["0 of stage 1 durable", "stage 2 written"],
+        *["2 of stage 2 durable", "2 of stage 2 durable", "0 of stage 2 durable"],
     ]
     out = capsys.readouterr().out
     assert "m: the first 2 of 3 are in" in out
-    assert "m: 7 of 7" in out, "what later waves turn out to ask counts too"
+    assert "m: 7 of 7" in out, "what later stages turn out to ask counts too"
 
 
 def test_an_answer_that_is_lost_is_a_bug(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_an_answer_that_is_lost_is_a_bug(run: RunDir, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "told"),
+    ("text", "kind", "message"),
     [
         ("x.py\ncodemmlu.errors.UserError: no letter A\n", UserError, "no letter A"),
         ("codemmlu.errors.EngineDied: 5 in a row", EngineDied, "the run stopped: 5 in a row"),
@@ -126,10 +127,10 @@ def test_an_answer_that_is_lost_is_a_bug(run: RunDir, monkeypatch: pytest.Monkey
     ],
 )
 def test_an_error_of_an_actor_is_told_as_what_it_is(
-    said: str, kind: type[Exception], told: str, run: RunDir, monkeypatch: pytest.MonkeyPatch
+    text: str, kind: type[Exception], message: str, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = ScriptedPool(run, (1,), error=ray.exceptions.RayError(said))
-    with pytest.raises(kind, match=f"^{told}$"):
+    pool = ScriptedPool(run, (1,), error=ray.exceptions.RayError(text))
+    with pytest.raises(kind, match=f"^{message}$"):
         pool.ask(monkeypatch)
 
 
@@ -155,14 +156,14 @@ def opened(run: RunDir, open_engine: Callable[[EngineSettings], Engine] | None =
 
 
 def fill(run: RunDir, *task_ids: str) -> None:
-    """Write the blocks of the first wave, two questions in each."""
+    """Write the blocks of the first stage, two questions in each."""
     items = [WorkItem(question(task_id), "test", (ASK,)) for task_id in task_ids]
-    StageBlocks(WAVE, 9, 0, lambda: write_backlog(run, "m", WAVE, items, 2, {})).write(run)
+    StageBlocks(STAGE, 9, 0, lambda: write_backlog(PendingFolder(run, STAGE, 2), AnswerKeySet(), items, {})).write(run)
 
 
 async def counts(worker: BlockWorker, *blocks: int) -> list[dict[str, int]]:
-    """Return what the worker gives back for these blocks of the first wave."""
-    places = pa.Table.from_pylist([{"folder": WAVE, "block": block} for block in blocks])
+    """Return what the worker gives back for these blocks of the first stage."""
+    places = pa.Table.from_pylist([{"folder": STAGE, "block": block} for block in blocks])
     return [row async for table in worker(places) for row in table.to_pylist()]
 
 
@@ -173,7 +174,7 @@ def kept(run: RunDir) -> list[str]:
 
 @pytest.mark.usefixtures("actor")
 def test_a_block_is_answered_and_kept_once(run: RunDir) -> None:
-    """However often Ray runs it; and a wave has as many blocks as it says, not as many as it may have."""
+    """However often Ray runs it; and a stage has as many blocks as it says, not as many as it may have."""
     fill(run, "t0", "t1", "t2")
     worker = opened(run)
     assert asyncio.run(counts(worker, 0, 1, 2)) == [{"answers": n, "failed": 0} for n in (2, 1, 0)]
@@ -204,7 +205,7 @@ def test_a_block_that_is_not_there_yet_is_waited_for(run: RunDir, monkeypatch: p
 @pytest.mark.usefixtures("actor")
 def test_blocks_of_an_earlier_issue_are_not_waited_for(run: RunDir) -> None:
     worker = opened(run)
-    run.write(ISSUE, b"a later one")
+    run.write(ATTEMPT, b"a later one")
     assert asyncio.run(counts(worker, 0)) == [{"answers": 0, "failed": 0}]
 
 
@@ -214,7 +215,7 @@ def test_answers_of_an_earlier_issue_are_dropped(run: RunDir) -> None:
 
     class Overtaken(RecordingEngine):
         async def score(self, *arguments: Any) -> Any:
-            run.write(ISSUE, b"a later one")
+            run.write(ATTEMPT, b"a later one")
             return await super().score(*arguments)
 
     fill(run, "t0")
@@ -253,6 +254,6 @@ def test_a_later_engine_that_cannot_open_is_its_nodes_trouble(run: RunDir, actor
 
 @pytest.mark.usefixtures("actor")
 def test_a_node_that_does_not_see_the_run_is_named(run: RunDir) -> None:
-    run.remove(ISSUE)
+    run.remove(ATTEMPT)
     with pytest.raises(UserError, match=r"is not the same directory on every node \(10\.0\.0\.7 does not see it\)"):
         opened(run)

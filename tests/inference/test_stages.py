@@ -1,4 +1,4 @@
-"""The schedule: what waits for what, and what each wave asks."""
+"""The schedule: what waits for what, and what each stage asks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +27,11 @@ def voter(name: str, *of: str, pool: str = "m", **settings: object) -> ResolvedV
 
 
 def asked(planned: list[PoolSession]) -> list[tuple[str, list[list[str]]]]:
-    """Pools with the weights (here: the voters' names) of what each wave asks."""
+    """Pools with the weights (here: the voters' names) of what each stage asks."""
     return [(one.pool, [[asking.spec.weights for asking in stage] for stage in one.stages]) for one in planned]
 
 
-def test_what_waits_for_nothing_is_one_wave() -> None:
+def test_what_waits_for_nothing_is_one_stage() -> None:
     assert asked(plan_sessions([voter("a"), voter("b")], ())) == [("m", [["a", "b"]])]
 
 
@@ -70,7 +70,7 @@ def test_a_pool_that_is_waited_for_and_waits_is_started_twice() -> None:
 
 
 def test_an_early_exit_waits_for_its_pilot() -> None:
-    pilot = Calibration(InferenceSpec("m", "pilot", "direct"), tuple(MANY[:3]))
+    pilot = Calibration(InferenceSpec("m", "pilot", "direct"), tuple(MANY[:3]), "pilot")
     early = replace(voter("early", readings="cyclic", calibrate="prior", early_exit="margin"), calibration=pilot)
     (only,) = plan_sessions([early, voter("plain")], ())
     assert only.stages[0] == (
@@ -135,7 +135,7 @@ def test_swaps_put_the_right_choice_at_every_letter(run: RunDir) -> None:
     assert {one.split for one in found} == {"swap"}
 
 
-def test_what_a_wave_asks_twice_is_asked_once(run: RunDir) -> None:
+def test_what_a_stage_asks_twice_is_asked_once(run: RunDir) -> None:
     """A pilot's question is one of the run's; a question whose right choice is at B already needs no moving there."""
     other = replace(ASK, weights="other")
     stage = (

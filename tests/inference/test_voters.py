@@ -1,4 +1,4 @@
-"""Seats: which voter gets which ask, and what its letter prior or its threshold is estimated from."""
+"""Resolved voters: the spec of each, and the answers that a letter prior or a threshold is estimated from."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from codemmlu.recipe import ModelSettings, Recipe
 from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
+from tests.support.opens import watch_opens
 from tests.support.rows import question
 
 MODEL = Model("/models/m", None, "fingerprint", None, {})
@@ -57,7 +58,7 @@ def voters(
     more: dict[str, Any] | None = None,
     **voters: dict[str, Any],
 ) -> dict[str, ResolvedVoter]:
-    """Find the seats of these voters. more: other sections of the recipe."""
+    """Resolve these voters. more: other sections of the recipe."""
     recipe = Recipe.model_validate(
         {
             "out": run.address,
@@ -82,7 +83,7 @@ def test_a_prior_is_a_view_on_what_is_asked_anyway(run: RunDir) -> None:
     assert found["plain"].calibration is None
     calibration = found["prior"].calibration
     assert calibration
-    assert (calibration.spec, calibration.questions, calibration.split) == (found["plain"].spec, None, "test")
+    assert (calibration.spec, calibration.questions, calibration.source) == (found["plain"].spec, (), "own")
     assert not found["prior"].waits
 
 
@@ -90,8 +91,8 @@ def test_empty_questions_have_the_sizes_of_those_asked(run: RunDir) -> None:
     mixed = [question("t1", choices=("a", "b")), question("t2"), question("t3")]
     one = voters(run, mixed, one={"model": "m", "calibrate": "null-prompt", "readings": "cyclic"})["one"]
     assert one.calibration
-    assert one.calibration.split == "null"
-    assert {len(empty.choices) for empty in one.calibration.questions or ()} == {2, 4}
+    assert (one.calibration.source, one.calibration.split) == ("null", "null")
+    assert {len(empty.choices) for empty in one.calibration.questions} == {2, 4}
     assert one.calibration.spec.option("readings") == 1
     assert one.spec.option("readings") == "cyclic"
 
@@ -100,9 +101,10 @@ def test_an_early_exit_is_calibrated_by_one_reading_of_a_pilot(run: RunDir) -> N
     found = voters(run, plain=DIRECT, early=EARLY)
     pilot = found["early"].calibration
     assert pilot
+    assert (pilot.source, pilot.split) == ("pilot", "test")
     assert pilot.spec == found["plain"].spec, "so that it costs nothing where that is asked anyway"
-    assert len(pilot.questions or ()) == PILOT
-    assert set(pilot.questions or ()) < set(QUESTIONS)
+    assert len(pilot.questions) == PILOT
+    assert set(pilot.questions) < set(QUESTIONS)
     assert found["early"].spec != ask(run, {**PRIOR, "readings": "cyclic"})
 
 
@@ -119,7 +121,7 @@ def test_a_threshold_is_fitted_on_conversations_to_the_end(run: RunDir) -> None:
     one = voters(run, one=FITTED)["one"]
     assert one.waits
     assert one.calibration
-    assert (one.calibration.questions, one.calibration.split) == (FIT, "fit")
+    assert (one.calibration.questions, one.calibration.source) == (FIT, "fit")
     assert one.calibration.spec.option("threshold") == NEVER > 1
     assert ask(run, FITTED, fit=FIT[::-1]) == one.spec
     assert ask(run, FITTED, fit=FIT[:-1]) != one.spec, "other examples may fit another threshold"
@@ -192,6 +194,16 @@ def test_an_adapter_of_another_model_is_refused(run: RunDir, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"^voters\.one\.adapter: .*lora was trained on another model than models\.m"):
         ask(run, {**DIRECT, "adapter": path})
     assert ask(run, {**DIRECT, "adapter": adapter(tmp_path / "same", {"base_fingerprint": "fingerprint"})})
+
+
+def test_an_adapter_of_several_voters_is_hashed_once(run: RunDir, tmp_path: Path) -> None:
+    path = adapter(tmp_path / "lora", {"base_fingerprint": "fingerprint"})
+    tuned = {**DIRECT, "adapter": path}
+    with watch_opens() as opened:
+        resolved = voters(run, one=tuned, two={**tuned, "template": "reference"}, three={**tuned, **PRIOR})
+    assert [name for name in opened if name.endswith(WEIGHTS)] == [f"{path}/{WEIGHTS}"]
+    assert resolved["one"].adapter == resolved["two"].adapter
+    assert len({voter.spec.weights for voter in resolved.values()}) == 1
 
 
 def test_an_adapter_that_is_not_trained_yet_is_said(run: RunDir) -> None:

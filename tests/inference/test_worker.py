@@ -78,13 +78,13 @@ def test_an_answer_says_what_every_row_must_say() -> None:
     driven = Driven(Script(answers={"print": "three"}))
     before, began = time.time(), time.monotonic()
     (row,) = driven.answers(asking(asked))
-    (told,) = row.readings
+    (only,) = row.readings
     assert (row.status, row.letter, row.error) == ("answered", "C", None)
     assert (row.key, row.task_id, row.split, row.ask) == (ASK.key(asked), "t1", "test", ASK.name)
-    assert told.order == (0, 1, 2)
-    assert told.mass == pytest.approx(0.9)
-    assert told.logprobs == pytest.approx([-2.302585, -2.302585, -0.356675])
-    assert row.prompt_tokens == told.prompt_tokens == len(render(asked, "codemmlu").messages[0].content.split())
+    assert only.order == (0, 1, 2)
+    assert only.mass == pytest.approx(0.9)
+    assert only.logprobs == pytest.approx([-2.302585, -2.302585, -0.356675])
+    assert row.prompt_tokens == only.prompt_tokens == len(render(asked, "codemmlu").messages[0].content.split())
     assert (row.cached_tokens, row.generated_tokens, row.turns) == (0, 1, ())
     assert before <= row.started <= time.time()
     assert 0 <= row.seconds <= time.monotonic() - began

@@ -15,7 +15,7 @@ FITTING = "tests/voting/test_fitting.py"
 VIEWS = "tests/inference/test_votes.py"
 ASKS = "tests/inference/test_spec.py"
 ADAPTERS = "tests/engine/test_lora.py"
-SHELF = "tests/retrieval/test_index.py"
+INDEX = "tests/retrieval/test_index.py"
 CURRICULUM = "tests/training/test_training_set.py"
 SPLIT = "tests/dataset/test_split.py"
 HOLDOUT = "tests/retrieval/test_holdout.py"
@@ -26,7 +26,7 @@ SUBMISSION = "tests/report/test_submission.py"
 LIBRARY = "tests/retrieval/test_retriever.py"
 PENDING = "tests/inference/test_backlog.py"
 RUN_DIR = "tests/test_run_dir.py"
-WAVES = "tests/inference/test_stages_run.py"  # the only one here that needs Ray
+STAGES = "tests/inference/test_stages_run.py"  # the only one here that needs Ray
 STATISTICAL = "tests/report/test_statistics.py"
 SUMMARY = "tests/report/test_summary.py"
 
@@ -73,7 +73,7 @@ SCORING = (
         "int((values >= values.max() - _ROUNDING).argmax())",
         "int(values.argmax())",
         (READINGS,),
-        "Equal choices would be told apart by the order in which their logarithms were added.",
+        "Equal choices would be decided by the order in which their logarithms were added.",
     ),
     Mutation(
         "margin-to-the-last-choice",
@@ -184,7 +184,7 @@ VOTING = (
         "(right - chance) / (count - chance + _GUESSES)",
         "(right - chance) / (count + _GUESSES)",
         (FITTING,),
-        "What is known beyond guessing would be told too low, the lower the fewer choices there are.",
+        "What is known beyond guessing would be estimated too low, the lower the fewer choices there are.",
     ),
 )
 
@@ -192,8 +192,8 @@ KEYS = (
     Mutation(
         "key-without-task-id",
         "codemmlu/inference/spec.py",
-        "digest(self._digest, question.task_id, question.question, question.choices)",
-        "digest(self._digest, question.question, question.choices)",
+        "digest(self._digest, question.task_id, question.question, question.choices, *self._changes(question))",
+        "digest(self._digest, question.question, question.choices, *self._changes(question))",
         (ASKS,),
         "Of a question that is repeated under another task_id one would have no answer.",
     ),
@@ -208,9 +208,9 @@ KEYS = (
     Mutation(
         "index-without-its-rule",
         "codemmlu/retrieval/index.py",
-        "looks = digest(self.manifest.fingerprint, asdict(self.rule))",
+        "looks = digest(self.manifest.fingerprint, asdict(self.policy))",
         "looks = digest(self.manifest.fingerprint)",
-        (SHELF,),
+        (INDEX,),
         "A changed rule for what a question may see would ask nothing again.",
     ),
     Mutation(
@@ -323,17 +323,17 @@ RETRIEVAL = (
         "question-is-its-own-example",
         "codemmlu/retrieval/retriever.py",
         "        others = [one for one in candidates if one.task_id != own and not (fit and one.twin == twin)]\n"
-        "        seen = filter_candidates(self._rule, own, twin, others)",
+        "        seen = filter_candidates(self._policy, own, twin, others)",
         "        others = [one for one in candidates if not (fit and one.twin == twin)]\n"
-        '        seen = filter_candidates(self._rule, "", twin, others)',
+        '        seen = filter_candidates(self._policy, "", twin, others)',
         (LIBRARY,),
         "A question would be shown with its own answer.",
     ),
     Mutation(
         "question-sees-its-twin",
         "codemmlu/retrieval/selection.py",
-        'if rule.exclude == "same" and candidate.twin == twin:',
-        'if rule.exclude == "same" and candidate.task_id == twin:',
+        'if policy.exclude == "same" and candidate.twin == twin:',
+        'if policy.exclude == "same" and candidate.task_id == twin:',
         (LIBRARY,),
         "A copy of a labelled question under another name would give its answer away.",
     ),
@@ -415,9 +415,9 @@ RESUME = (
     Mutation(
         "cascade-asks-everything",
         "codemmlu/inference/driver.py",
-        "write_backlog(run, pool, folder, items(run, stage, partial(_unclear, context)), block, parameters)",
-        "write_backlog(run, pool, folder, items(run, stage, lambda _: _Everything()), block, parameters)",
-        (WAVES,),
+        "write_backlog(target, answered, items(run, stage, partial(_unclear, context)), parameters)",
+        "write_backlog(target, answered, items(run, stage, lambda _: _Everything()), parameters)",
+        (STAGES,),
         "The dear voter of a cascade would be asked every question.",
     ),
     Mutation(
@@ -425,7 +425,7 @@ RESUME = (
         "codemmlu/inference/driver.py",
         "return session.stages[number:], replace(",
         "return session.stages[number : number + 1], replace(",
-        (WAVES,),
+        (STAGES,),
         "A run that is resumed would end before the voters that wait for others are asked.",
     ),
     Mutation(

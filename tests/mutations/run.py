@@ -119,8 +119,8 @@ class Copy:
         if green.code != 0:
             return Result(mutation.name, "red", green.by, green.seconds, green.cpu, green.tail)
         with self._broken(mutation):
-            told = self._test(mutation.tests)
-        return Result(mutation.name, _VERDICTS.get(told.code, "broken"), told.by, told.seconds, told.cpu, told.tail)
+            test = self._test(mutation.tests)
+        return Result(mutation.name, _VERDICTS.get(test.code, "broken"), test.by, test.seconds, test.cpu, test.tail)
 
     @contextlib.contextmanager
     def _broken(self, mutation: Mutation) -> Iterator[None]:
@@ -179,12 +179,12 @@ def main(arguments: Sequence[str] | None = None, catalogue: Sequence[Mutation] =
     parser.add_argument("--sample", type=int, metavar="N", help="draw N of them")
     parser.add_argument("--seed", default="0", help="what the sample is drawn by")
     parser.add_argument("--json", action="store_true", help="print each result as a JSON object at the end, too")
-    told = parser.parse_args(arguments)
-    if unknown := set(told.names) - {mutation.name for mutation in catalogue}:
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - {mutation.name for mutation in catalogue}:
         parser.error(f"no such mutation: {', '.join(sorted(unknown))}")
-    chosen = [mutation for mutation in catalogue if not told.names or mutation.name in told.names]
-    if told.sample is not None:
-        chosen = random.Random(told.seed).sample(chosen, min(told.sample, len(chosen)))
+    chosen = [mutation for mutation in catalogue if not options.names or mutation.name in options.names]
+    if options.sample is not None:
+        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     try:
         for mutation in chosen:
             check(ROOT, mutation)
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None, catalogue: Sequence[Mutation] =
         print(f"the catalogue is stale: {error}; see tests/mutations/catalogue.py", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
-        return _judged(Copy(Path(folder)), chosen, as_json=told.json)
+        return _judged(Copy(Path(folder)), chosen, as_json=options.json)
 
 
 def _judged(copy: Copy, chosen: Sequence[Mutation], *, as_json: bool) -> int:

@@ -32,7 +32,7 @@ def written(folder: Path, text: str) -> str:
 
 
 def fault(path: str, *overrides: str) -> str:
-    """What the person is told; always one line."""
+    """Return the text of the error; always one line."""
     with pytest.raises(UserError) as error:
         load(path, list(overrides))
     assert "\n" not in str(error.value)

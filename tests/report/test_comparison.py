@@ -1,4 +1,4 @@
-"""Finished runs compared: paired differences, names told apart, and other questions refused."""
+"""Finished runs compared: paired differences, names kept apart, and other questions refused."""
 
 import json
 from collections.abc import Mapping, Sequence

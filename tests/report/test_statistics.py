@@ -1,4 +1,4 @@
-"""Statistics one can trust: known values, those of scipy.stats and statsmodels, and what is not told."""
+"""Statistics: known values, those of scipy.stats and statsmodels, and what is left out."""
 
 from typing import Any
 

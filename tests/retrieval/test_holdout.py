@@ -55,7 +55,7 @@ def names(rows: Iterable[Question]) -> set[str]:
 
 
 def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
-    """The error that the user is told: always one line."""
+    """The text of the error: always one line."""
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -169,6 +169,26 @@ def test_mistakes_in_the_examples_are_said_by_their_own_name(
     with pytest.raises(UserError) as error:
         read_examples(ExampleSettings.model_validate({"source": source, **settings}))
     assert fault(error).startswith(says)
+
+
+def test_a_file_in_another_encoding_is_an_error_by_its_own_key(tmp_path: Path) -> None:
+    """The remedy names the examples, but a file that is called after the questions keeps its name."""
+    path = tmp_path / "questions.source.csv"
+    path.write_bytes("task_id,question,A,B,answer\n1,caf\xe9,x,y,A\n".encode("cp1252"))
+    with pytest.raises(UserError) as error:
+        read_examples(ExampleSettings(source=str(path)))
+    assert fault(error).startswith(f"{path}:2: byte b'\\xe9' is not utf-8")
+    assert "set examples.encoding to what the file is written in" in fault(error)
+
+
+def test_notes_name_the_section_of_the_source(source: str) -> None:
+    """A source that is split is read once; the notes of either side name the keys of that side."""
+    section = {"source": source, "columns": {"subject": "questions.columns.x"}}
+    sections = {"out": "x", "questions": {**section, "holdout": {"n": 10}}, "examples": section}
+    both = QuestionSet(Recipe.model_validate({**sections, "voters": {"v": {"method": "retrieve"}}}), InMemory())
+    expected = "rows without the column 'questions.columns.x' of {}.columns.subject"
+    assert expected.format("questions") in both.stream.notes()[0]
+    assert expected.format("examples") in both.example_notes[0]
 
 
 def test_examples_are_read_like_questions(source: str) -> None:

@@ -1,4 +1,4 @@
-"""The shelf: where a recipe's index is, which questions it must not learn from, and what an ask's key knows of it."""
+"""The index of a recipe: where it is, which questions its weights leave out, and its part in an answer's key."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ MANIFEST = IndexManifest(
 
 @pytest.fixture
 def index(tmp_path: Path) -> ExampleIndex:
-    """A shelf that stands."""
+    """A finished index."""
     return ExampleIndex(RunDir(str(tmp_path)), MANIFEST, HASHED, SETTINGS, RULE)
 
 
@@ -54,7 +54,7 @@ def keys(index: ExampleIndex) -> list[str]:
     [{"exclude": "same"}, {"near_duplicates": "drop"}, {"min_similarity": 0.1}, {"diversity": 0.1}],
 )
 def test_another_rule_is_another_ask(index: ExampleIndex, rule: dict[str, Any]) -> None:
-    other = replace(index, rule=replace(RULE, **rule))
+    other = replace(index, policy=replace(RULE, **rule))
     assert not set(keys(other)) & set(keys(index))
 
 
@@ -77,7 +77,7 @@ def test_the_same_index_elsewhere_is_the_same_ask(index: ExampleIndex, tmp_path:
 
 def test_examples_that_are_picked_to_differ_have_no_stand_ins(index: ExampleIndex) -> None:
     assert index.retrieval_key.spare
-    assert not replace(index, rule=SelectionPolicy("same", "keep", -1, 0.5)).retrieval_key.spare
+    assert not replace(index, policy=SelectionPolicy("same", "keep", -1, 0.5)).retrieval_key.spare
 
 
 # --- what a recipe says of its index
@@ -101,6 +101,14 @@ def test_an_index_at_no_address_is_an_error_by_its_own_key(tmp_path: Path) -> No
     with pytest.raises(UserError) as error:
         place_of(recipe(tmp_path, examples={"index": "ftp://host/index"}))
     assert str(error.value).startswith("examples.index: ftp://host/index is no writable address: ")
+
+
+def test_an_index_that_is_locked_is_an_error_by_its_own_key(tmp_path: Path) -> None:
+    index = place_of(recipe(tmp_path, examples={"index": str(tmp_path)}))
+    with index.lock(), pytest.raises(UserError) as error, index.below(".").lock():
+        pass
+    assert str(error.value).startswith("examples.index: another run is writing to ")
+    assert str(error.value).endswith(" or give another `examples.index`")
 
 
 def test_only_a_source_that_is_split_holds_questions_out(tmp_path: Path) -> None:

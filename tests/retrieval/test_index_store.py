@@ -67,7 +67,7 @@ def manifest_of(index: RunDir) -> IndexManifest:
 
 
 def fault(error: "pytest.ExceptionInfo[UserError]") -> str:
-    """The error that the user is told: always one line."""
+    """The text of the error: always one line."""
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -205,8 +205,8 @@ def test_what_changes_the_index_changes_its_fingerprint(
 
 def test_what_does_not_change_the_index_leaves_its_fingerprint() -> None:
     asked = {"exclude": "same", "min_similarity": 0.5, "diversity": 0.5, "tokens": 10, "near_duplicates": "drop"}
-    told = {"source": "elsewhere.csv", "index": "elsewhere", "embedder": {"batch_size": 1}}
-    other = ExampleSettings.model_validate({**asked, **told})
+    moved = {"source": "elsewhere.csv", "index": "elsewhere", "embedder": {"batch_size": 1}}
+    other = ExampleSettings.model_validate({**asked, **moved})
     assert fingerprint(other, replace(HASHED, batch_size=1, threads=3), "exact", "content", 0) == BASE
 
 

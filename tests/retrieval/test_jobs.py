@@ -60,7 +60,7 @@ def answers(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def fault(done: Run) -> str:
-    """The error that the user is told: always one line, and exit 2."""
+    """The text of the error: always one line, and exit 2."""
     assert done.code == 2, done.out + done.err
     assert len(done.err.strip().splitlines()) == 1, done.err
     return done.err.strip()

@@ -59,9 +59,9 @@ def shown(
     engine: RecordingEngine, ask: InferenceSpec, neighbours: Sequence[RetrievedExample]
 ) -> tuple[Prompt, list[str]]:
     """The prompt, and the task_ids that it is said to show, nearest first."""
-    told = select_examples(engine, ask, ASKED, neighbours)
-    prompt = render(ASKED, ask.template, examples=nearest_last(told))
-    return prompt, [one.example.task_id for one in told]
+    names = select_examples(engine, ask, ASKED, neighbours)
+    prompt = render(ASKED, ask.template, examples=nearest_last(names))
+    return prompt, [one.example.task_id for one in names]
 
 
 def in_prompt(prompt: Prompt) -> list[str]:
@@ -71,8 +71,8 @@ def in_prompt(prompt: Prompt) -> list[str]:
 
 
 def test_the_nearest_are_shown_and_the_best_stands_last() -> None:
-    prompt, told = shown(ROOMY, asking(3), near(5, 5, 5, 5, 5, 5))
-    assert told == ["e0", "e1", "e2"]
+    prompt, names = shown(ROOMY, asking(3), near(5, 5, 5, 5, 5, 5))
+    assert names == ["e0", "e1", "e2"]
     assert in_prompt(prompt) == ["e2", "e1", "e0"]
     assert prompt.messages[-1] == render(ASKED, "codemmlu").messages[0]
 
@@ -89,15 +89,15 @@ def test_an_example_that_is_too_long_makes_room_for_the_next() -> None:
     assert shown(ROOMY, ask, near(500, 500, 10, 10))[1] == ["e2", "e3"]
 
 
-@pytest.mark.parametrize(("budget", "told"), [(0, ["e0", "e1"]), (-1, ["e0"])])
-def test_the_budget_is_of_all_examples_together(budget: int, told: list[str]) -> None:
-    assert shown(ROOMY, asking(2, tokens=2 * cost(10) + budget), near(10, 10))[1] == told
+@pytest.mark.parametrize(("budget", "names"), [(0, ["e0", "e1"]), (-1, ["e0"])])
+def test_the_budget_is_of_all_examples_together(budget: int, names: list[str]) -> None:
+    assert shown(ROOMY, asking(2, tokens=2 * cost(10) + budget), near(10, 10))[1] == names
 
 
 def test_where_no_example_fits_the_question_stands_alone() -> None:
     for engine, ask in ((ROOMY, asking(3, tokens=1)), (Short(ALONE), asking(3))):
-        prompt, told = shown(engine, ask, near(10, 10, 10))
-        assert told == []
+        prompt, names = shown(engine, ask, near(10, 10, 10))
+        assert names == []
         assert prompt == render(ASKED, "codemmlu")
 
 
@@ -122,13 +122,13 @@ lengths = st.lists(st.integers(1, 40), max_size=8)
 
 @given(lengths, st.integers(1, 5), st.integers(1, 300), st.integers(1, 400))
 def test_what_is_shown_is_the_nearest_that_fits(many: list[int], most: int, tokens: int, room: int) -> None:
-    prompt, told = shown(Short(room), asking(most, tokens), near(*many))
+    prompt, names = shown(Short(room), asking(most, tokens), near(*many))
     left = min(tokens, room - ALONE)
     expected: list[str] = []
     for place, length in enumerate(many):
         if len(expected) < most and cost(length) <= left:
             left -= cost(length)
             expected.append(f"e{place}")
-    assert told == expected
+    assert names == expected
     assert in_prompt(prompt) == expected[::-1]
     assert "this one is asked" in prompt.messages[-1].content

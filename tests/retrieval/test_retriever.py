@@ -19,7 +19,7 @@ from tests.support.example_indexes import library, solved
 from tests.support.rows import question
 
 
-def told(index: Retriever, asked: Question, most: int) -> list[str]:
+def ids_of(index: Retriever, asked: Question, most: int) -> list[str]:
     """The task_ids of the examples that a question is given, nearest first."""
     (found,) = index.retrieve([asked], most)
     return [one.example.task_id for one in found.solved]
@@ -56,8 +56,8 @@ def test_an_example_comes_back_with_its_choices_vectors() -> None:
 
 
 def test_where_the_index_holds_fewer_all_of_them_are_given() -> None:
-    assert told(around(), ASKED, 256) == ["e10", "e35", "e60", "e80"]
-    assert told(library([solved("asked", "asked")]), ASKED, 3) == [], "a question alone in the index has no example"
+    assert ids_of(around(), ASKED, 256) == ["e10", "e35", "e60", "e80"]
+    assert ids_of(library([solved("asked", "asked")]), ASKED, 3) == [], "a question alone in the index has no example"
 
 
 def test_every_question_of_a_block_has_its_own_neighbours() -> None:
@@ -65,7 +65,7 @@ def test_every_question_of_a_block_has_its_own_neighbours() -> None:
     asked = [question(f"q{n}", question=f"word{n} word{n + 1}") for n in range(20)]
     together = library(examples).retrieve(asked, 2)
     for one in together:
-        assert [s.example.task_id for s in one.solved] == told(library(examples), one.question, 2)
+        assert [s.example.task_id for s in one.solved] == ids_of(library(examples), one.question, 2)
 
 
 # --- never the question itself
@@ -84,8 +84,8 @@ def test_a_question_is_never_its_own_example() -> None:
 def test_the_same_text_is_kept_from_labelled_questions(text: str) -> None:
     examples = [solved("e1", text), solved("e2", "the very other")]
     asked = question("q1", question="the very same")
-    assert told(library(examples, exclude="same"), asked, 5) == ["e2"]
-    assert told(library(examples, exclude="task_id"), asked, 5) == ["e1", "e2"]
+    assert ids_of(library(examples, exclude="same"), asked, 5) == ["e2"]
+    assert ids_of(library(examples, exclude="task_id"), asked, 5) == ["e1", "e2"]
     (found,) = library(examples, exclude="same").retrieve([asked], 5)
     assert found.verbatim, "what is not shown is still said"
     assert found.nearest == pytest.approx(1, abs=1e-3)
@@ -93,21 +93,21 @@ def test_the_same_text_is_kept_from_labelled_questions(text: str) -> None:
 
 def test_other_choices_make_no_other_question() -> None:
     twin = solved("e1", "the very same", ("1", "2", "3"), "C")
-    assert told(library([twin], exclude="same"), question("q1", question="the very same"), 5) == []
+    assert ids_of(library([twin], exclude="same"), question("q1", question="the very same"), 5) == []
 
 
 def test_copies_are_passed_over_for_the_next_ones() -> None:
     """More copies than are wanted: what stands behind them is still found."""
     copies = [solved(f"c{n}", "the very same") for n in range(20)]
     index = library([*copies, solved("e1", "the very other")], exclude="same")
-    assert told(index, question("q1", question="the very same"), 2) == ["e1"]
+    assert ids_of(index, question("q1", question="the very same"), 2) == ["e1"]
 
 
 def test_near_copies_are_dropped_where_the_recipe_says_so() -> None:
     places = {"asked": angle(0), "near": angle(13), "far": angle(15)}  # cosines of 0.974 and 0.966; twins from 0.97 on
     examples = [solved("near", "near"), solved("far", "far")]
-    assert told(library(examples, Placed(places)), ASKED, 2) == ["near", "far"]
-    assert told(library(examples, Placed(places), near_duplicates="drop"), ASKED, 2) == ["far"]
+    assert ids_of(library(examples, Placed(places)), ASKED, 2) == ["near", "far"]
+    assert ids_of(library(examples, Placed(places), near_duplicates="drop"), ASKED, 2) == ["far"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_of_equally_near_examples_the_first_stored_is_first() -> None:
     examples = [solved(name, "equal words") for name in ("e9", "e3", "e7", "e1", "e5")]
     asked = question("q1", question="equal words here")
     for shard in (2, 3, 100):
-        assert told(library(examples, shard=shard), asked, 4) == ["e9", "e3", "e7", "e1"]
+        assert ids_of(library(examples, shard=shard), asked, 4) == ["e9", "e3", "e7", "e1"]
 
 
 @given(st.permutations(range(6)), st.lists(st.floats(-4e-6, 4e-6), min_size=6, max_size=6))
@@ -163,10 +163,12 @@ PLACES = {
 
 def test_diversity_picks_unlike_ones() -> None:
     examples = [solved(name, name) for name in PLACES if name != "asked"]
-    assert told(library(examples, Placed(PLACES)), ASKED, 3) == ["first", "alike", "unlike"]
-    assert told(library(examples, Placed(PLACES), diversity=0.5), ASKED, 3) == ["first", "unlike", "aside"]
-    assert told(library(examples, Placed(PLACES), diversity=0.5), ASKED, 1) == ["first"]
-    assert sorted(told(library(examples, Placed(PLACES), diversity=0.9), ASKED, 9)) == sorted(PLACES.keys() - {"asked"})
+    assert ids_of(library(examples, Placed(PLACES)), ASKED, 3) == ["first", "alike", "unlike"]
+    assert ids_of(library(examples, Placed(PLACES), diversity=0.5), ASKED, 3) == ["first", "unlike", "aside"]
+    assert ids_of(library(examples, Placed(PLACES), diversity=0.5), ASKED, 1) == ["first"]
+    assert sorted(ids_of(library(examples, Placed(PLACES), diversity=0.9), ASKED, 9)) == sorted(
+        PLACES.keys() - {"asked"}
+    )
 
 
 def test_diversity_still_shows_the_nearest_first() -> None:
@@ -186,7 +188,7 @@ words = st.lists(st.sampled_from(["ant", "bee", "cat", "dog", "eel", "fox", "gnu
 def test_shards_change_nothing(texts: list[str], asked: str, most: int, shard: int) -> None:
     examples = [solved(f"e{n}", text) for n, text in enumerate(texts)]
     one = question("q", question=asked)
-    assert told(library(examples, shard=shard), one, most) == told(library(examples), one, most)
+    assert ids_of(library(examples, shard=shard), one, most) == ids_of(library(examples), one, most)
 
 
 @given(st.lists(words, min_size=1, max_size=30), words, st.integers(1, 8), st.sampled_from(["same", "task_id"]))
@@ -197,7 +199,7 @@ def test_what_is_given_is_what_comparing_with_all_gives(texts: list[str], asked:
     by_nearness = sorted(range(len(seen)), key=lambda n: (-round(float(query @ rows[n]), 3), n))
     expected = [seen[n].task_id for n in by_nearness[:most]]
     # rounded as stored vectors are: what is equally near may stand in either order here
-    found = told(library(examples, exclude=exclude), question("q", question=asked), most)
+    found = ids_of(library(examples, exclude=exclude), question("q", question=asked), most)
     assert len(found) == len(expected)
     similarity = {one.task_id: round(float(query @ row), 3) for one, row in zip(seen, rows, strict=True)}
     assert [similarity[name] for name in found] == pytest.approx([similarity[name] for name in expected], abs=2e-3)
@@ -299,4 +301,4 @@ def test_hundreds_of_copies_do_not_hide_what_is_behind_them() -> None:
     index = library(
         [*copies, *(solved(name, name) for name in ("e35", "e60", "e80"))], Placed(AROUND), near_duplicates="drop"
     )
-    assert told(index, ASKED, 3) == ["e35", "e60", "e80"]
+    assert ids_of(index, ASKED, 3) == ["e35", "e60", "e80"]

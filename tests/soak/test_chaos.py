@@ -146,10 +146,10 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
     assert several > 10, "no conversation had a second answer: this round shows nothing"
 
 
-def is_close(told: MethodResult) -> bool:
+def is_close(found: MethodResult) -> bool:
     """Tell whether rounding alone may change an answer: letters are near each other, or a check is near its limit."""
-    best_two = [sorted(reading.logprobs)[-2:] for reading in told.readings if len(reading.logprobs) > 1]
-    checks = [turn.p_true for turn in told.turns if turn.p_true is not None]
+    best_two = [sorted(reading.logprobs)[-2:] for reading in found.readings if len(reading.logprobs) > 1]
+    checks = [turn.p_true for turn in found.turns if turn.p_true is not None]
     nearest: float = min([*(best - next_ for next_, best in best_two), *(abs(p - 0.5) for p in checks)])
     return nearest < CLOSE
 

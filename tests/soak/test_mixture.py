@@ -91,4 +91,4 @@ def test_the_number_of_experts_is_what_the_recipe_says(
     assert furthest(*expected.values()) > 20 * CLOSE, "the number of experts makes no difference"
     voters = json.loads((tmp_path / "report.json").read_text())["voters"]
     assert voters.keys() == EXPERTS.keys()
-    assert all(told["accuracy"] is not None and told["seconds"] > 0 for told in voters.values())
+    assert all(numbers["accuracy"] is not None and numbers["seconds"] > 0 for numbers in voters.values())

@@ -33,8 +33,8 @@ def test_only_a_test_that_fails_by_a_mutation_catches_it(capsys: pytest.CaptureF
     )
     untested = replace(unnoticed, name="without-tests", tests=("tests/mutations/quick.py",))
     assert main([], [unnoticed, broken, untested]) == 1
-    told = capsys.readouterr().out
-    verdicts = {words[0]: words[1] for line in told.splitlines() if (words := line.split())[1:2]}
+    output = capsys.readouterr().out
+    verdicts = {words[0]: words[1] for line in output.splitlines() if (words := line.split())[1:2]}
     assert [verdicts[one.name] for one in (unnoticed, broken, untested)] == ["survived", "broken", "red"]
-    assert unnoticed.why in told
-    assert "ImportError: the copy" in told
+    assert unnoticed.why in output
+    assert "ImportError: the copy" in output

@@ -54,7 +54,7 @@ def questions(source: Path | str, **more: Any) -> list[Question]:
 
 
 def mistake(source: Path | str, **more: Any) -> str:
-    """Return the error that the user is told: always one line."""
+    """Return the text of the error: always one line."""
     with pytest.raises(UserError) as caught:
         rows(source, **more)
     assert len(str(caught.value).splitlines()) == 1

@@ -14,7 +14,7 @@ from codemmlu.retrieval import faiss_index
 from codemmlu.retrieval.answer_transfer import FEATURES
 from codemmlu.retrieval.embedder import Encoder, Vectors, text_of
 from codemmlu.retrieval.index_store import EXAMPLE, IndexManifest, IndexSpec, TransferWeights
-from codemmlu.retrieval.retriever import LoadedShard, Retriever, pack
+from codemmlu.retrieval.retriever import LoadedIndex, LoadedShard, Retriever, pack
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -69,7 +69,8 @@ def library(
         rows, table = packed(examples[start : start + shard], settings, encoder)
         buffer = np.frombuffer(faiss_index.build(kind, rows), dtype=np.uint8)
         shards.append(LoadedShard(faiss_index.open_index(buffer), table, buffer))
-    return Retriever(shards, rows.shape[1], LIKE_RIGHT, asks_with or encoder, settings, replace(RULE, **rule))
+    index = LoadedIndex(shards, rows.shape[1], LIKE_RIGHT)
+    return Retriever(index, asks_with or encoder, settings, replace(RULE, **rule))
 
 
 def sentence(seed: int) -> str:

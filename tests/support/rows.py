@@ -42,7 +42,7 @@ def reading(logprobs: Sequence[float], order: Sequence[int] | None = None, mass:
 def answer(of: Question, ask: InferenceSpec = ASK, **fields: Any) -> Answer:
     """An answer that says B, taken in the first second of 1970."""
     readings = fields.get("readings", (reading((-3.0, -0.5, -3.0, -3.0)),))
-    told = Answer(
+    plain = Answer(
         key=ask.key(of),
         task_id=of.task_id,
         split="test",
@@ -61,7 +61,7 @@ def answer(of: Question, ask: InferenceSpec = ASK, **fields: Any) -> Answer:
         seconds=1.0,
         error=None,
     )
-    return replace(told, **fields)
+    return replace(plain, **fields)
 
 
 def failed(of: Question, ask: InferenceSpec = ASK, **fields: Any) -> Answer:
@@ -73,8 +73,8 @@ def vote(
     letter: str | None, probabilities: Sequence[float] = (), voter: str = "v", status: str = "answered", **fields: Any
 ) -> Vote:
     """A vote on `t1`, of as many choices as probabilities, or four; without a letter it is no answer."""
-    told = Vote(voter, "t1", 1, None, len(probabilities) or 4, None, status, letter, tuple(probabilities))  # type: ignore[arg-type]
-    return replace(told, **fields)
+    plain = Vote(voter, "t1", 1, None, len(probabilities) or 4, None, status, letter, tuple(probabilities))  # type: ignore[arg-type]
+    return replace(plain, **fields)
 
 
 def table(*votes: Vote) -> pa.Table:

@@ -14,18 +14,18 @@ Said = str | None | tuple[str, float]
 
 def column(said: Sequence[Said]) -> Column:
     """What a voter said of each question."""
-    told = [one if isinstance(one, tuple) else (one, np.nan) for one in said]
+    pairs = [one if isinstance(one, tuple) else (one, np.nan) for one in said]
     silent = {None: "abstained", "failed": "failed", "skipped": "skipped"}
-    status = [STATUSES.index(silent.get(letter, "answered")) for letter, _ in told]
-    letters = [-1 if letter in silent else "ABCDEFGH".index(letter or "") for letter, _ in told]
-    sure = np.array([probability for _, probability in told], dtype=np.float64)
+    status = [STATUSES.index(silent.get(letter, "answered")) for letter, _ in pairs]
+    letters = [-1 if letter in silent else "ABCDEFGH".index(letter or "") for letter, _ in pairs]
+    sure = np.array([probability for _, probability in pairs], dtype=np.float64)
     return Column(np.array(status, np.int8), np.array(letters, np.int8), sure, sure)
 
 
 def sheet(right: Sequence[str | None], voters: Mapping[str, Sequence[Said]], **fields: Any) -> ScoreTable:
     """Questions of four choices with these right letters, and what voters said. rules: as voters."""
     count = len(right)
-    told: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "choices": np.full(count, 4, np.int8),
         "characters": np.zeros(count, np.int32),
         "subjects": np.full(count, -1, np.int32),
@@ -37,5 +37,5 @@ def sheet(right: Sequence[str | None], voters: Mapping[str, Sequence[Said]], **f
         **fields,
     }
     gold = np.array([-1 if letter is None else "ABCDEFGH".index(letter) for letter in right], np.int8)
-    told["rules"] = {name: column(said) for name, said in told["rules"].items()}
-    return ScoreTable(right=gold, voters={name: column(said) for name, said in voters.items()}, **told)
+    columns["rules"] = {name: column(said) for name, said in columns["rules"].items()}
+    return ScoreTable(right=gold, voters={name: column(said) for name, said in voters.items()}, **columns)

@@ -12,6 +12,7 @@ from codemmlu.cli.console import Terminal
 from codemmlu.cluster import session
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
+from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import Manifest
 from codemmlu.engine.lora import LEARNT
 from codemmlu.engine.model_source import Model, cache_folder, validate
@@ -80,8 +81,8 @@ def learn(tuning: Finetune, *overrides: str) -> Manifest:
 
 def test_weights_that_stand_are_reused(tuning: Finetune, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
     first = learn(tuning)
-    told = capsys.readouterr().out
-    assert "on the tune part loss 1.500 -> 1.250, right 0.250 -> 0.500 (step 2 of 2)\n" in told
+    output = capsys.readouterr().out
+    assert "on the tune part loss 1.500 -> 1.250, right 0.250 -> 0.500 (step 2 of 2)\n" in output
     assert learn(tuning, "finetune.checkpoint_steps=3") == first
     assert capsys.readouterr().out == "finetune: tuned stands and nothing changed: reused\n"
     assert len(trainer.trained) == 1
@@ -190,7 +191,7 @@ def test_a_voter_is_not_asked_what_its_weights_learnt_from(tmp_path: Path) -> No
     recipe = recipe_of(tmp_path)
     weights = published(tmp_path / "run", keys(QUESTIONS[1:3]))
     plain = ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)
-    tuned = replace(plain, spec=replace(ASK, adapter=str(weights)))
+    tuned = replace(plain, adapter=lora.validate(str(weights), "voters.tuned.adapter"))
     check_no_train_overlap(recipe, {"plain": plain}, Fitted(recipe, QUESTIONS))
     with pytest.raises(UserError, match=r"^voters\.tuned\.adapter: 1 of the questions are among those that it was"):
         check_no_train_overlap(recipe, {"plain": plain, "tuned": tuned}, Fitted(recipe))

@@ -10,7 +10,7 @@ import pytest
 
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.training.job_spec import BEST, TrainJobSpec
+from codemmlu.training.job_spec import BEST, Message, TrainJobSpec
 
 
 class Model:
@@ -33,10 +33,10 @@ class Training:
 
         from codemmlu.training.callback import TrainingCallback
 
-        self.scratch, self.told = scratch, list[dict[str, Any]]()
+        self.scratch, self.messages = scratch, list[Message]()
         self.model = Model()
         given = FinetuneSettings(model="m", **settings)
-        course = TrainJobSpec("/run", "/models/m", None, "/cache", None, "peft", given, self.told.append)
+        course = TrainJobSpec("/run", "/models/m", None, "/cache", None, "peft", given, self.messages.append)
         unwrap = SimpleNamespace(unwrap_model=lambda model: model)
         self.state, self.control = TrainerState(max_steps=20), TrainerControl()
         self.args: Any = None
@@ -66,7 +66,8 @@ def test_the_weights_that_do_best_are_kept(tmp_path: Path) -> None:
     for step, loss in enumerate((1.5, 1.2, 1.3), 1):
         training.evaluates(step, loss)
     assert training.best() == 1.2
-    assert [one["loss"] for one in training.told] == [1.0, 1.5, 1.2, 1.3]
+    losses = [message["loss"] for message in training.messages if message["kind"] == "tune"]
+    assert losses == [1.0, 1.5, 1.2, 1.3]
 
 
 def test_training_stops_after_evaluations_without_a_better_one(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import ray_trainer
 from codemmlu.training.encoding import examples_to_table
-from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, TrainJobSpec
+from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Stepped, TrainJobSpec
 from codemmlu.training.training_set import TrainingSet
 from tests.support.finetunes import weights_in
 from tests.support.rows import question
@@ -170,7 +170,7 @@ def test_a_mistake_that_a_worker_wrote_down_is_told(trainer: type[Trainer], run:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "told"),
+    ("text", "kind", "message"),
     [
         ("Worker failed\nValueError: bad\n", EngineDied, r"^training stopped: ValueError: bad$"),
         ("", EngineDied, r"^training stopped: RayError$"),
@@ -179,13 +179,13 @@ def test_a_mistake_that_a_worker_wrote_down_is_told(trainer: type[Trainer], run:
     ],
 )
 def test_why_a_training_failed_is_told(
-    trainer: type[Trainer], run: RunDir, said: str, kind: type[Exception], told: str
+    trainer: type[Trainer], run: RunDir, text: str, kind: type[Exception], message: str
 ) -> None:
     def ends(self: Trainer) -> None:
-        raise ray.exceptions.RayError(said)
+        raise ray.exceptions.RayError(text)
 
     trainer.ends = ends
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         train(run)
 
 
@@ -218,11 +218,11 @@ def test_more_workers_than_cores_or_gpus_are_refused(trainer: type[Trainer], run
 
 def test_the_progress_of_workers_becomes_lines(capsys: pytest.CaptureFixture[str]) -> None:
     speaker = ray_trainer._Speaker(Terminal(), FinetuneSettings(model="m"))
-    step = {"kind": "step", "of": 40, "loss": 1.25, "tokens_per_second": 1234.5}
+    step = Stepped(kind="step", of=40, loss=1.25, tokens_per_second=1234.5, step=1, seconds=2.0, steps=1)
     speaker.say({"kind": "begin", "sequences": 1200, "steps": 40, "dropped": 3})
     speaker.say({"kind": "resume"})
     speaker.say({"kind": "tune", "step": 0, "loss": 1.5, "accuracy": None})
-    speaker.say({**step, "step": 1, "seconds": 2.0, "steps": 1})
+    speaker.say(step)
     speaker.say({**step, "step": 2, "seconds": 4.0, "steps": 2})  # too soon for another line
     speaker.say({**step, "step": 10, "seconds": 20.0, "steps": 10, "tokens_per_second": None})
     speaker.say({"kind": "tune", "step": 10, "loss": 1.2, "accuracy": 0.5})

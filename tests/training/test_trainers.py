@@ -29,7 +29,7 @@ def learner(folder: Path) -> Any:
     return get_peft_model(AutoModelForCausalLM.from_pretrained(folder), LoraConfig(r=4, target_modules=["down_proj"]))
 
 
-def told(folder: Path, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+def trainer_inputs(folder: Path, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
     """What every trainer is given."""
     from datasets import Dataset
     from transformers import AutoTokenizer
@@ -75,7 +75,7 @@ def test_a_pair_read_once_is_what_trl_reads_twice(folder: Path, tmp_path: Path) 
 
     rows = [{"prompt_ids": p, "chosen_ids": [LETTERS[n]], "rejected_ids": [LETTERS[3]]} for n, p in enumerate(PROMPTS)]
     args = DPOConfig(**arguments(tmp_path), beta=0.7)
-    trainer = AnswerTokenDPOTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
+    trainer = AnswerTokenDPOTrainer(letter_tokens=LETTERS, args=args, **trainer_inputs(folder, rows))
     ours, our_gradient = loss_and_gradient(AnswerTokenDPOTrainer.compute_loss, trainer)
     theirs, their_gradient = loss_and_gradient(DPOTrainer.compute_loss, trainer)
     assert ours == pytest.approx(theirs, rel=1e-5)
@@ -91,7 +91,7 @@ def test_the_loss_of_letters_alone_is_trls_of_the_whole(folder: Path, tmp_path: 
 
     rows = [{"input_ids": [*p, LETTERS[n]], "labels": [IGNORED] * len(p) + [LETTERS[n]]} for n, p in enumerate(PROMPTS)]
     args = SFTConfig(**arguments(tmp_path), padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = AnswerTokenSFTTrainer(letter_tokens=LETTERS, args=args, **told(folder, rows))
+    trainer = AnswerTokenSFTTrainer(letter_tokens=LETTERS, args=args, **trainer_inputs(folder, rows))
     ours, our_gradient = loss_and_gradient(AnswerTokenSFTTrainer.compute_loss, trainer)
     theirs, their_gradient = loss_and_gradient(SFTTrainer.compute_loss, trainer)
     assert ours == pytest.approx(theirs, rel=1e-5)

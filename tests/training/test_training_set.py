@@ -51,10 +51,10 @@ def recipe(solved: Path, **finetune: Any) -> Recipe:
     )
 
 
-def found(given: Recipe, **told: Any) -> Any:
+def found(given: Recipe, **inputs: Any) -> Any:
     assert given.finetune is not None
     return build_training_set(
-        given.finetune, given.seed, QuestionSet(given), told.get("look_up"), told.get("start", "")
+        given.finetune, given.seed, QuestionSet(given), inputs.get("look_up"), inputs.get("start", "")
     )
 
 
@@ -142,8 +142,8 @@ def answered(solved: Path, tmp_path: Path) -> Path:
     tuned, old = replace(ASK, weights="tuned"), replace(ASK, weights="old")
     likes = {ASK: (-2.0, -3.0, -1.0), tuned: (-3.0, -1.0, -2.0), old: (-1.0, -2.0, -3.0)}
     for ask, logprobs in likes.items():
-        told = [answer(q, ask, readings=(reading(logprobs),) * (3 if ask is old else 1)) for q in questions]
-        run.write_table(f"answers/m/{ask.weights}.parquet", to_table(told, Answer))
+        stored = [answer(q, ask, readings=(reading(logprobs),) * (3 if ask is old else 1)) for q in questions]
+        run.write_table(f"answers/m/{ask.weights}.parquet", to_table(stored, Answer))
     voters = {
         "base": {"model": "m", "ask": ASK.name, "adapter": None},
         "tuned": {"model": "m", "ask": tuned.name, "adapter": "its fingerprint"},

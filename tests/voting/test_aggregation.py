@@ -25,7 +25,7 @@ def voter(name: str, voter: DirectVoter, ask: InferenceSpec, calibration: Calibr
     return ResolvedVoter(name, voter, "m", ask, calibration)
 
 
-SEATS = {"first": voter("first", FIRST, ONE), "later": voter("later", LATER, OTHER, Calibration(OTHER))}
+VOTERS = {"first": voter("first", FIRST, ONE), "later": voter("later", LATER, OTHER, Calibration(OTHER))}
 
 
 def part(*answers: Answer) -> Partition:
@@ -40,16 +40,16 @@ def test_a_cascades_prior_ignores_answers_of_an_earlier_attempt() -> None:
     first = [answer(q, ONE, readings=(FLAT if q in CLOSE else SURE,)) for q in QUESTIONS]
     own = [asked(q, OTHER, -0.5) for q in CLOSE]
     left_over = [asked(q, OTHER, -9.0) for q in QUESTIONS if q not in CLOSE]
-    ensemble = Ensemble(SEATS, {}, (), 4)
+    ensemble = Ensemble(VOTERS, {}, (), 4)
     found = own_prior_sums(part(*first, *own, *left_over), ensemble, ["later"], {"first": None})
     assert found == {"later": letter_prior.sums(one.readings for one in own)}
 
 
 def test_failures_with_the_right_choice_moved_count_separately() -> None:
-    ensemble = Ensemble({"first": SEATS["first"]}, {}, (), 4, ("first",))
+    ensemble = Ensemble({"first": VOTERS["first"]}, {}, (), 4, ("first",))
     moved = [one for to in "ABCD" if (one := with_answer_at(QUESTIONS[0], to))]
     answers = [*(failed(q, ONE) for q in moved if q != QUESTIONS[0]), *(answer(q, ONE) for q in QUESTIONS)]
-    told = aggregate(part(*answers), ensemble, {"first": None}).sums
+    sums = aggregate(part(*answers), ensemble, {"first": None}).sums
     # Where the right choice stands already nothing is moved, and the answer is the question's own: it failed once.
-    assert (told.swaps_failed, told.failed, len(told.failures)) == (3, 0, 3)
-    assert {failure.error for failure in told.failures} == {"why"}
+    assert (sums.swaps_failed, sums.failed, len(sums.failures)) == (3, 0, 3)
+    assert {failure.error for failure in sums.failures} == {"why"}

@@ -53,7 +53,7 @@ def fitted(some: Ballots, right: list[int]) -> EnsembleModel:
 
 @cache
 def fitted_on(count: int, sharpness: float = 1.0, **skills: float) -> EnsembleModel:
-    """Fit a panel. Two tests that need the same one fit it once: a fit takes seconds."""
+    """Fit an ensemble. Two tests that need the same one fit it once: a fit takes seconds."""
     return fitted(*ensemble(count, sharpness, **dict[str, Any](skills)))
 
 

@@ -1,4 +1,4 @@
-"""The reduce on Ray: every question is in one part with all its answers, and a task's mistake is told."""
+"""The reduce on Ray: every question is in one part with all its answers, and a task's mistake is raised."""
 
 from functools import partial
 from typing import Any
@@ -43,9 +43,9 @@ def joined(run: RunDir, ray_cluster: dict[str, str]) -> RayPartitions:
 
 def test_every_question_is_in_its_part_with_all_answers(joined: RayPartitions) -> None:
     for _ in ("what is asked first", "what is asked of the same parts again"):
-        told = joined.map(_names)
-        assert sorted(sums["part"] for _, sums in told) == [1, 2]  # nothing is told of answers alone
-        for columns, sums in told:
+        results = joined.map(_names)
+        assert sorted(sums["part"] for _, sums in results) == [1, 2]  # answers alone make no part
+        for columns, sums in results:
             names = columns["task_id"].to_pylist()
             assert names == [one.task_id for one in ASKED if part_of(one.task_id, PARTS) == sums["part"]]
             assert sums["m"] == sums["n"] == sorted(map(str, names))
@@ -60,8 +60,8 @@ def _names(number: int, part: Partition) -> PartialResult[dict[str, Any]]:
 
 def test_each_file_is_asked_by_itself(run: RunDir, joined: RayPartitions) -> None:
     files = run.files("questions")
-    told = joined.each(files, partial(_first, run.address))
-    names = sorted(str(name) for table in told for name in table["task_id"].to_pylist())
+    results = joined.each(files, partial(_first, run.address))
+    names = sorted(str(name) for table in results for name in table["task_id"].to_pylist())
     assert names == sorted(one.task_id for one in ASKED[:3])
 
 

@@ -112,7 +112,7 @@ def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
         wrong = error.object[error.start : error.start + 1]
         before = error.object[: error.start].decode(encoding, "ignore").count("\n") if whole else 0
         guess = _guess(bytes(error.object) + (b"" if whole else stream.read(_HEAD)))
-        advice = f"it may be {guess}: set questions.encoding={guess}" if guess else "set questions.encoding"
+        advice = f"it may be {guess}: set {{section}}.encoding={guess}" if guess else "set {section}.encoding"
         raise WrongBytesError(f"{name}:{number + before + 1}: byte {wrong!r} is not {encoding}; {advice}") from None
 
 

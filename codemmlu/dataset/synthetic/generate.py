@@ -47,7 +47,7 @@ def generate(n: int, seed: int) -> list[Question]:
             fruitless += 1
             if fruitless > _TRIES * len(PROGRAMS):
                 raise UserError(
-                    f"finetune.synthesise: of {n:,} questions only {len(questions):,} can be made; lower it"
+                    f"of {n:,} questions only {len(questions):,} can be made; lower it", key="finetune.synthesise"
                 )
             continue
         seen.add(question.question)

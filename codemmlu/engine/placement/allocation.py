@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from codemmlu.engine.placement.gpus import Resources
-from codemmlu.engine.placement.placement import Placement
+from codemmlu.engine.placement.gpus import Device, Resources
+from codemmlu.engine.placement.placement import Holds, Placement
 
 
 @dataclass
@@ -30,9 +30,9 @@ def allocate(placements: Mapping[str, Placement], resources: Resources) -> dict[
         The placements with the number of engines that each pool gets; None where the pools have to run one after
         another: fewer than two have an engine, an engine runs on the CPU or spans nodes, or the minimum does not fit.
     """
-    without_engine = {name: pool for name, pool in placements.items() if not pool.arguments}
-    with_engine = {name: pool for name, pool in placements.items() if pool.arguments}
-    if len(with_engine) < 2 or any(not pool.gpus_each or pool.spans for pool in with_engine.values()):
+    without_engine = {name: pool for name, pool in placements.items() if pool.holds is Holds.RETRIEVER}
+    with_engine = {name: pool for name, pool in placements.items() if pool.holds is Holds.ENGINE}
+    if len(with_engine) < 2 or any(pool.device is Device.CPU or pool.spans for pool in with_engine.values()):
         return None
     nodes = [_FreeNode(node.gpu, node.gpus) for node in resources.nodes]
     counts: dict[str, int] = {}

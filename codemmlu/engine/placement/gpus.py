@@ -3,10 +3,18 @@
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 
 from codemmlu.errors import UserError
+
+
+class Device(Enum):
+    """The kind of hardware that an engine computes on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,11 @@ class Resources:
     def gpus(self) -> int:
         """The number of GPUs of all nodes."""
         return sum(node.gpus for node in self.nodes)
+
+    @property
+    def device(self) -> Device:
+        """The hardware that engines run on: the GPUs, where there are some."""
+        return Device.GPU if self.gpus else Device.CPU
 
     @property
     def kinds(self) -> tuple[str | None, ...]:

@@ -25,9 +25,13 @@ def too_old(key: str, settings: ModelSettings, facts: ModelFacts, kind: str, gpu
     needs = _NEEDS.get(settings.quantization or "", _NEEDS.get(method, 0))
     if gpu.capability < needs:
         name = settings.quantization or method
-        return UserError(f"{key}.quantization: {name} needs a GPU of CUDA capability {needs / 10}, {kind} is older")
+        return UserError(
+            f"{name} needs a GPU of CUDA capability {needs / 10}, {kind} is older", key=f"{key}.quantization"
+        )
     if settings.dtype == "bfloat16" and gpu.capability < BFLOAT16:
-        return UserError(f"{key}.dtype: {kind} does not compute in bfloat16; set it to float16, or leave it at auto")
+        return UserError(
+            f"{kind} does not compute in bfloat16; set it to float16, or leave it at auto", key=f"{key}.dtype"
+        )
     return None
 
 
@@ -37,15 +41,15 @@ def too_few(key: str, settings: ModelSettings, nodes: Sequence[Node], layout: Pa
     available = " + ".join(str(node.gpus) for node in nodes)
     where = "an engine's on one node" if layout.pipeline == 1 else f"each stage's {layout.tensor} on one node"
     return UserError(
-        f"{key}: {wanted} GPUs are asked for, {where}; there are {available}; lower {key}.tensor_parallel or "
-        f"{key}.replicas"
+        f"{wanted} GPUs are asked for, {where}; there are {available}; lower {key}.tensor_parallel or {key}.replicas",
+        key=key,
     )
 
 
 def too_little(
     request: PlacementRequest, resources: Resources, kind: str | None, layout: ParallelLayout, short: Shortfall
-) -> str:
-    """Describe what does not fit into the memory of the GPUs, and the nearest change that would fit.
+) -> UserError:
+    """Return the error of a model that does not fit the memory of the GPUs, with the nearest change that would fit.
 
     Args:
         request: The model.
@@ -55,18 +59,18 @@ def too_little(
         short: What is missing with this layout.
 
     Returns:
-        One line that offers a smaller batch, a shorter context, or else other GPUs.
+        The error, which offers a smaller batch, a shorter context, or else other GPUs.
     """
     key, settings, facts = request.key, request.settings, request.facts
     need = (
-        f"{key}: an engine on {layout.gpus} x {kind} needs {short.needed:.1f} GiB on each GPU (weights "
+        f"an engine on {layout.gpus} x {kind} needs {short.needed:.1f} GiB on each GPU (weights "
         f"{short.weights:.1f}, the rest for {short.length:,} tokens), and may take {short.usable:.1f}"
     )
     gpu = GPUS.get(kind or "")
     for name, value in (("max_num_seqs", "at_once"), ("max_model_len", "length")):
         memory = memory_of(settings.model_copy(update={name: None}), facts, layout, gpu)
         if isinstance(memory, Memory):
-            return f"{need}; {key}.{name}={getattr(memory, value)} would fit"
+            return UserError(f"{need}; {key}.{name}={getattr(memory, value)} would fit", key=key)
     freed = ("max_model_len", "max_num_seqs", "tensor_parallel", "pipeline_parallel", "replicas")
     free = settings.model_copy(update=dict.fromkeys(freed))
     more = [Node(count, kind) for count in (2, 4, 8) if count > layout.gpus]
@@ -75,8 +79,8 @@ def too_little(
         if facts and offered_gpu and too_old(key, settings, facts, node.gpu or "", offered_gpu):
             continue
         if offer != resources and feasible_layouts(free, (node,), offered_gpu, facts)[0]:
-            return f"{need}; {offer} would hold it"
-    return f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter"
+            return UserError(f"{need}; {offer} would hold it", key=key)
+    return UserError(f"{need}; a model with weights of 4 bits (AWQ, GPTQ) takes a quarter", key=key)
 
 
 def check_experts(key: str, wanted: int, shape: Shape) -> None:
@@ -91,6 +95,8 @@ def check_experts(key: str, wanted: int, shape: Shape) -> None:
         UserError: The model is no mixture of experts, or has fewer experts.
     """
     if shape.experts == 1:
-        raise UserError(f"{key}.experts_per_token: this model has no experts to choose from; remove it")
+        raise UserError("this model has no experts to choose from; remove it", key=f"{key}.experts_per_token")
     if wanted > shape.experts:
-        raise UserError(f"{key}.experts_per_token: {wanted} of {shape.experts} experts; give {shape.experts} at most")
+        raise UserError(
+            f"{wanted} of {shape.experts} experts; give {shape.experts} at most", key=f"{key}.experts_per_token"
+        )

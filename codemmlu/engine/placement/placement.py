@@ -4,11 +4,14 @@ import ast
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codemmlu.engine.placement.gpus import GPUS, LABELS, Resources
+from pydantic import JsonValue
+
+from codemmlu.engine.placement.gpus import GPUS, LABELS, Device, Resources
 from codemmlu.engine.placement.memory import TYPICAL_TOKENS, Memory, ParallelLayout
 from codemmlu.engine.placement.messages import check_experts, too_few, too_little, too_old
 from codemmlu.engine.placement.model_facts import ModelFacts
@@ -33,6 +36,13 @@ _SPEED_ONLY = {
 }
 
 
+class Holds(Enum):
+    """What each worker of a pool holds."""
+
+    ENGINE = "an engine"
+    RETRIEVER = "a retriever without an engine"
+
+
 @dataclass(frozen=True)
 class Placement:
     """The engines of one pool, and their hardware.
@@ -41,12 +51,13 @@ class Placement:
         replicas: Engines with which the pool starts.
         gpus_each: GPUs of each engine; 0: the engines run on the CPU.
         in_flight: Questions sent to one engine at a time: enough to keep its batch full, few enough to lose little.
-        arguments: The vLLM arguments of each engine; empty for workers without an engine.
+        arguments: The vLLM arguments of each engine; empty without an engine.
         most: Engines to which the pool may grow.
         memory: The memory of each GPU; None on the CPU, and where the model or the GPU is not known.
         kind: The kind of GPU that the engines use, where the cluster has several; None: any.
         spans: Whether an engine's GPUs are on several nodes, so that Ray has to hold them together.
         least: Engines without which the pool cannot run: the recipe's minimum, or one.
+        holds: What each worker holds: an engine, or a retriever alone.
     """
 
     replicas: int
@@ -58,6 +69,12 @@ class Placement:
     kind: str | None = None
     spans: bool = False
     least: int = 1
+    holds: Holds = Holds.ENGINE
+
+    @property
+    def device(self) -> Device:
+        """The hardware of each worker."""
+        return Device.GPU if self.gpus_each else Device.CPU
 
     @property
     def at_most(self) -> int:
@@ -78,9 +95,9 @@ class Placement:
         """Return the placement as the user reads it: `2 to 4 engines of 1 GPU`."""
         count = f"{self.replicas}" if self.at_most == self.replicas else f"{self.replicas} to {self.at_most}"
         many = "s" * (self.at_most > 1)
-        if not self.arguments:
+        if self.holds is Holds.RETRIEVER:
             return f"{count} worker{many} without an engine"
-        if not self.gpus_each:
+        if self.device is Device.CPU:
             ranks = self.arguments["tensor_parallel_size"]
             return f"{count} engine{many} on the CPU" + (f", each in {ranks} parts" if ranks > 1 else "")
         stages = self.arguments.get("pipeline_parallel_size", 1)
@@ -99,7 +116,7 @@ def check_engine_arguments(name: str, settings: ModelSettings) -> None:
         UserError: vLLM has no such argument.
     """
     if unknown := sorted(set(settings.engine) - (engine_arguments() or set(settings.engine))):
-        raise UserError(f"models.{name}.engine.{unknown[0]}: vLLM has no such engine argument")
+        raise UserError("vLLM has no such engine argument", key=f"models.{name}.engine.{unknown[0]}")
 
 
 def place(name: str, settings: ModelSettings, resources: Resources, facts: ModelFacts | None = None) -> Placement:
@@ -120,7 +137,7 @@ def place(name: str, settings: ModelSettings, resources: Resources, facts: Model
     request = PlacementRequest(f"models.{name}", settings, facts)
     if settings.experts_per_token and facts and facts.shape:
         check_experts(request.key, settings.experts_per_token, facts.shape)
-    if not resources.gpus:
+    if resources.device is Device.CPU:
         return _on_cpu(request.key, settings)
     results = [_on_kind(request, resources, kind) for kind in resources.kinds]
     placements = [result for result in results if isinstance(result, Placement)]
@@ -138,7 +155,7 @@ def place(name: str, settings: ModelSettings, resources: Resources, facts: Model
 
 def _on_cpu(key: str, settings: ModelSettings) -> Placement:
     if settings.expert_parallel:  # vLLM's process would end without a message at the first prompt.
-        raise UserError(f"{key}.expert_parallel: vLLM 0.32 cannot do that on a CPU; leave it out")
+        raise UserError("vLLM 0.32 cannot do that on a CPU; leave it out", key=f"{key}.expert_parallel")
     few, many = settings.engines or (1, 1)
     return Placement(few, 0, 64, cpu_arguments(settings), many)
 
@@ -158,7 +175,7 @@ def _on_kind(request: PlacementRequest, resources: Resources, kind: str | None) 
         largest = max(feasible, key=lambda option: option.memory.cache_tokens if option.memory else 0)
         return _in_layout(request, resources, kind, roomy[0] if roomy else largest)
     if short:
-        return UserError(too_little(request, resources, kind, *short))
+        return too_little(request, resources, kind, *short)
     wanted = ParallelLayout(settings.tensor_parallel or 1, settings.pipeline_parallel or 1)
     return too_few(request.key, settings, nodes, wanted)
 
@@ -198,8 +215,8 @@ def place_without_engine(resources: Resources, device: str) -> Placement:
     """
     if device == "cuda":
         refuse_without_gpu(resources)
-        return Placement(1, 1, 256, {}, most=resources.gpus)
-    return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {})
+        return Placement(1, 1, 256, {}, most=resources.gpus, holds=Holds.RETRIEVER)
+    return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {}, holds=Holds.RETRIEVER)
 
 
 def refuse_idle_gpus(resources: Resources) -> None:
@@ -210,8 +227,9 @@ def refuse_idle_gpus(resources: Resources) -> None:
     """
     if not resources.gpus and engine_arguments() is not None and not built_for_cpu():
         raise UserError(
-            "gpus: the cluster has no GPU, and vLLM here is built for them; say what it may grow to, such as "
-            "gpus=4x1xL4 (four nodes of one), or set up with the cpu extra"
+            "the cluster has no GPU, and vLLM here is built for them; say what it may grow to, such as "
+            "gpus=4x1xL4 (four nodes of one), or set up with the cpu extra",
+            key="gpus",
         )
 
 
@@ -222,10 +240,10 @@ def refuse_without_gpu(resources: Resources) -> None:
         UserError: The cluster has no GPU.
     """
     if not resources.gpus:
-        raise UserError("examples.embedder.device: cuda is asked for and the cluster has no GPU; set it to cpu")
+        raise UserError("cuda is asked for and the cluster has no GPU; set it to cpu", key="examples.embedder.device")
 
 
-def answer_settings(settings: ModelSettings) -> dict[str, Any]:
+def answer_settings(settings: ModelSettings) -> dict[str, JsonValue]:
     """Return the settings that change a model's numbers, and so are part of the keys of its answers."""
     extra = {name: value for name, value in settings.engine.items() if name not in _SPEED_ONLY}
     if settings.experts_per_token:

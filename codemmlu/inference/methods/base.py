@@ -77,6 +77,7 @@ class Method:
         checks: Whether the engine has to tell the words TRUE and FALSE apart.
         writes: Whether the model writes free text, for which the recipe's max_model_len leaves room.
         draws: Whether replies are drawn at random, by the run's seed.
+        transfers: Whether the method needs the log-probabilities that the neighbours predict.
     """
 
     run: Callable[[Engine | None, InferenceSpec, MethodInput], Coroutine[Any, Any, MethodResult]]
@@ -85,6 +86,7 @@ class Method:
     checks: bool = False
     writes: bool = False
     draws: bool = False
+    transfers: bool = False
 
 
 class NotFinite(Exception):

@@ -27,7 +27,7 @@ async def direct(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     permutations = orders(len(question.choices), spec.option("readings"), question.question)
     if references_position(question.question, question.choices):
         permutations = permutations[:1]
-    if inputs.log_prior is not None:
+    if spec.early_exit:
         return await _until_sure(engine, spec, inputs, permutations, shown)
     readings = await asyncio.gather(*(read(engine, spec, inputs, order, shown) for order in permutations))
     return result(pick(choice_probabilities(readings)), readings, shown)
@@ -41,6 +41,7 @@ async def _until_sure(
     shown: Sequence[RetrievedExample],
 ) -> MethodResult:
     """Read again while the two likeliest choices are close, with the letter prior divided out."""
+    assert inputs.log_prior is not None
     readings: list[Reading] = []
     for order in permutations:
         readings.append(await read(engine, spec, inputs, order, shown))

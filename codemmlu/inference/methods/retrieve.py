@@ -19,4 +19,4 @@ async def retrieve(engine: Engine | None, spec: InferenceSpec, inputs: MethodInp
     return replace(answered, generated_tokens=0)
 
 
-RETRIEVE = Method(retrieve)
+RETRIEVE = Method(retrieve, transfers=True)

@@ -23,7 +23,8 @@ async def verify(engine: Engine | None, spec: InferenceSpec, inputs: MethodInput
     """
     assert engine is not None
     question = inputs.question
-    threshold = spec.option("threshold") if inputs.threshold is None else inputs.threshold
+    threshold = inputs.threshold if spec.option("threshold") == "fit" else spec.option("threshold")
+    assert threshold is not None
     shown = shown_examples(engine, spec, inputs)
     left = list(range(len(question.choices)))
     readings: list[Reading] = []

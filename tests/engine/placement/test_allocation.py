@@ -7,7 +7,7 @@ import pytest
 from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import simulated
 from codemmlu.engine.placement.memory import Memory
-from codemmlu.engine.placement.placement import Placement
+from codemmlu.engine.placement.placement import Holds, Placement
 
 SMALL = Memory(1.0, 0, 0, 9, 14, 10, 9000, 4096, 8)
 
@@ -58,7 +58,7 @@ def test_engines_stay_on_their_kind_of_gpu() -> None:
 
 
 def test_a_pool_without_an_engine_is_in_nobodys_way() -> None:
-    retrieve = Placement(2, 0, 256, {})
+    retrieve = Placement(2, 0, 256, {}, holds=Holds.RETRIEVER)
     assert shares("2xT4", a=pool(1), b=pool(1), retrieve=retrieve) == {"a": (1, 1), "b": (1, 1), "retrieve": (2, 2)}
 
 

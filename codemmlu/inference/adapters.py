@@ -1,0 +1,79 @@
+"""The adapters of voters: each is found, checked against its model and hashed once for a run."""
+
+from collections.abc import Mapping
+
+from codemmlu.engine import lora, model_source
+from codemmlu.engine.adapter_store import folder_of, read_manifest
+from codemmlu.engine.lora import Adapter
+from codemmlu.errors import UserError
+from codemmlu.recipe import AskedVoter, Recipe, RetrieveVoter, adapter_name
+from codemmlu.run_dir import RunDir
+
+
+def check_adapters(recipe: Recipe, but: str | None = None) -> None:
+    """Check that the adapters of a recipe's voters can be served, before the work that comes before their use.
+
+    Args:
+        recipe: The recipe.
+        but: The name of an adapter that is not checked, because it may not be trained yet.
+    """
+    for name, voter in recipe.asked.items():
+        path = _adapter_path(recipe, name, voter) if adapter_name(voter) != but else None
+        if path is not None:
+            lora.check(path, f"voters.{name}.adapter")
+
+
+def find_adapters(recipe: Recipe, models: Mapping[str, model_source.Model]) -> dict[str, Adapter]:
+    """Find the adapters that voters answer with, and hash each of them once.
+
+    Args:
+        recipe: The recipe.
+        models: The models of the recipe, by name.
+
+    Returns:
+        The adapters by the name of the voter, for the voters with one.
+    """
+    by_path: dict[str, Adapter] = {}
+    by_voter = {}
+    for name, voter in recipe.asked.items():
+        path, key = _adapter_path(recipe, name, voter), f"voters.{name}.adapter"
+        if path is None:
+            continue
+        if path not in by_path:
+            by_path[path] = lora.validate(path, key)
+        by_voter[name] = refuse_other_base(by_path[path], key, voter.pool, models.get(voter.pool))
+    return by_voter
+
+
+def _adapter_path(recipe: Recipe, name: str, voter: AskedVoter) -> str | None:
+    """Return where the adapter of a voter is; a UserError where the recipe has yet to train it."""
+    if isinstance(voter, RetrieveVoter) or voter.adapter is None:
+        return None
+    if recipe.finetune is None or voter.adapter != recipe.finetune.name:
+        return voter.adapter
+    run = RunDir(recipe.out)
+    if read_manifest(run, voter.adapter) is None:
+        message = f"{voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that"
+        raise UserError(message, key=f"voters.{name}.adapter")
+    return run.below(folder_of(voter.adapter)).address
+
+
+def refuse_other_base(adapter: Adapter, key: str, name: str, model: model_source.Model | None) -> Adapter:
+    """Return an adapter that fits a model of the recipe.
+
+    Args:
+        adapter: The adapter.
+        key: The recipe key that an error names.
+        name: The name of the model in the recipe.
+        model: The model, or None to accept any.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        UserError: The adapter was trained on another model.
+    """
+    base = lora.base_of(adapter)
+    if base and model and base != model.fingerprint:
+        raise UserError(f"{adapter.path} was trained on another model than models.{name} now is", key=key)
+    return adapter
