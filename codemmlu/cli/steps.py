@@ -18,7 +18,7 @@ from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
 from codemmlu.dataset import QuestionSet, Submission, read_submission
 from codemmlu.dataset.stored import StoredQuestions, stored_questions
-from codemmlu.engine import model_source
+from codemmlu.engine import adapter_check, model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
@@ -157,6 +157,8 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
 
     index = _index(job, inputs.questions)
     ensemble = _ensemble(job.recipe, run, inputs, index)
+    for line in other_bases(ensemble, inputs.models):
+        job.terminal.say(line)
     begin(job.recipe, run, inputs)
     write_pilot(run, ensemble.voters)
     tell_submissions(job, run, inputs.submissions)
@@ -243,6 +245,20 @@ def foreign_code(recipe: Recipe) -> list[str]:
         for name, settings in recipe.models.items()
         if settings.trust_remote_code
     ]
+
+
+def other_bases(ensemble: Ensemble, models: Mapping[str, model_source.Model]) -> list[str]:
+    """Return a note for each adapter whose configuration names another model than the one it answers with."""
+    notes = []
+    for name, voter in ensemble.voters.items():
+        model = models.get(voter.pool)
+        other = adapter_check.other_base(voter.spec.adapter, model) if model and voter.spec.adapter else None
+        if model and other:
+            notes.append(
+                f"voters.{name}.adapter: it names {other} as its model, and answers with {model.source} here; if that "
+                "is another model, its answers mean nothing"
+            )
+    return notes
 
 
 def find_submissions(recipe: Recipe) -> dict[str, Submission]:

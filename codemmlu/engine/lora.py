@@ -24,7 +24,7 @@ class Adapter:
     Attributes:
         path: Its directory, or its address.
         fingerprint: A hash of its configuration and its weights.
-        rank: Its LoRA rank.
+        rank: Its LoRA rank, the largest of any layer.
     """
 
     path: str
@@ -87,7 +87,8 @@ def validate(path: str, key: str) -> Adapter:
     kind, rank = config.get("peft_type"), config.get("r")
     if kind != "LORA" or not isinstance(rank, int):
         raise UserError(f"{key}: {path} is a {kind} adapter; a LORA one with a rank `r` can be served")
-    if rank > _RANKS[-1]:
+    rank = max([rank, *_layer_ranks(config, f"{key}: {path}")])
+    if not 0 < rank <= _RANKS[-1]:
         raise UserError(f"{key}: {path} has rank {rank}; vLLM serves up to {_RANKS[-1]}")
     fingerprint = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
@@ -95,6 +96,14 @@ def validate(path: str, key: str) -> Adapter:
             fingerprint.update(hashlib.file_digest(file, "sha256").digest())
     address = path if "://" in path else str(folder.absolute())
     return Adapter(address, fingerprint.hexdigest()[:32], rank)
+
+
+def _layer_ranks(config: dict[str, Any], what: str) -> list[int]:
+    """Return the ranks of layers that have a rank of their own (peft's rank_pattern)."""
+    pattern = config.get("rank_pattern") or {}
+    if not isinstance(pattern, dict) or not all(isinstance(rank, int) and rank > 0 for rank in pattern.values()):
+        raise UserError(f"{what}: rank_pattern in {CONFIG} is no mapping of layers to ranks")
+    return list(pattern.values())
 
 
 def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, Any]:

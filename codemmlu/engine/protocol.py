@@ -62,6 +62,9 @@ class Engine(Protocol):
     async def check(self, prompt: Prompt) -> None:
         """Check on a prompt that each letter is one token and finite in log-probability, or raise UserError."""
 
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """Load an adapter and check on a prompt that the adapter changes the reading, or raise UserError."""
+
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """Compute log-probabilities of a prompt's letters, or of its words' first tokens, in one prefill.
 

@@ -52,6 +52,7 @@ class Script(Settings):
     kills_worker: tuple[str, ...] = ()  # the process around the engine ends, as under SIGKILL
     # Failures at the start.
     rejected: str | None = None  # why the model cannot be used, as a UserError
+    adapter_rejected: str | None = None  # why an adapter cannot be served, as a UserError
     kills_once: str | None = None  # a file: kills_engine holds only while it does not exist, and creates it
     killed_at_start: bool = False  # the process ends while the engine is opened
     fails_to_open: tuple[str, int] | None = None  # (file, n): the n-th engine cannot be opened; the file counts them
@@ -132,6 +133,11 @@ class ScriptedEngine:
         await asyncio.sleep(self.script.seconds)
         if self.script.rejected:
             raise UserError(self.script.rejected)
+
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """See Engine."""
+        if self.script.adapter_rejected:
+            raise UserError(self.script.adapter_rejected)
 
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine. The preferred letter, or word, gets a probability of 0.7 and every other one 0.1."""

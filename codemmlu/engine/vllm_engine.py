@@ -152,6 +152,25 @@ class VllmEngine:
             bad = [f"{letter} {value}" for letter, value in zip(prompt.letters, reading.logprobs, strict=True)]
             raise UserError(f"{self._source}: letters come back without a finite log-probability: {', '.join(bad)}")
 
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """See Engine."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            await self._llm.add_lora(self._adapter(adapter))
+        except EngineDeadError as error:
+            raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
+        except Exception as error:  # The engine's process sends any failure as a plain Exception, and goes on.
+            raise UserError(
+                f"the adapter {adapter} cannot be served with {self._source}: {_one_line(error)}"
+            ) from error
+        if (await self.score(prompt)).logprobs == (await self.score(prompt, adapter)).logprobs:
+            raise UserError(
+                f"the adapter {adapter} changes nothing of {self._source}: a tiny question has the same "
+                "log-probabilities with it and without it; its names may match none of the model's layers, or it may "
+                "not be trained"
+            )
+
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
         text, tokens = chat_template.encode(self._tokenizer, prompt)
@@ -281,4 +300,8 @@ def _root_cause(error: Exception) -> str:
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
         errors = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
         text = errors[0] if errors else text
-    return " ".join(text.split())[:600]
+    return _one_line(text)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:600]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from codemmlu.dataset import QuestionSet
-from codemmlu.engine import lora, model_source
+from codemmlu.engine import adapter_check, lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
@@ -167,12 +167,13 @@ def inspect_adapter(path: str, key: str, name: str, model: model_source.Model | 
         The adapter.
 
     Raises:
-        UserError: The adapter is not found or was trained on another model.
+        UserError: The adapter is not found, was trained on another model or cannot be served.
     """
     adapter = lora.validate(path, key)
     base = lora.base_of(adapter)
     if base and model and base != model.fingerprint:
         raise UserError(f"{key}: {path} was trained on another model than models.{name} now is")
+    adapter_check.check(adapter, key, name, model)
     return adapter
 
 
