@@ -153,7 +153,9 @@ def read_inputs(job: JobContext, run: RunDir) -> Inputs:
 def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool) -> Outcome:
     """Do everything that a run does after training: infer answers, vote and report."""
     from codemmlu.cli.outcome import evaluate
-    from codemmlu.inference.driver import RunContext, ask  # These imports are slow, and a dry run does without them.
+
+    # This import is slow, and a dry run does without it.
+    from codemmlu.inference.driver import RunContext, ask, refuse_low_mass
 
     index = _index(job, inputs.questions)
     ensemble = _ensemble(job.recipe, run, inputs, index)
@@ -162,12 +164,14 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
     begin(job.recipe, run, inputs)
     write_pilot(run, ensemble.voters)
     tell_submissions(job, run, inputs.submissions)
+    shared = cache(partial(publish, index)) if index else None
+    context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
     if ask_models:
-        shared = cache(partial(publish, index)) if index else None
-        context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
         sessions = plan_sessions(list(ensemble.voters.values()), ensemble.swapped, ensemble.fit_questions)
         for group in concurrent_groups(sessions, ensemble.voters):
             ask(context, group)
+    else:
+        refuse_low_mass(context, inputs.models)
     facts = {name: _facts(model) for name, model in inputs.models.items()}
     return evaluate(job, run, ensemble, inputs.questions.stream, facts)
 

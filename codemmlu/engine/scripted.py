@@ -42,6 +42,7 @@ class Script(Settings):
     answers: dict[str, str] = Field(default_factory=dict)  # piece: text of the preferred choice; otherwise letter A
     refuted: tuple[str, ...] = ()  # texts of choices that a check finds FALSE; it finds all others TRUE
     replies: Annotated[tuple[str, ...], Field(min_length=1)] = ("The answer is A.",)  # free texts, in turn
+    letter_mass: Annotated[float, Field(gt=0, le=1)] | None = None  # of all letters together; otherwise of four: 1
     seconds: Annotated[float, Field(ge=0)] = 0.0  # that each prompt takes
     log: str | None = None  # each prompt is appended to LOG.PID as a JSON line
     # Failures, each at prompts that match a piece.
@@ -148,6 +149,9 @@ class ScriptedEngine:
         names = prompt.words or prompt.letters
         logprobs = [_LIKELY if name == preferred else _UNLIKELY for name in names]
         mass = sum(map(math.exp, logprobs))
+        if self.script.letter_mass:
+            logprobs = [value + math.log(self.script.letter_mass / mass) for value in logprobs]
+            mass = self.script.letter_mass
         if _matches(prompt, self.script.not_finite):
             logprobs[-1] = -math.inf
         return Reading(prompt.order, tuple(logprobs), mass, self.tokens(prompt), cached_tokens=0)

@@ -14,23 +14,25 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
-from codemmlu.cluster import locks, tasks
+from codemmlu.cluster import locks, session, tasks
 from codemmlu.engine import watchdog
+from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, ProgressLine, UserError
-from codemmlu.inference import crash_isolation
+from codemmlu.inference import crash_isolation, letter_mass
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
 from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import ISSUE, RunDir
 
-_NOTHING = pa.table({"answers": [0], "failed": [0]})
+_NOTHING = pa.table({"answers": [0], "failed": [0], "masses": pa.array([[]], letter_mass.SUMS)})
 
 
 def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[StageBlocks]) -> None:
@@ -55,7 +57,7 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
         try:
             answers = f"answers/{pool.name}"
             actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ISSUE), mark)
-            counts = _plan(pool, stages, actor)
+            counts = _rows(_plan(pool, stages, actor), pool)
             with progress.progress(pool.name, stages[0].due) as line:
                 due, durable = _follow(run, counts, stages, written, line)
         except ray.exceptions.RayError as error:
@@ -68,13 +70,17 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
 
 
 def _follow(
-    run: RunDir, counts: ray.data.Dataset, stages: Sequence[StageBlocks], written: Future[int], line: ProgressLine
+    run: RunDir,
+    counts: Iterable[dict[str, int]],
+    stages: Sequence[StageBlocks],
+    written: Future[int],
+    line: ProgressLine,
 ) -> tuple[int, int]:
     """Count answers as they become durable, and write each later stage when the one before has ended.
 
     Args:
         run: The run directory.
-        counts: The output of the pipeline.
+        counts: The numbers of answers and of failed ones, of one block after another.
         stages: The stages, in order.
         written: The number of answers due in the first stage, once it is written.
         line: The progress to report.
@@ -85,11 +91,10 @@ def _follow(
     later = list(stages[1:])
     due = durable = 0
     open_blocks = stages[0].most
-    for block in counts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in block.to_pylist():
-            durable += row["answers"]
-            open_blocks -= 1
-            line.advance(row["answers"], row["failed"])
+    for row in counts:
+        durable += row["answers"]
+        open_blocks -= 1
+        line.advance(row["answers"], row["failed"])
         while not open_blocks and later:
             stage = later.pop(0)
             more = stage.write(run)
@@ -97,6 +102,15 @@ def _follow(
             open_blocks = stage.most
             line.extend(more - stage.due)
     return due + written.result(), durable
+
+
+def _rows(counts: ray.data.Dataset, pool: Pool) -> Iterator[dict[str, int]]:
+    """Yield the counts of each block that is durable, once its letter masses are looked at."""
+    for block in counts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in block.to_pylist():
+            if pool.masses:
+                pool.masses.add(row["masses"])
+            yield row
 
 
 def _plan(pool: Pool, stages: Sequence[StageBlocks], actor: ActorArguments) -> ray.data.Dataset:
@@ -148,8 +162,11 @@ class BlockWorker:
             crash_isolation.CrashIsolation(self._run, self._stages, this.get_actor_id()) if again else None
         )
         self._has_answered = False
+        tools = worker.tools
+        if tools.settings and not is_scripted(tools.settings.source):
+            tools = replace(tools, settings=replace(tools.settings, cores=session.cores_here()))
         try:
-            self._answer = AnswerWorker(worker.tools, worker.asks, worker.most_choices, worker.at_once, arguments.mark)
+            self._answer = AnswerWorker(tools, worker.asks, worker.most_choices, worker.at_once, arguments.mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise
@@ -211,4 +228,5 @@ class BlockWorker:
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         self._run.write_table(f"{self._folder}/{name}.parquet", answers)
         failed = sum(status == "failed" for status in answers["status"].to_pylist())
-        return pa.table({"answers": [answers.num_rows], "failed": [failed]})
+        masses = pa.array([letter_mass.sums_of(answers)], letter_mass.SUMS)
+        return pa.table({"answers": [answers.num_rows], "failed": [failed], "masses": masses})
