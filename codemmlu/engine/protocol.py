@@ -110,6 +110,7 @@ class EngineSettings:
         arguments: vLLM's engine arguments, or the script of a scripted engine.
         label: Ray's name of the kind of GPU, for an engine on several nodes; None: any.
         backend: A name in `engine.backends.BACKENDS`.
+        cores: The CPU cores that Ray counts on the actor's node; None: not known.
     """
 
     source: str
@@ -117,6 +118,7 @@ class EngineSettings:
     arguments: dict[str, Any]
     label: str | None = None
     backend: str = "vllm"
+    cores: int | None = None
 
 
 OpenEngine = Callable[[EngineSettings], Engine]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import chat_template, lora
+from codemmlu.engine.cpu_cores import usable_cores
 from codemmlu.engine.model_source import resolve
 from codemmlu.engine.placement.gpus import multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
@@ -36,12 +37,12 @@ def open_vllm(settings: EngineSettings) -> Engine:
         The running engine.
     """
     model = resolve(settings.source, settings.cache)
-    set_environment(settings.arguments)
+    set_environment(settings.arguments, settings.cores)
     return VllmEngine(model, settings)
 
 
-def set_environment(arguments: Mapping[str, Any]) -> None:
-    """Set the environment variables that vLLM reads when its processes start."""
+def set_environment(arguments: Mapping[str, Any], cores: int | None = None) -> None:
+    """Set the environment variables that vLLM reads when its processes start; `cores`: see EngineSettings."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -49,7 +50,7 @@ def set_environment(arguments: Mapping[str, Any]) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)
     if on_cpu(arguments):
         ranks = int(arguments["tensor_parallel_size"])
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(sorted(os.sched_getaffinity(0)), ranks)
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(usable_cores(cores), ranks)
 
 
 def cpu_binding(cores: list[int], ranks: int) -> str:
