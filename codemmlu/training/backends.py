@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from codemmlu.engine import chat_template
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
+from codemmlu.training.targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,8 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
             bias="none",
             task_type="CAUSAL_LM",
         )
-        try:
-            model = get_peft_model(base, lora)
-        except ValueError as error:  # peft finds no layer with such a name
-            raise UserError(f"finetune.targets: {error}") from error
+        check_targets(base, settings.targets)
+        model = get_peft_model(base, lora)
     return LoadedModel(model, tokenizer, kind)
 
 
@@ -118,6 +117,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         dtype=None,
         use_exact_model_name=True,  # Unsloth's mirror of a model has other weights and another tokenizer
     )
+    check_targets(model, settings.targets)
     model = FastLanguageModel.get_peft_model(
         model,
         r=settings.rank,

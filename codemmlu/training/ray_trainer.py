@@ -27,7 +27,7 @@ from ray.util.queue import Queue
 
 from codemmlu.cluster import locks, session, tasks
 from codemmlu.engine import lora, model_source
-from codemmlu.engine.adapter_store import Manifest, points, publish, what_is_learnt
+from codemmlu.engine.adapter_store import Manifest, points, publish, trained_layers, what_is_learnt
 from codemmlu.errors import EngineDied, Progress, UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
@@ -251,6 +251,7 @@ def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: d
         **cost,
         settings=learnt,
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        layers=trained_layers(checkpoint / BEST),
         train=train,
         tune=tune,
     )
