@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from codemmlu.engine import lora, model_source
+from codemmlu.engine import chat_template, lora, model_source
 from codemmlu.engine.adapter_store import folder_of
 from codemmlu.run_dir import RunDir
 
@@ -42,4 +42,6 @@ def merged(source: str, revision: str | None, adapter: str, folder: str) -> None
 
     base: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto")
     PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, revision=revision).save_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision)
+    chat_template.complete(tokenizer, source, revision)
+    tokenizer.save_pretrained(folder)

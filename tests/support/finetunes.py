@@ -57,7 +57,7 @@ class Finetune:
             "out": str(self.out),
             "questions": {"source": str(self.csv), "holdout": {"n": 6}},
             "examples": {"source": str(self.csv)},
-            "models": {"m": {"source": self.source or str(tiny_model(self.folder / "tiny"))}},
+            "models": {"m": {"source": self.source or str(tiny_model(self.folder / "tiny")), "allow_low_mass": True}},
             "voters": {"base": {"model": "m"}, "tuned": {"model": "m", "adapter": "tuned"}},
             "finetune": {
                 **{"model": "m", "quantization": "none", "epochs": 2, "batch_size": 4, "accumulation": 2},
