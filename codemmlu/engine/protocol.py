@@ -110,6 +110,7 @@ class EngineSettings:
         arguments: vLLM's engine arguments, or the script of a scripted engine.
         label: Ray's name of the kind of GPU, for an engine on several nodes; None: any.
         backend: A name in `engine.backends.BACKENDS`.
+        name: The name of the model in the recipe, for error messages.
         cores: The CPU cores that Ray counts on the actor's node; None: not known.
     """
 
@@ -118,6 +119,7 @@ class EngineSettings:
     arguments: dict[str, Any]
     label: str | None = None
     backend: str = "vllm"
+    name: str = "NAME"
     cores: int | None = None
 
 

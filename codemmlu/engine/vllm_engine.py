@@ -20,6 +20,7 @@ from codemmlu.engine.cpu_cores import usable_cores
 from codemmlu.engine.model_source import resolve
 from codemmlu.engine.placement.gpus import multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
+from codemmlu.engine.start_failure import StartLog, explain, one_line
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.mcq import Prompt, is_finite
 from codemmlu.schema import Reading
@@ -117,7 +118,7 @@ class VllmEngine:
         if self._on_cpu:
             arguments["worker_extension_cls"] = "codemmlu.engine.vllm_cpu_patches.CpuWorker"
         self._group: Any = None
-        given = AsyncEngineArgs(**arguments)
+        given, log = AsyncEngineArgs(**arguments), StartLog()
         try:
             if arguments.get("distributed_executor_backend") == "ray":
                 from codemmlu.engine import multi_node
@@ -129,7 +130,8 @@ class VllmEngine:
             else:
                 self._llm = AsyncLLM.from_engine_args(given)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
-            raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
+            why = explain(error, log.lines(), settings.name)
+            raise UserError(f"{settings.source}: vLLM cannot start this model: {why}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
         chat_template.complete(self._tokenizer, model, settings.arguments.get("revision"))
         self._source, self._cache = settings.source, settings.cache
@@ -162,9 +164,7 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
         except Exception as error:  # The engine's process sends any failure as a plain Exception, and goes on.
-            raise UserError(
-                f"the adapter {adapter} cannot be served with {self._source}: {_one_line(error)}"
-            ) from error
+            raise UserError(f"the adapter {adapter} cannot be served with {self._source}: {one_line(error)}") from error
         if (await self.score(prompt)).logprobs == (await self.score(prompt, adapter)).logprobs:
             raise UserError(
                 f"the adapter {adapter} changes nothing of {self._source}: a tiny question has the same "
@@ -290,19 +290,3 @@ def _final_only() -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     return RequestOutputKind.FINAL_ONLY
-
-
-def _root_cause(error: Exception) -> str:
-    """Return why vLLM could not start, in one line; an engine process that fails says so in its log only."""
-    text = str(error)
-    if "root cause above" in text:
-        # The log is the standard error of this process, if that is a file. Its first error is the root cause.
-        log = Path("/proc/self/fd/2")
-        lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        errors = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
-        text = errors[0] if errors else text
-    return _one_line(text)
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:600]
