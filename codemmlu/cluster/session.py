@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import ray
@@ -123,11 +124,13 @@ def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
         kind = kinds[0] if len(kinds) == 1 else None
         if int(resources.get("GPU", 0)) >= 1:
             # Ray gives A100 GPUs of 40 and of 80 GB the same name; the driver tells them apart.
-            kind = _driver_kind(node["NodeID"]) or kind if kind == "A100" else kind
+            # Under WSL2 Ray finds no kind at all.
+            kind = _driver_kind(node["NodeID"]) or kind if kind in ("A100", None) else kind
             nodes.append(Node(int(resources["GPU"]), kind))
     return tuple(nodes)
 
 
+@cache
 def _driver_kind(node: str) -> str | None:
     """Return the kind of a node's GPUs according to the driver; None where it is unknown or mixed."""
     on_node = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -182,6 +185,11 @@ def cores_here() -> int | None:
     this = ray.get_runtime_context().get_node_id()
     counts = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == this]
     return int(counts[0]) or None if counts else None
+
+
+def logs_folder() -> str:
+    """Return the folder of the logs of Ray's workers, which each node keeps at the same place."""
+    return os.path.join(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
 
 
 def here() -> Any:

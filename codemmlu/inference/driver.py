@@ -149,7 +149,8 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
     ]
     worker = PoolSpec(tools, start.specs, context.ensemble.most_choices, placement.in_flight)
     masses = _masses(context, name)
-    pipeline.run_pipeline(context.progress, run, Pool(name, worker, placement, block, masses), blocks)
+    limit = context.recipe.models[name].start_timeout if masses else None
+    pipeline.run_pipeline(context.progress, run, Pool(name, worker, placement, block, masses, limit), blocks)
     if masses:  # A small run has fewer answers than the first ones that are enough.
         masses.add((), least=1)
     run.clear(f"pending/{name}")
@@ -223,7 +224,7 @@ def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> Wo
     if model:
         adapters = (lora.validate(spec.adapter, f"models.{pool}") for spec in specs if spec.adapter)
         settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
-        tools = WorkerSpec(open_engine, settings)
+        tools = WorkerSpec(open_engine, replace(settings, name=pool))
     if context.shared and any(spec.neighbours for spec in specs):
         from codemmlu.retrieval import shared_index
 

@@ -29,6 +29,7 @@ from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation, letter_mass
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
+from codemmlu.inference.startup import Startup
 from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import ISSUE, RunDir
 
@@ -49,6 +50,7 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
     """
     mark = uuid.uuid4().hex
     written: Future[int] = Future()
+    startup = Startup(pool.name, pool.start_timeout, session.logs_folder())
 
     def write() -> None:
         written.set_result(stages[0].write(run))
@@ -57,15 +59,20 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
         try:
             answers = f"answers/{pool.name}"
             actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ISSUE), mark)
-            counts = _rows(_plan(pool, stages, actor), pool)
+            counts = _rows(_plan(pool, stages, actor), pool, startup)
             with progress.progress(pool.name, stages[0].due) as line:
                 due, durable = _follow(run, counts, stages, written, line)
         except ray.exceptions.RayError as error:
             raise tasks.reason(error) from error
+        finally:
+            startup.end()
         if durable != due:
             raise RuntimeError(f"{pool.name}: {due} asks went in and {durable} answers came out")
 
-    tasks.together([write, follow])
+    def watch() -> None:
+        startup.watch(progress)
+
+    tasks.together([write, follow, watch] if pool.worker.tools.settings else [write, follow])
     watchdog.wait_until_closed(mark)
 
 
@@ -104,9 +111,10 @@ def _follow(
     return due + written.result(), durable
 
 
-def _rows(counts: ray.data.Dataset, pool: Pool) -> Iterator[dict[str, int]]:
+def _rows(counts: ray.data.Dataset, pool: Pool, startup: Startup) -> Iterator[dict[str, int]]:
     """Yield the counts of each block that is durable, once its letter masses are looked at."""
     for block in counts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        startup.end()
         for row in block.to_pylist():
             if pool.masses:
                 pool.masses.add(row["masses"])

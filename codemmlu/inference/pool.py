@@ -37,6 +37,7 @@ class Pool:
         placement: Where the engines run.
         per_block: Questions in a block.
         masses: The letter masses of the answers so far; None for a pool without a model.
+        start_timeout: Seconds in which the first answer has to come; None: no limit.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Pool:
     placement: Placement
     per_block: int
     masses: LetterMass | None = None
+    start_timeout: float | None = None
 
 
 @dataclass(frozen=True)
