@@ -50,6 +50,7 @@ OWNERS = {
     "torch": {
         *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf_reader", "codemmlu.retrieval.embedder"),
         *("codemmlu.training.train_loop", "codemmlu.training.backends", "codemmlu.training.trainers"),
+        "codemmlu.training.targets",
         "codemmlu.training.callback",
     },
     "transformers": {
@@ -58,6 +59,7 @@ OWNERS = {
             "codemmlu.training.train_loop",
             "codemmlu.training.backends",
             "codemmlu.training.merging",
+            "codemmlu.training.targets",
         ),
         "codemmlu.training.callback",
     },

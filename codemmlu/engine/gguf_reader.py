@@ -138,7 +138,7 @@ def _llama3(table: Any, config: Any) -> dict[str, Any] | None:
     largest = max(factors)
     if all(value == 1 for value in factors):
         return {}
-    theta = float((config.rope_parameters or {}).get("rope_theta") or getattr(config, "rope_theta", 10_000.0))
+    theta = float((config.rope_parameters or {}).get("rope_theta", 10_000.0))
     size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
     expected = llama3_table(theta, size, largest)
     same = len(expected) == len(factors)

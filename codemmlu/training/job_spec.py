@@ -25,6 +25,7 @@ class TrainJobSpec:
         backend: A name in BACKENDS.
         settings: The recipe's section `finetune`.
         tell: Sends a message of the first worker to the driver.
+        trust_remote_code: Whether Python code that comes with the model may run.
     """
 
     address: str
@@ -35,6 +36,7 @@ class TrainJobSpec:
     backend: str
     settings: FinetuneSettings
     tell: Callable[[dict[str, Any]], None]
+    trust_remote_code: bool = False
 
 
 def too_large(settings: FinetuneSettings) -> str:
