@@ -165,7 +165,7 @@ class CrashIsolation:
 
 
 def _specs_of(block: pa.Table) -> set[str]:
-    return {str(spec["name"]) for specs in block["asks"].to_pylist() for spec in specs}
+    return {str(spec["name"]) for specs in block["asks"].to_pylist() for spec in specs or ()}
 
 
 def _single_rows(block: pa.Table) -> Iterator[pa.Table]:

@@ -161,7 +161,7 @@ class DiesOfTuned(Worker):
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
         """See AnswerWorker."""
-        specs = [spec["name"] for row in block["asks"].to_pylist() for spec in row]
+        specs = [spec["name"] for row in block["asks"].to_pylist() for spec in row or ()]
         if "tuned" in specs:
             self.died.set()
             await asyncio.Event().wait()
