@@ -11,7 +11,7 @@ from typing import Any
 
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.cli.job import JobContext, Outcome
-from codemmlu.cli.steps import describe, finetune_settings, foreign_code, refuse_without_examples
+from codemmlu.cli.steps import describe, finetune_settings, foreign_code, local_models, refuse_without_examples
 from codemmlu.dataset import InMemory, QuestionSet, read_submission
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
@@ -51,9 +51,10 @@ def plan(job: JobContext) -> Outcome:
         say(line)
     examples = examples_of(recipe, questions)
     trained = recipe.finetune.name if recipe.finetune else None
+    models = local_models(recipe)
     for name, voter in recipe.asked.items():
         if adapter_name(voter) != trained:
-            adapter_of(recipe, name, voter, {})
+            adapter_of(recipe, name, voter, models)
     plans = [
         model_of(recipe, name, rows, hardware, examples)
         for name in recipe.models

@@ -60,9 +60,10 @@ def _finetuned(job: JobContext, run: RunDir, questions: QuestionSet) -> AdapterM
     from codemmlu.training.adapter_training import ensure_adapter  # This import is slow.
 
     recipe, settings = job.recipe, finetune_settings(job.recipe)
+    models = local_models(recipe)
     for name, voter in recipe.asked.items():  # A missing adapter is better known before hours of training.
         if adapter_name(voter) != settings.name:
-            adapter_of(recipe, name, voter, {})
+            adapter_of(recipe, name, voter, models)
     return ensure_adapter(recipe, job.terminal, run, questions)
 
 
@@ -240,6 +241,17 @@ def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
             check_engine_arguments(name, settings)
             models[name] = model_source.validate(settings.source, settings.revision, model_source.cache_folder())
     return models
+
+
+def local_models(recipe: Recipe) -> dict[str, model_source.Model]:
+    """Return the models on this machine that adapters answer with, by name; a model that is not whole is a UserError."""
+    tuned = {voter.pool for voter in recipe.asked.values() if adapter_name(voter)}
+    cache = model_source.cache_folder()
+    return {
+        name: model_source.validate(settings.source, settings.revision, cache)
+        for name, settings in recipe.models.items()
+        if name in tuned and not model_source.is_on_hub(settings.source)
+    }
 
 
 def foreign_code(recipe: Recipe) -> list[str]:

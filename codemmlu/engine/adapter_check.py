@@ -21,7 +21,7 @@ from codemmlu.errors import UserError
 
 _PREFIX = "base_model.model."
 # The name of an adapter's tensor: the layer, then the side of the product.
-_TENSOR = re.compile(r"(?P<layer>.+)\.(?:lora_(?P<side>[AB])(?:\.\w+)?\.weight|lora_embedding_(?P<embedding>[AB]))")
+_TENSOR = re.compile(r"(?P<layer>.+)\.(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))")
 # Weights of the model that peft saves beside an adapter; vLLM leaves them out.
 _COPIES = (".base_layer.weight",)
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -149,6 +149,8 @@ def _read_sides(file: Path, what: str) -> dict[str, _Side]:
     for layer, side in sides.items():
         if side.a is None or side.b is None:
             raise UserError(f"{what} holds one half of the weights of {layer} (lora_A, lora_B) without the other")
+    if weight_files.is_zero(file, ("lora_B.weight", "lora_embedding_B")):
+        raise UserError(f"{what}: all of its lora_B weights are zero: it was not trained, and changes nothing")
     return sides
 
 

@@ -59,6 +59,20 @@ def read_shapes(file: Path, what: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def is_zero(file: Path, suffixes: tuple[str, ...]) -> bool:
+    """Return whether all tensors of a safetensors file whose names end so hold zeros alone."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header: dict[str, Any] = json.loads(stream.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__" and name.endswith(suffixes):
+                start, end = tensor["data_offsets"]
+                stream.seek(8 + length + start)
+                if any(stream.read(end - start)):
+                    return False
+    return True
+
+
 def refuse_pointer(file: Path, what: str) -> None:
     """Refuse a file that git-lfs has put in the place of the real file."""
     with file.open("rb") as stream:

@@ -101,8 +101,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda f: f.write_bytes(b""), "is no safetensors file"),
     "half a layer": (lambda f: write_half(f), "holds one half of the weights of model.layers.0.self_attn.q_proj"),
     "no weights": (lambda f: f.write_bytes(b"\2\0\0\0\0\0\0\0{}"), "holds no LoRA weights"),
+    "not trained": (lambda f: write_untrained(f), "all of its lora_B weights are zero: it was not trained"),
     "magnitudes": (lambda f: write_magnitudes(f), "lora_magnitude_vector, which is no LoRA weight"),
 }
+
+
+def write_untrained(file: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    save_file({name: np.zeros_like(x) if "lora_B" in name else x for name, x in load_file(file).items()}, file)
 
 
 def write_half(file: Path) -> None:
