@@ -9,9 +9,10 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from codemmlu.cli.adapters import check_adapters
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.cli.job import JobContext, Outcome
-from codemmlu.cli.steps import describe, finetune_settings, foreign_code, local_models, refuse_without_examples
+from codemmlu.cli.steps import describe, finetune_settings, foreign_code, refuse_without_examples
 from codemmlu.dataset import InMemory, QuestionSet, read_submission
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
@@ -19,7 +20,6 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.inference.voters import adapter_of
 from codemmlu.recipe import (
     DirectVoter,
     FinetuneSettings,
@@ -27,7 +27,6 @@ from codemmlu.recipe import (
     RetrieveVoter,
     SubmissionVoter,
     VerifyVoter,
-    adapter_name,
     when_of,
 )
 from codemmlu.run_dir import RunDir, check_persistent_path
@@ -51,10 +50,7 @@ def plan(job: JobContext) -> Outcome:
         say(line)
     examples = examples_of(recipe, questions)
     trained = recipe.finetune.name if recipe.finetune else None
-    models = local_models(recipe)
-    for name, voter in recipe.asked.items():
-        if adapter_name(voter) != trained:
-            adapter_of(recipe, name, voter, models)
+    check_adapters(recipe, trained)
     plans = [
         model_of(recipe, name, rows, hardware, examples)
         for name in recipe.models

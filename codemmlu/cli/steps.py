@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from codemmlu.cli.adapters import check_adapters, other_bases
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
 from codemmlu.dataset import QuestionSet, Submission, read_submission
 from codemmlu.dataset.stored import StoredQuestions, stored_questions
-from codemmlu.engine import adapter_check, model_source
+from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
-from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
+from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, publish
 from codemmlu.run_dir import ISSUE, RunDir, check_persistent_path
@@ -60,10 +61,7 @@ def _finetuned(job: JobContext, run: RunDir, questions: QuestionSet) -> AdapterM
     from codemmlu.training.adapter_training import ensure_adapter  # This import is slow.
 
     recipe, settings = job.recipe, finetune_settings(job.recipe)
-    models = local_models(recipe)
-    for name, voter in recipe.asked.items():  # A missing adapter is better known before hours of training.
-        if adapter_name(voter) != settings.name:
-            adapter_of(recipe, name, voter, models)
+    check_adapters(recipe, settings.name)  # A missing adapter is better known before hours of training.
     return ensure_adapter(recipe, job.terminal, run, questions)
 
 
@@ -154,9 +152,7 @@ def read_inputs(job: JobContext, run: RunDir) -> Inputs:
 def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool) -> Outcome:
     """Do everything that a run does after training: infer answers, vote and report."""
     from codemmlu.cli.outcome import evaluate
-
-    # This import is slow, and a dry run does without it.
-    from codemmlu.inference.driver import RunContext, ask, refuse_low_mass
+    from codemmlu.inference.driver import RunContext, ask, refuse_low_mass  # slow; a dry run does without
 
     index = _index(job, inputs.questions)
     ensemble = _ensemble(job.recipe, run, inputs, index)
@@ -171,8 +167,7 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
         sessions = plan_sessions(list(ensemble.voters.values()), ensemble.swapped, ensemble.fit_questions)
         for group in concurrent_groups(sessions, ensemble.voters):
             ask(context, group)
-    else:
-        refuse_low_mass(context, inputs.models)
+    refuse_low_mass(context, () if ask_models else inputs.models)
     facts = {name: _facts(model) for name, model in inputs.models.items()}
     return evaluate(job, run, ensemble, inputs.questions.stream, facts)
 
@@ -243,17 +238,6 @@ def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
     return models
 
 
-def local_models(recipe: Recipe) -> dict[str, model_source.Model]:
-    """Return the models on this machine that adapters answer with, by name; a model that is not whole is a UserError."""
-    tuned = {voter.pool for voter in recipe.asked.values() if adapter_name(voter)}
-    cache = model_source.cache_folder()
-    return {
-        name: model_source.validate(settings.source, settings.revision, cache)
-        for name, settings in recipe.models.items()
-        if name in tuned and not model_source.is_on_hub(settings.source)
-    }
-
-
 def foreign_code(recipe: Recipe) -> list[str]:
     """Return warnings of models that bring Python code and are allowed to run the code."""
     return [
@@ -261,20 +245,6 @@ def foreign_code(recipe: Recipe) -> list[str]:
         for name, settings in recipe.models.items()
         if settings.trust_remote_code
     ]
-
-
-def other_bases(ensemble: Ensemble, models: Mapping[str, model_source.Model]) -> list[str]:
-    """Return a note for each adapter whose configuration names another model than the one it answers with."""
-    notes = []
-    for name, voter in ensemble.voters.items():
-        model = models.get(voter.pool)
-        other = adapter_check.other_base(voter.spec.adapter, model) if model and voter.spec.adapter else None
-        if model and other:
-            notes.append(
-                f"voters.{name}.adapter: it names {other} as its model, and answers with {model.source} here; if that "
-                "is another model, its answers mean nothing"
-            )
-    return notes
 
 
 def find_submissions(recipe: Recipe) -> dict[str, Submission]:

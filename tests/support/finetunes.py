@@ -117,8 +117,7 @@ def manifest_of(name: str = "tuned", **fields: Any) -> Manifest:
 
 def weights_in(folder: Path, **config: Any) -> Path:
     """Write LoRA weights as peft would, and return the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_adapter(folder, {}, r=16, lora_alpha=16, **config)
+    return write_adapter(folder, {}, **{"r": 16, "lora_alpha": 16, **config})
 
 
 def published(out: Path, learnt: Iterable[str] = (), scratch: Path | None = None, **fields: Any) -> Path:
