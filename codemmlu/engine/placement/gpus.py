@@ -110,9 +110,12 @@ def kind_of(name: str) -> str | None:
     return next((kind for kind in GPUS if kind.replace("-", "") in candidates), None)
 
 
+_DRIVER = Path("/proc/driver/nvidia/gpus")  # where NVIDIA's driver describes each GPU
+
+
 def kinds_here() -> list[str | None]:
     """Return the kind of each GPU of this machine, as NVIDIA's driver names it; empty without a driver."""
-    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    files = sorted(_DRIVER.glob("*/information"))
     if not files:  # Windows' driver (WSL2) has no such files.
         return [kind_of(name) for name in _names_from_tool()]
     models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in files]
