@@ -3,6 +3,7 @@
 Any other exception is a bug and keeps its traceback.
 """
 
+import errno
 import re
 import unicodedata
 from contextlib import AbstractContextManager
@@ -52,6 +53,18 @@ class Progress(Protocol):
 
     def together(self) -> AbstractContextManager[None]:
         """Let several pieces of work run in threads; no progress bar is left when they end."""
+
+
+# How the kernel, Rust's libraries and torch say that a disk, or its quota, is full.
+_FULL = ("No space left on device", "Disk quota exceeded", "(os error 28)", "StorageFull")
+
+
+def is_disk_full(error: BaseException | str | None) -> bool:
+    """Return whether an error, or an error that it comes from, is that of a full disk."""
+    if error is None or isinstance(error, str):
+        return any(text in (error or "") for text in _FULL)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or is_disk_full(str(error)) or is_disk_full(error.__cause__ or error.__context__)
 
 
 def safe(text: str, width: int = 200) -> str:

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, is_disk_full
 from codemmlu.schema import SCHEMA_VERSION
 
 ATTEMPT = ".issue"  # The file that names the attempt that writes here now; its name on disk is an older word.
@@ -52,6 +53,27 @@ def check_persistent_path(address: str, key: str = "out") -> None:
             "give an absolute path or an s3:// or gs:// address",
             key=key,
         )
+
+
+def disk_is_full(shown: str, path: str, needed: int = 0) -> str:
+    """Return the error message for a full disk.
+
+    Args:
+        shown: What could not be written, as the user reads it.
+        path: A path on the disk.
+        needed: The bytes that are needed; 0: not known.
+    """
+    while not os.path.exists(path) and path not in ("", "/"):
+        path = os.path.dirname(path)
+    free = shutil.disk_usage(path or ".").free
+    more = f", and {_size(max(1, needed - free))} more are needed" if needed > free else ""
+    return (
+        f"out: {shown} cannot be written: the disk is full ({_size(free)} free{more}); make room, or give another `out`"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 class RunDir:
@@ -126,6 +148,8 @@ class RunDir:
             with self._replacing(self.path(name)) as sink:
                 yield sink
         except OSError as error:
+            if is_disk_full(error):
+                raise UserError(disk_is_full(f"{self.shown}/{name}", self.path(name))) from error
             why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
             raise UserError(f"{self.shown}/{name} cannot be written: {why}", key=self.key) from error
 

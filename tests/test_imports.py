@@ -48,16 +48,18 @@ OWNERS = {
         "codemmlu.training.callback",
     },
     "torch": {
-        *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf", "codemmlu.retrieval.embedder"),
+        *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf_reader", "codemmlu.retrieval.embedder"),
         *("codemmlu.training.train_loop", "codemmlu.training.backends", "codemmlu.training.trainers"),
+        "codemmlu.training.targets",
         "codemmlu.training.callback",
     },
     "transformers": {
         *(
-            "codemmlu.engine.gguf",
+            "codemmlu.engine.gguf_reader",
             "codemmlu.training.train_loop",
             "codemmlu.training.backends",
             "codemmlu.training.merging",
+            "codemmlu.training.targets",
         ),
         "codemmlu.training.callback",
     },

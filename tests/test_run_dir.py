@@ -1,5 +1,6 @@
 """The run directory: whole files or none, one writer at a time, nothing outside it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -210,3 +211,13 @@ def test_a_bucket_that_is_not_there_is_the_users_mistake() -> None:
 def test_keys_and_options_of_addresses_are_hidden() -> None:
     text = "out: s3://KEY:SECRET@bucket/runs?region=x\nsource: data/*?.csv # a@b\ns3://b/part-?.csv\n"
     assert redact_credentials(text) == "out: s3://bucket/runs\nsource: data/*?.csv # a@b\ns3://b/part-?.csv\n"
+
+
+def test_a_full_disk_is_said_with_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"out: .*/a\.bin cannot be written: the disk is full \(\d.* free\); make room"):
+        RunDir(str(tmp_path)).write("a.bin", b"x")
+    assert list(tmp_path.iterdir()) == []

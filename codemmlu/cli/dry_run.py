@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+from codemmlu.cli.adapters import check_adapters
 from codemmlu.cli.check import findings, first_prompt
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
 from codemmlu.cli.job import JobContext, Outcome
@@ -19,7 +20,6 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
-from codemmlu.inference.adapters import check_adapters
 from codemmlu.recipe import (
     FinetuneSettings,
     Recipe,
@@ -85,7 +85,8 @@ def plan(job: JobContext) -> Outcome:
     for line in first_prompt(rows[0], templates[0]) if templates else []:
         say(line)
     examples = examples_of(recipe, questions)
-    check_adapters(recipe, but=recipe.finetune.name if recipe.finetune else None)
+    trained = recipe.finetune.name if recipe.finetune else None
+    check_adapters(recipe, trained)
     plans = [
         model_of(recipe, name, rows, hardware, examples)
         for name in recipe.models

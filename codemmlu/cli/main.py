@@ -23,7 +23,7 @@ import psutil
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome, command_line
 from codemmlu.engine.placement.gpus import simulated
-from codemmlu.errors import EngineDied, UserError, redact_credentials, safe
+from codemmlu.errors import EngineDied, UserError, is_disk_full, redact_credentials, safe
 from codemmlu.recipe import load
 
 # Seconds that the kernel has to end a killed process, which may wait for a GPU's driver.
@@ -103,6 +103,11 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
             outcome = run(Terminal(to_stderr=as_json))
     except UserError as error:
         print(f"error: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        print(f"error: the disk is full: {safe(str(error), 1000)}; make room", file=sys.stderr)
         return 2
     except EngineDied as error:
         print(f"not finished: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)

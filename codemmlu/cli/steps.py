@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 
+from codemmlu.cli.adapters import check_adapters, other_bases
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
@@ -21,7 +22,6 @@ from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
-from codemmlu.inference.adapters import check_adapters
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
@@ -61,7 +61,7 @@ def _finetuned(job: JobContext, run: RunDir, questions: QuestionSet) -> AdapterM
     from codemmlu.training.adapter_training import ensure_adapter  # This import is slow.
 
     recipe, settings = job.recipe, finetune_settings(job.recipe)
-    check_adapters(recipe, but=settings.name)  # A missing adapter is better known before hours of training.
+    check_adapters(recipe, settings.name)  # A missing adapter is better known before hours of training.
     return ensure_adapter(recipe, job.terminal, run, questions)
 
 
@@ -155,19 +155,22 @@ def read_inputs(job: JobContext, run: RunDir) -> Inputs:
 def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool) -> Outcome:
     """Do everything that a run does after training: infer answers, vote and report."""
     from codemmlu.cli.outcome import evaluate
-    from codemmlu.inference.driver import RunContext, ask  # These imports are slow, and a dry run does without them.
+    from codemmlu.inference.driver import RunContext, ask, refuse_low_mass  # slow; a dry run does without
 
     index = _index(job, inputs.questions)
     ensemble = _ensemble(job.recipe, run, inputs, index)
+    for line in other_bases(ensemble, inputs.models):
+        job.terminal.say(line)
     begin(job.recipe, run, inputs)
     write_pilot(run, ensemble.voters)
     tell_submissions(job, run, inputs.submissions)
+    shared = cache(partial(share, index)) if index else None
+    context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
     if ask_models:
-        shared = cache(partial(share, index)) if index else None
-        context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
         sessions = plan_sessions(list(ensemble.voters.values()), ensemble.swapped, ensemble.fit_questions)
         for group in concurrent_groups(sessions, ensemble.voters):
             ask(context, group)
+    refuse_low_mass(context, () if ask_models else inputs.models)
     facts = {name: _facts(model) for name, model in inputs.models.items()}
     return evaluate(job, run, ensemble, inputs.questions.stream, facts)
 

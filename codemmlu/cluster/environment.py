@@ -5,6 +5,11 @@ import secrets
 import socket
 from pathlib import Path
 
+# What an HTTP/2 client says first, with its empty settings: a gRPC server answers with its own settings at once.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_FRAME, _SETTINGS = 9, 4  # bytes of a frame's header, and the type of a frame with settings
+_SECONDS = 5  # a busy head may take some to answer
+
 
 def configure() -> None:
     """Set Ray's environment variables; call this before anything imports ray.
@@ -38,9 +43,24 @@ def started_here() -> str | None:
 
 
 def reach(address: str) -> None:
-    """Connect to an address, HOST:PORT, and close the connection.
+    """Connect to an address, HOST:PORT or [HOST]:PORT, ask whether it speaks gRPC, and close the connection.
 
-    An OSError means that nothing listens at the address, a ValueError that the address is not HOST:PORT.
+    An OSError means that nothing listens at the address; a ValueError means that the address is not HOST:PORT.
+
+    Raises:
+        ConnectionError: Something else than Ray listens there: it may have the port of a head that is gone.
     """
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=2).close()
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return  # The greeting would have to be encrypted.
+        connection.settimeout(_SECONDS)
+        try:
+            connection.sendall(_GREETING)
+            reply = b""
+            while len(reply) < _FRAME and (chunk := connection.recv(_FRAME - len(reply))):
+                reply += chunk
+        except TimeoutError:
+            reply = b""
+    if len(reply) < _FRAME or reply[3] != _SETTINGS:
+        raise ConnectionError("something else than Ray answers there")

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import ray
@@ -20,6 +21,9 @@ from codemmlu.errors import UserError
 
 # Seconds to wait until a cluster listens at a given address.
 _PATIENCE = 10
+# The most characters of a folder, of the 107 that the kernel allows for a socket: Ray adds
+# ray/session_2026-11-28_06-57-17_123456_1234567/sockets/plasma_store.
+_MOST_FOLDER = 107 - 68
 
 
 def join(gpus: str | None = None) -> Resources:
@@ -30,21 +34,51 @@ def join(gpus: str | None = None) -> Resources:
 
     Returns:
         The GPUs and CPUs to plan with.
+
+    Raises:
+        UserError: There is no cluster where RAY_ADDRESS says, or none can be started.
     """
     if not ray.is_initialized():
         on_terminate = signal.getsignal(signal.SIGTERM)
         # The output of workers stays in Ray's log files; users learn what they must know from rows and errors.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        given = os.environ.get("RAY_ADDRESS")
-        if given or started_here():
+        given, running = os.environ.get("RAY_ADDRESS"), started_here()
+        if given == "auto" and not running:
+            # Ray would look through all processes, and wait minutes for the Ray of another job.
+            raise UserError(
+                "RAY_ADDRESS: auto finds no Ray on this machine: the head that `ray start` left is gone, or there was "
+                "none; start it, or unset RAY_ADDRESS"
+            )
+        if given or running:
             _join(given or "auto", quiet)  # `auto` finds the cluster's token, an address does not.
         else:
+            refuse_long_folder(os.environ.get("RAY_TMPDIR", "/tmp"))
             start_here(**quiet)
         signal.signal(signal.SIGTERM, on_terminate)  # Ray replaces the handler.
         atexit.register(_leave)
     alive = [node for node in ray.nodes() if node["Alive"]]
     cpus = int(sum(node["Resources"].get("CPU", 0) for node in alive))
     return grown(gpus, cpus) if gpus else Resources(() if built_for_cpu() else _nodes(alive), cpus)
+
+
+def refuse_long_folder(folder: str) -> None:
+    """Refuse a folder for Ray's files that cannot be made, or below which the paths of its sockets are too long.
+
+    Raises:
+        UserError: Ray cannot keep its files there.
+    """
+    if len(os.fsencode(folder)) > _MOST_FOLDER:
+        raise UserError(
+            f"RAY_TMPDIR: {folder} has {len(os.fsencode(folder))} characters, and Ray's sockets leave room for "
+            f"{_MOST_FOLDER}; give a shorter one"
+        )
+    try:
+        os.makedirs(os.path.join(folder, "ray"), exist_ok=True)
+        reason = None if os.access(os.path.join(folder, "ray"), os.W_OK) else "it may not be written"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise UserError(f"RAY_TMPDIR: {folder} cannot be used for Ray's files: {reason}; give another folder")
 
 
 def start_here(**options: Any) -> None:
@@ -90,11 +124,13 @@ def _nodes(alive: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
         kind = kinds[0] if len(kinds) == 1 else None
         if int(resources.get("GPU", 0)) >= 1:
             # Ray gives A100 GPUs of 40 and of 80 GB the same name; the driver tells them apart.
-            kind = _driver_kind(node["NodeID"]) or kind if kind == "A100" else kind
+            # Under WSL2 Ray finds no kind at all.
+            kind = _driver_kind(node["NodeID"]) or kind if kind in ("A100", None) else kind
             nodes.append(Node(int(resources["GPU"]), kind))
     return tuple(nodes)
 
 
+@cache
 def _driver_kind(node: str) -> str | None:
     """Return the kind of a node's GPUs according to the driver; None where it is unknown or mixed."""
     on_node = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -107,13 +143,28 @@ def _driver_kind(node: str) -> str | None:
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
     """Join the cluster at an address, and refuse an address where no usable cluster answers."""
+    if address.startswith("ray://"):
+        raise UserError(
+            f"RAY_ADDRESS: {address} is for Ray's client, which this command cannot use; submit it to the cluster (ray "
+            "job submit --address http://HEAD:8265), or run it on one of its nodes with RAY_ADDRESS=HEAD:6379"
+        )
     try:
-        if re.fullmatch(r"[^:/]+:\d+", address):
+        if re.fullmatch(r"(\[[^\]]+\]|[^:/]+):\d+", address):
             _wait_for(address)
         ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:  # no cluster, another version of Ray, another kind of address
+        if versions := re.findall(r"^\s*(Ray|Python): (\S+)", str(error), re.MULTILINE):
+            raise UserError(_other_versions(address, versions)) from None
         why = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
+
+
+def _other_versions(address: str, versions: list[tuple[str, str]]) -> str:
+    """Return the error message for a cluster of other versions: those of the cluster come first, then ours."""
+    half = len(versions) // 2
+    parts = (versions[:half], versions[half:])
+    theirs, ours = (" with ".join(f"{name} {version}" for name, version in part) for part in parts)
+    return f"RAY_ADDRESS: the cluster at {address} runs {theirs}, and this is {ours}; install the same versions here"
 
 
 def _wait_for(address: str) -> None:
@@ -127,6 +178,18 @@ def _wait_for(address: str) -> None:
             if time.monotonic() > last:
                 raise
             time.sleep(0.5)
+
+
+def cores_here() -> int | None:
+    """Return the CPU cores that Ray counts on the node of this process; None where it counts none."""
+    this = ray.get_runtime_context().get_node_id()
+    counts = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == this]
+    return int(counts[0]) or None if counts else None
+
+
+def logs_folder() -> str:
+    """Return the folder of the logs of Ray's workers, which each node keeps at the same place."""
+    return os.path.join(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
 
 
 def here() -> Any:

@@ -13,7 +13,9 @@ import ray
 import ray.data
 import ray.exceptions
 
-from codemmlu.errors import EngineDied, UserError
+from codemmlu.errors import EngineDied, UserError, is_disk_full
+
+_MOST_OF_A_LINE = 160  # characters of a line of Ray's C++ core
 
 
 def reason(error: Exception) -> Exception:
@@ -32,6 +34,9 @@ def reason(error: Exception) -> Exception:
         return UserError(mistake[1])
     if died := re.search(rf"{EngineDied.__module__}\.{EngineDied.__name__}: (.+)", text):
         return EngineDied(f"the run stopped: {died[1]}")
+    if is_disk_full(text):
+        line = next(line.strip() for line in text.splitlines() if is_disk_full(line))
+        return UserError(f"out: the disk is full: {line}; make room, or give another `out`")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     why = next((line for line in lines if "Worker exit detail" in line or "OutOfMemory" in line), None)
     return EngineDied(f"the run stopped: {why or (lines[-1] if lines else type(error).__name__)}")
@@ -66,10 +71,11 @@ def quiet() -> None:
 
 @contextmanager
 def without_actor_warning() -> Iterator[None]:
-    """Keep one line of Ray's C++ core off stderr.
+    """Keep one line of Ray's C++ core off stderr, and cut its other lines.
 
     For every actor pool that may restart its actors, Ray 2.60 prints an alarm about lost constructor arguments. The
     alarm is false, as this process holds the arguments as long as the pool lives. Python cannot turn the line off.
+    Other alarms, such as that of a disk which is nearly full, have 900 characters, and come every ten seconds.
 
     Yields:
         Nothing.
@@ -81,9 +87,7 @@ def without_actor_warning() -> Iterator[None]:
     def copy() -> None:
         with os.fdopen(source, "rb", buffering=0) as lines, os.fdopen(kept, "wb", buffering=0, closefd=False) as out:
             while chunk := lines.read(2**16):
-                out.write(
-                    b"".join(x for x in chunk.splitlines(True) if b"constructor arguments in the object" not in x)
-                )
+                out.write(b"".join(map(_shortened, chunk.splitlines(True))))
 
     copier = threading.Thread(target=copy, daemon=True)
     copier.start()
@@ -94,6 +98,15 @@ def without_actor_warning() -> Iterator[None]:
         copier.join(timeout=0.5)  # A child may hold the inherited pipe open; then the thread ends with this process.
         if not copier.is_alive():
             os.close(kept)
+
+
+def _shortened(line: bytes) -> bytes:
+    """Return a line of stderr: without the false alarm, and the first part of any other line of Ray's core."""
+    if b"constructor arguments in the object" in line:
+        return b""
+    if len(line) > _MOST_OF_A_LINE and re.match(rb"\(raylet|\[\d{4}-\d\d-\d\d [\d:,]+ [IWEC] ", line):
+        return line[:_MOST_OF_A_LINE] + b"... (in Ray's logs)\n"
+    return line
 
 
 def together(tasks: Sequence[Callable[[], None]]) -> None:

@@ -6,6 +6,7 @@ adapters/NAME/manifest.json                                      how the weights
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS
+from codemmlu.engine.weight_files import read_shapes
 from codemmlu.errors import redact_credentials
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
@@ -55,6 +57,7 @@ class Manifest(BaseModel):
         tokens_per_second: The speed of the first worker in its last uninterrupted stretch.
         settings: The settings that determine the weights.
         versions: The versions of the libraries.
+        layers: The number of layers with trained weights, by the layers' names; empty in an earlier version's manifest.
         train: The training curve.
         tune: The curve of the tune part; its first point is from before the first step.
     """
@@ -75,6 +78,7 @@ class Manifest(BaseModel):
     tokens_per_second: float | None
     settings: dict[str, JsonValue]
     versions: dict[str, str]
+    layers: dict[str, int] = {}
     train: tuple[Point, ...]
     tune: tuple[Point, ...]
 
@@ -114,6 +118,13 @@ def publish(run: RunDir, weights: Path, learnt: Iterable[str], manifest: Manifes
     run.write(f"{folder}/{WEIGHTS}", (weights / WEIGHTS).read_bytes())
     run.write(f"{folder}/{LEARNT}", json.dumps(sorted(learnt)).encode())
     run.write(f"{folder}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
+
+
+def trained_layers(weights: Path) -> dict[str, int]:
+    """Count the layers for which peft wrote LoRA weights to a folder, by the last part of their names."""
+    shapes = read_shapes(weights / WEIGHTS, f"finetune: {weights}")
+    names = (name.partition(".lora_")[0].rpartition(".")[2] for name in shapes if ".lora_A." in name)
+    return dict(sorted(Counter(names).items()))
 
 
 def points(history: list[dict[str, Any]]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:

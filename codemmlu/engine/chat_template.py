@@ -6,10 +6,10 @@ Everything in a question is encoded as text: `<|im_end|>` in the code of a quest
 from collections.abc import Container, Sequence
 from typing import Any
 
-from codemmlu.engine import model_source
+from codemmlu.engine import model_source, template_form
 from codemmlu.mcq import Message, Prompt
 
-THINK, THOUGHT = "<think>", "</think>"
+THINK, THOUGHT = template_form.THINK, "</think>"
 # Private-use characters, one for each word of a question that the tokenizer would take for a control token.
 _PLACEHOLDERS = range(0xF0000, 0xF1000)
 
@@ -20,8 +20,8 @@ def encode(tokenizer: Any, prompt: Prompt, free: bool = False) -> tuple[str, lis
     Args:
         tokenizer: The model's tokenizer; that of a base model has no chat template, so its text is plain.
         prompt: The prompt.
-        free: Whether the model writes free text. Otherwise a letter or a word is read right after the prompt, so a
-            thought that the template opens for the model (R1, QwQ) is closed, empty.
+        free: Whether the model writes free text. Otherwise a letter or a word is read right after the prompt, where the
+            answer would stand: a thought that the template opens for the model (R1, QwQ) is closed, empty.
 
     Returns:
         The text, and its tokens.
@@ -78,8 +78,7 @@ def _text(tokenizer: Any, messages: Sequence[Message], prefill: str, free: bool)
     """Render messages by the chat template, or as plain text where the tokenizer has none."""
     if not tokenizer.chat_template:
         return "\n\n".join(part for part in (*(message.content for message in messages), prefill) if part)
-    chat = [{"role": message.role, "content": message.content} for message in messages]
-    text: str = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    text = template_form.render(tokenizer, messages, free)
     if not free and text.rstrip().endswith(THINK):
         text = f"{text.rstrip()}\n\n{THOUGHT}\n\n"
     return text + prefill

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
@@ -23,7 +24,7 @@ class Adapter:
     Attributes:
         path: Its directory, or its address.
         fingerprint: A hash of its configuration and its weights.
-        rank: Its LoRA rank.
+        rank: Its LoRA rank, the largest of any layer.
         folder: Its directory on this machine.
     """
 
@@ -88,7 +89,8 @@ def check(path: str, key: str) -> int:
     kind, rank = config.get("peft_type"), config.get("r")
     if kind != "LORA" or not isinstance(rank, int):
         raise UserError(f"{path} is a {kind} adapter; a LORA one with a rank `r` can be served", key=key)
-    if rank > _RANKS[-1]:
+    rank = max([rank, *_layer_ranks(config, path, key)])
+    if not 0 < rank <= _RANKS[-1]:
         raise UserError(f"{path} has rank {rank}; vLLM serves up to {_RANKS[-1]}", key=key)
     return rank
 
@@ -111,6 +113,14 @@ def validate(path: str, key: str) -> Adapter:
             fingerprint.update(hashlib.file_digest(file, "sha256").digest())
     address = path if "://" in path else str(folder.absolute())
     return Adapter(address, fingerprint.hexdigest()[:32], rank, str(folder.absolute()))
+
+
+def _layer_ranks(config: dict[str, Any], path: str, key: str) -> list[int]:
+    """Return the ranks of layers that have a rank of their own (peft's rank_pattern)."""
+    pattern = config.get("rank_pattern") or {}
+    if not isinstance(pattern, dict) or not all(isinstance(rank, int) and rank > 0 for rank in pattern.values()):
+        raise UserError(f"{path}: rank_pattern in {CONFIG} is no mapping of layers to ranks", key=key)
+    return list(pattern.values())
 
 
 def engine_arguments(adapters: Iterable[Adapter]) -> dict[str, bool | int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from codemmlu.errors import UserError
 
+INDEX = "model.safetensors.index.json"  # names the file of each tensor, where the weights are in several files
 # Suffixes of configurations, tokenizers (also merges.txt), chat templates, and the code that some models bring along.
 _SMALL = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 
@@ -52,7 +53,7 @@ def check_complete(folder: Path, source: str) -> None:
     Raises:
         UserError: A file is missing, or the index is broken.
     """
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if not index.exists():  # Only weights in several files have an index.
         return
     try:

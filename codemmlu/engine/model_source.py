@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
-from codemmlu.engine import gguf, model_files
+from codemmlu.engine import gguf, model_files, weight_files
 from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.engine.scripted import SCRIPTED, fingerprint, is_scripted, read_script
 from codemmlu.errors import UserError
@@ -73,6 +73,10 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
     folder = Path(resolve(source, cache))
     config = model_files.read_config(folder, source)
     model_files.check_complete(folder, source)
+    if not (folder / model_files.INDEX).exists():
+        weight_files.refuse_missing_parts([file.name for file in folder.iterdir()], f"models: {source}")
+    for file in sorted(folder.glob("*.safetensors")):
+        weight_files.refuse_pointer(file, f"models: {source}")
     weights = {file: model_files.tensor_starts(file) for file in sorted(folder.glob("*.safetensors"))}
     return Model(
         source if source == EMBEDDED else str(Path(source).expanduser().absolute()),
@@ -193,7 +197,7 @@ def resolve(source: str, cache: str) -> str:
         UserError: There is no such model, or it has no weights.
     """
     if source == EMBEDDED:
-        return str(gguf.convert(gguf.embedded_file(Path(cache)), Path(cache)))
+        return str(gguf.convert(gguf.embedded_file(Path(cache)), Path(cache), known=True))
     if is_on_hub(source):
         return source
     if is_scripted(source):
@@ -253,6 +257,8 @@ def _on_hub(source: str, revision: str | None) -> Model:
     weights = [f for f in files if not f.rfilename.startswith("consolidated")]
     if not weights:
         raise UserError(f"{at} has no .safetensors weights on the Hub; pickled ones are not loaded", key="models")
+    if not any(f.rfilename == model_files.INDEX for f in info.siblings or []):
+        weight_files.refuse_missing_parts([f.rfilename for f in weights], f"models: {at}")
     size = sum(f.size or 0 for f in weights)
     try:
         config = json.loads(Path(hf_hub_download(source, "config.json", revision=info.sha)).read_text("utf-8"))

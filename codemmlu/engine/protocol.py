@@ -63,6 +63,9 @@ class Engine(Protocol):
     async def check(self, prompt: Prompt) -> None:
         """Check on a prompt that each letter is one token and finite in log-probability, or raise UserError."""
 
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """Load an adapter and check on a prompt that the adapter changes the reading, or raise UserError."""
+
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """Compute log-probabilities of a prompt's letters, or of its words' first tokens, in one prefill.
 
@@ -109,6 +112,8 @@ class EngineSettings:
         label: Ray's name of the kind of GPU, for an engine on several nodes; None: any.
         backend: A name in `engine.backends.BACKENDS`.
         device: The hardware that vLLM computes on; a scripted engine has none.
+        name: The name of the model in the recipe, for error messages.
+        cores: The CPU cores that Ray counts on the actor's node; None: not known.
     """
 
     source: str
@@ -117,6 +122,8 @@ class EngineSettings:
     label: str | None = None
     backend: str = "vllm"
     device: Device = Device.CPU
+    name: str = "NAME"
+    cores: int | None = None
 
 
 OpenEngine = Callable[[EngineSettings], Engine]

@@ -42,6 +42,7 @@ class Script(Settings):
     answers: dict[str, str] = Field(default_factory=dict)  # piece: text of the preferred choice; otherwise letter A
     refuted: tuple[str, ...] = ()  # texts of choices that a check finds FALSE; it finds all others TRUE
     replies: Annotated[tuple[str, ...], Field(min_length=1)] = ("The answer is A.",)  # free texts, in turn
+    letter_mass: Annotated[float, Field(gt=0, le=1)] | None = None  # of all letters together; otherwise of four: 1
     seconds: Annotated[float, Field(ge=0)] = 0.0  # that each prompt takes
     log: str | None = None  # each prompt is appended to LOG.PID as a JSON line
     # Failures, each at prompts that match a piece.
@@ -52,6 +53,7 @@ class Script(Settings):
     kills_worker: tuple[str, ...] = ()  # the process around the engine ends, as under SIGKILL
     # Failures at the start.
     rejected: str | None = None  # why the model cannot be used, as a UserError
+    adapter_rejected: str | None = None  # why an adapter cannot be served, as a UserError
     kills_once: str | None = None  # a file: kills_engine holds only while it does not exist, and creates it
     killed_at_start: bool = False  # the process ends while the engine is opened
     fails_to_open: tuple[str, int] | None = None  # (file, n): the n-th engine cannot be opened; the file counts them
@@ -133,6 +135,11 @@ class ScriptedEngine:
         if self.script.rejected:
             raise UserError(self.script.rejected)
 
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """See Engine."""
+        if self.script.adapter_rejected:
+            raise UserError(self.script.adapter_rejected)
+
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine. The preferred letter, or word, gets a probability of 0.7 and every other one 0.1."""
         self._append_to_log(prompt, adapter)
@@ -142,6 +149,9 @@ class ScriptedEngine:
         names = prompt.words or prompt.letters
         logprobs = [_LIKELY if name == preferred else _UNLIKELY for name in names]
         mass = sum(map(math.exp, logprobs))
+        if self.script.letter_mass:
+            logprobs = [value + math.log(self.script.letter_mass / mass) for value in logprobs]
+            mass = self.script.letter_mass
         if _matches(prompt, self.script.not_finite):
             logprobs[-1] = -math.inf
         return Reading(prompt.order, tuple(logprobs), mass, self.tokens(prompt), cached_tokens=0)

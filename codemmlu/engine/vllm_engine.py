@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine import chat_template, lora
+from codemmlu.engine.cpu_cores import usable_cores
 from codemmlu.engine.model_source import resolve
 from codemmlu.engine.placement.gpus import Device, multiplies_bfloat16
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, Generation, Sampling
+from codemmlu.engine.start_failure import StartLog, explain, one_line
 from codemmlu.errors import EngineDied, UserError
 from codemmlu.mcq import Prompt, is_finite
 from codemmlu.schema import Reading
@@ -36,12 +38,12 @@ def open_vllm(settings: EngineSettings) -> Engine:
         The running engine.
     """
     model = resolve(settings.source, settings.cache)
-    set_environment(settings.device, settings.arguments)
+    set_environment(settings.device, settings.arguments, settings.cores)
     return VllmEngine(model, settings)
 
 
-def set_environment(device: Device, arguments: Mapping[str, Any]) -> None:
-    """Set the environment variables that vLLM reads when its processes start."""
+def set_environment(device: Device, arguments: Mapping[str, Any], cores: int | None = None) -> None:
+    """Set the environment variables that vLLM reads when its processes start; `cores`: see EngineSettings."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -49,7 +51,7 @@ def set_environment(device: Device, arguments: Mapping[str, Any]) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)
     if device is Device.CPU:
         ranks = int(arguments["tensor_parallel_size"])
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(sorted(os.sched_getaffinity(0)), ranks)
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = cpu_binding(usable_cores(cores), ranks)
 
 
 def cpu_binding(cores: list[int], ranks: int) -> str:
@@ -112,7 +114,7 @@ class VllmEngine:
         if self._on_cpu:
             arguments["worker_extension_cls"] = "codemmlu.engine.vllm_cpu_patches.CpuWorker"
         self._group: Any = None
-        given = AsyncEngineArgs(**arguments)
+        given, log = AsyncEngineArgs(**arguments), StartLog()
         try:
             if arguments.get("distributed_executor_backend") == "ray":
                 from codemmlu.engine import multi_node
@@ -124,7 +126,8 @@ class VllmEngine:
             else:
                 self._llm = AsyncLLM.from_engine_args(given)
         except (RuntimeError, ValueError, TypeError, OSError) as error:
-            raise UserError(f"{settings.source}: vLLM cannot start this model: {_root_cause(error)}") from error
+            why = explain(error, log.lines(), settings.name)
+            raise UserError(f"{settings.source}: vLLM cannot start this model: {why}") from error
         self._tokenizer: Any = self._llm.get_tokenizer()
         chat_template.complete(self._tokenizer, model, settings.arguments.get("revision"))
         self._source, self._cache = settings.source, settings.cache
@@ -147,6 +150,23 @@ class VllmEngine:
         if not is_finite(reading):
             bad = [f"{letter} {value}" for letter, value in zip(prompt.letters, reading.logprobs, strict=True)]
             raise UserError(f"{self._source}: letters come back without a finite log-probability: {', '.join(bad)}")
+
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """See Engine."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            await self._llm.add_lora(self._adapter(adapter))
+        except EngineDeadError as error:
+            raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
+        except Exception as error:  # The engine's process sends any failure as a plain Exception, and goes on.
+            raise UserError(f"the adapter {adapter} cannot be served with {self._source}: {one_line(error)}") from error
+        if (await self.score(prompt)).logprobs == (await self.score(prompt, adapter)).logprobs:
+            raise UserError(
+                f"the adapter {adapter} changes nothing of {self._source}: a tiny question has the same "
+                "log-probabilities with it and without it; its names may match none of the model's layers, or it may "
+                "not be trained"
+            )
 
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
@@ -266,15 +286,3 @@ def _final_only() -> Any:
     from vllm.sampling_params import RequestOutputKind
 
     return RequestOutputKind.FINAL_ONLY
-
-
-def _root_cause(error: Exception) -> str:
-    """Return why vLLM could not start, in one line; an engine process that fails says so in its log only."""
-    text = str(error)
-    if "root cause above" in text:
-        # The log is the standard error of this process, if that is a file. Its first error is the root cause.
-        log = Path("/proc/self/fd/2")
-        lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        errors = [match[1] for line in lines if (match := re.search(r"\] ((?:[a-zA-Z_]+\.)*[A-Z]\w*Error: .+)", line))]
-        text = errors[0] if errors else text
-    return " ".join(text.split())[:600]

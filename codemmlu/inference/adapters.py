@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from codemmlu.engine import lora, model_source
+from codemmlu.engine import adapter_check, lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.errors import UserError
@@ -10,25 +10,15 @@ from codemmlu.recipe import AskedVoter, Recipe, RetrieveVoter, adapter_name
 from codemmlu.run_dir import RunDir
 
 
-def check_adapters(recipe: Recipe, but: str | None = None) -> None:
-    """Check that the adapters of a recipe's voters can be served, before the work that comes before their use.
+def find_adapters(
+    recipe: Recipe, models: Mapping[str, model_source.Model], but: str | None = None
+) -> dict[str, Adapter]:
+    """Find the adapters that voters answer with, check that they fit their models, and hash each of them once.
 
     Args:
         recipe: The recipe.
-        but: The name of an adapter that is not checked, because it may not be trained yet.
-    """
-    for name, voter in recipe.asked.items():
-        path = _adapter_path(recipe, name, voter) if adapter_name(voter) != but else None
-        if path is not None:
-            lora.check(path, f"voters.{name}.adapter")
-
-
-def find_adapters(recipe: Recipe, models: Mapping[str, model_source.Model]) -> dict[str, Adapter]:
-    """Find the adapters that voters answer with, and hash each of them once.
-
-    Args:
-        recipe: The recipe.
-        models: The models of the recipe, by name.
+        models: The models of the recipe that are known, by name.
+        but: The name of an adapter that is left out, because it may not be trained yet.
 
     Returns:
         The adapters by the name of the voter, for the voters with one.
@@ -36,12 +26,15 @@ def find_adapters(recipe: Recipe, models: Mapping[str, model_source.Model]) -> d
     by_path: dict[str, Adapter] = {}
     by_voter = {}
     for name, voter in recipe.asked.items():
-        path, key = _adapter_path(recipe, name, voter), f"voters.{name}.adapter"
+        key = f"voters.{name}.adapter"
+        path = _adapter_path(recipe, name, voter) if but is None or adapter_name(voter) != but else None
         if path is None:
             continue
         if path not in by_path:
             by_path[path] = lora.validate(path, key)
-        by_voter[name] = refuse_other_base(by_path[path], key, voter.pool, models.get(voter.pool))
+        model = models.get(voter.pool)
+        by_voter[name] = refuse_other_base(by_path[path], key, voter.pool, model)
+        adapter_check.check(by_path[path], key, voter.pool, model)
     return by_voter
 
 

@@ -4,7 +4,7 @@ due items -> [stage after stage: pending/ -> Ray Data: read blocks | look up | a
 """
 
 import uuid
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ from codemmlu.inference.backlog import (
     write_backlog,
 )
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
+from codemmlu.inference.letter_mass import LetterMass
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.stages import PoolSession, Stage, items
@@ -92,6 +93,7 @@ class _Start:
 
 def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
     """Run the sessions of a group, side by side where the cluster has room for all of their pools."""
+    refuse_low_mass(context, [planned.pool for planned in group])
     due = [(planned, *left) for planned in group if (left := _left(context, planned))]
     if not due:
         return
@@ -111,6 +113,21 @@ def ask(context: RunContext, group: Sequence[PoolSession]) -> None:
         else:
             context.progress.say(f"{', '.join(shares)}: side by side, there is room for all of them")
             tasks.together([partial(go, replace(start, placement=shares[start.session.pool])) for start in starts])
+
+
+def refuse_low_mass(context: RunContext, pools: Iterable[str]) -> None:
+    """Refuse models whose stored answers have no letter mass, with a UserError; a low one is reported."""
+    for pool in pools:
+        if masses := _masses(context, pool):
+            masses.add_stored(context.run)
+
+
+def _masses(context: RunContext, pool: str) -> LetterMass | None:
+    """Return the empty letter masses of a pool; None for a pool without a model."""
+    if pool not in context.models:
+        return None
+    voters = {voter.spec.name: name for name, voter in context.ensemble.voters.items() if voter.pool == pool}
+    return LetterMass(context.progress, pool, voters, context.recipe.models[pool].allow_low_mass)
 
 
 def _left(context: RunContext, session: PoolSession) -> tuple[tuple[Stage, ...], BacklogCounts, KnownKeys] | None:
@@ -156,8 +173,11 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
         for folder in (f"{attempt}/{number}",)
     ]
     worker = PoolSpec(worker_spec, start.specs, context.ensemble.most_choices, placement.in_flight)
-    pool = Pool(name, worker, placement, block)
-    pipeline.run_pipeline(context.progress, run, pool, blocks)
+    masses = _masses(context, name)
+    limit = context.recipe.models[name].start_timeout if masses else None
+    pipeline.run_pipeline(context.progress, run, Pool(name, worker, placement, block, masses, limit), blocks)
+    if masses:  # A small run has fewer answers than the first ones that are enough.
+        masses.add((), least=1)
     run.clear(f"pending/{name}")
 
 
@@ -245,7 +265,7 @@ def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> Wo
         known = {voter.adapter.path: voter.adapter for voter in context.ensemble.voters.values() if voter.adapter}
         adapters = [known[spec.adapter] for spec in specs if spec.adapter]
         settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
-        worker_spec = WorkerSpec(open_engine, settings)
+        worker_spec = WorkerSpec(open_engine, replace(settings, name=pool))
     if context.shared and any(spec.neighbours for spec in specs):
         from codemmlu.retrieval import shared_index
 

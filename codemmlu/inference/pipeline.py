@@ -14,22 +14,25 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pyarrow as pa
 import ray.data
 import ray.exceptions
 
-from codemmlu.cluster import locks, tasks
+from codemmlu.cluster import locks, session, tasks
 from codemmlu.engine import watchdog
+from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, ProgressLine, UserError
-from codemmlu.inference import crash_isolation
+from codemmlu.inference import crash_isolation, letter_mass
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
+from codemmlu.inference.startup import Startup
 from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import ATTEMPT, RunDir
 
-_NOTHING = pa.table({"answers": [0], "failed": [0]})
+_NOTHING = pa.table({"answers": [0], "failed": [0], "masses": pa.array([[]], letter_mass.SUMS)})
 
 
 def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[StageBlocks]) -> None:
@@ -46,6 +49,7 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
     """
     mark = uuid.uuid4().hex
     written: Future[int] = Future()
+    startup = Startup(pool.name, pool.start_timeout, session.logs_folder())
 
     def write() -> None:
         written.set_result(stages[0].write(run))
@@ -54,26 +58,35 @@ def run_pipeline(progress: Progress, run: RunDir, pool: Pool, stages: Sequence[S
         try:
             answers = f"answers/{pool.name}"
             actor = ActorArguments(pool.worker, run.address, stages[0].attempt, answers, run.read(ATTEMPT), mark)
-            counts = _plan(pool, stages, actor)
+            counts = _rows(_plan(pool, stages, actor), pool, startup)
             with progress.progress(pool.name, stages[0].due) as line:
                 due, durable = _follow(run, counts, stages, written, line)
         except ray.exceptions.RayError as error:
             raise tasks.reason(error) from error
+        finally:
+            startup.end()
         if durable != due:
             raise RuntimeError(f"{pool.name}: {due} asks went in and {durable} answers came out")
 
-    tasks.together([write, follow])
+    def watch() -> None:
+        startup.watch(progress)
+
+    tasks.together([write, follow, watch] if pool.worker.worker_spec.settings else [write, follow])
     watchdog.wait_until_closed(mark)
 
 
 def _follow(
-    run: RunDir, counts: ray.data.Dataset, stages: Sequence[StageBlocks], written: Future[int], line: ProgressLine
+    run: RunDir,
+    counts: Iterable[dict[str, int]],
+    stages: Sequence[StageBlocks],
+    written: Future[int],
+    line: ProgressLine,
 ) -> tuple[int, int]:
     """Count answers as they become durable, and write each later stage when the one before has ended.
 
     Args:
         run: The run directory.
-        counts: The output of the pipeline.
+        counts: The numbers of answers and of failed ones, of one block after another.
         stages: The stages, in order.
         written: The number of answers due in the first stage, once it is written.
         line: The progress to report.
@@ -84,11 +97,10 @@ def _follow(
     later = list(stages[1:])
     due = durable = 0
     open_blocks = stages[0].most
-    for block in counts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in block.to_pylist():
-            durable += row["answers"]
-            open_blocks -= 1
-            line.advance(row["answers"], row["failed"])
+    for row in counts:
+        durable += row["answers"]
+        open_blocks -= 1
+        line.advance(row["answers"], row["failed"])
         while not open_blocks and later:
             stage = later.pop(0)
             more = stage.write(run)
@@ -96,6 +108,16 @@ def _follow(
             open_blocks = stage.most
             line.extend(more - stage.due)
     return due + written.result(), durable
+
+
+def _rows(counts: ray.data.Dataset, pool: Pool, startup: Startup) -> Iterator[dict[str, int]]:
+    """Yield the counts of each block that is durable, once its letter masses are looked at."""
+    for block in counts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        startup.end()
+        for row in block.to_pylist():
+            if pool.masses:
+                pool.masses.add(row["masses"])
+            yield row
 
 
 def _plan(pool: Pool, stages: Sequence[StageBlocks], actor: ActorArguments) -> ray.data.Dataset:
@@ -147,8 +169,12 @@ class BlockWorker:
             crash_isolation.CrashIsolation(self._run, self._stages, this.get_actor_id()) if again else None
         )
         self._has_answered = False
+        worker_spec = spec.worker_spec
+        if worker_spec.settings and not is_scripted(worker_spec.settings.source):
+            settings = replace(worker_spec.settings, cores=session.cores_here())
+            worker_spec = replace(worker_spec, settings=settings)
         try:
-            self._answer = AnswerWorker(spec.worker_spec, spec.specs, spec.most_choices, spec.at_once, arguments.mark)
+            self._answer = AnswerWorker(worker_spec, spec.specs, spec.most_choices, spec.at_once, arguments.mark)
         except UserError as error:
             if not self._run.exists(self._works):
                 raise
@@ -209,4 +235,5 @@ class BlockWorker:
         name = hashlib.sha256(keys.encode()).hexdigest()[:24]
         self._run.write_table(f"{self._folder}/{name}.parquet", answers)
         failed = sum(status == "failed" for status in answers["status"].to_pylist())
-        return pa.table({"answers": [answers.num_rows], "failed": [failed]})
+        masses = pa.array([letter_mass.sums_of(answers)], letter_mass.SUMS)
+        return pa.table({"answers": [answers.num_rows], "failed": [failed], "masses": masses})

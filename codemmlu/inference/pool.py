@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codemmlu.engine.placement.placement import Placement
+from codemmlu.inference.letter_mass import LetterMass
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.worker import WorkerSpec
 from codemmlu.run_dir import RunDir
@@ -35,12 +36,16 @@ class Pool:
         worker: What every actor is made from.
         placement: Where the engines run.
         per_block: Questions in a block.
+        masses: The letter masses of the answers so far; None for a pool without a model.
+        start_timeout: Seconds in which the first answer has to come; None: no limit.
     """
 
     name: str
     worker: PoolSpec
     placement: Placement
     per_block: int
+    masses: LetterMass | None = None
+    start_timeout: float | None = None
 
 
 @dataclass(frozen=True)

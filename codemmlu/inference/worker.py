@@ -250,6 +250,10 @@ class AnswerWorker:
             await self._engine.check(render(tiny, template))
         if any(METHODS[spec.method].checks for spec in self._specs.values()):
             await self._engine.check(render_check(tiny, 0))
+        for adapter, template in sorted(
+            {(spec.adapter, spec.template) for spec in self._specs.values() if spec.adapter}
+        ):
+            await self._engine.check_adapter(render(tiny, template), adapter)
 
 
 def _encodable(text: str) -> str:

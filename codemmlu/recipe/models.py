@@ -27,6 +27,8 @@ class ModelSettings(Settings):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Annotated[int, Field(ge=1)] = 2  # without a GPU: memory for the KV cache
     trust_remote_code: bool = False  # runs Python code that comes with the model
+    start_timeout: Annotated[float, Field(gt=0)] | None = None  # seconds until the first answer; None: no limit
+    allow_low_mass: bool = False  # goes on where the letters hold less than 0.02 of the probability
     engine: dict[str, JsonValue] = Field(default_factory=dict)  # any other vLLM engine argument, by vLLM's own name
 
     @model_validator(mode="after")

@@ -134,7 +134,16 @@ class _SentenceEncoder:
         vectors = self._model.encode(
             list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        return of_length_one(np.ascontiguousarray(vectors, dtype=np.float32))
+
+
+def of_length_one(vectors: Vectors) -> Vectors:
+    """Return vectors normalised, where they are not: a model in bfloat16 normalises in bfloat16, to 0.2 %."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if np.abs(lengths - 1).max(initial=0.0) < 1e-5:
+        return vectors
+    normalised: Vectors = vectors / np.maximum(lengths, 1e-12)
+    return normalised
 
 
 def _fingerprint(folder: Path) -> str:

@@ -45,6 +45,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
             f"models.{settings.model} is a scripted engine, which has no weights to train", key="finetune.model"
         )
     model = model_source.validate(base.source, base.revision, model_source.cache_folder())
+    _check_quantization(settings, model)
     index = ensure_index(recipe, progress, questions, labelled=True) if settings.examples else None
     start = find_start(settings, model, questions)
     start_fingerprint = start.fingerprint if start else ""
@@ -66,7 +67,8 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
 
         session.join()
         run.clear(f"merged/{settings.name}")
-        job = ray_trainer.TrainJob(settings, model, training_set, wanted, start.path if start else None)
+        start_path = start.path if start else None
+        job = ray_trainer.TrainJob(settings, model, training_set, wanted, start_path, base.trust_remote_code)
         manifest = ray_trainer.train(progress, run, job, recipe.gpus)
         before, best = manifest.tune[0], min(manifest.tune[1:], key=lambda point: point.loss)
         right = "" if best.accuracy is None else f", right {before.accuracy:.3f} -> {best.accuracy:.3f}"
@@ -79,8 +81,20 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
         from codemmlu.training import ray_trainer
 
         session.join()
-        say(f"finetune: merged into the model at {ray_trainer.merge(run, settings, model)}")
+        say(f"finetune: merged into the model at {ray_trainer.merge(run, settings, model, base.trust_remote_code)}")
     return manifest
+
+
+def _check_quantization(settings: FinetuneSettings, model: model_source.Model) -> None:
+    """Refuse to quantise weights again that are quantised already."""
+    stored = model.config.get("quantization_config")
+    method = str(stored.get("quant_method", "")) if isinstance(stored, dict) else ""
+    if method not in ("", "bitsandbytes") and settings.quantization != "none":
+        raise UserError(
+            f"finetune.quantization: models.{settings.model} is quantised already ({method}), and "
+            f"{settings.quantization} takes plain weights; name the plain model, or set finetune.quantization=none "
+            f"where peft can train on {method} weights"
+        )
 
 
 def _nearest(index: ExampleIndex, questions: Sequence[Question], most: int) -> list[list[str]]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from codemmlu.engine import chat_template
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
+from codemmlu.training.targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class LoadedModel:
 class Backend(Protocol):
     """A function that loads a model."""
 
-    def __call__(self, source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
+    def __call__(
+        self, source: str, revision: str | None, settings: FinetuneSettings, start: str | None, trust: bool = False
+    ) -> LoadedModel:
         """Load a model, which takes seconds to minutes.
 
         Args:
@@ -38,6 +41,7 @@ class Backend(Protocol):
             revision: Revision of a model on the Hub.
             settings: The recipe's section `finetune`.
             start: Directory of the LoRA weights to go on from; None: new weights.
+            trust: Whether Python code that comes with the model may run.
 
         Returns:
             The model, with LoRA weights to be trained.
@@ -56,7 +60,9 @@ def precision() -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"  # torch has no public function for this
 
 
-def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
+def load_with_peft(
+    source: str, revision: str | None, settings: FinetuneSettings, start: str | None, trust: bool = False
+) -> LoadedModel:
     """Load a model with transformers, peft and bitsandbytes, on NVIDIA GPUs and on CPUs."""
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -78,13 +84,14 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         device_map=device_map,
         quantization_config=four_bits if settings.quantization == "nf4" else None,
         attn_implementation="sdpa",
+        trust_remote_code=trust,
     )
     for module in base.modules():
         # On a CPU, bitsandbytes 0.50 packs weights at the first evaluation into a form that has no gradient, and leaves
         # them packed: later training learns through the other layers alone, without an error.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust)
     chat_template.complete(tokenizer, source, revision)
     if start:
         model = PeftModel.from_pretrained(base, start, is_trainable=True)
@@ -97,14 +104,14 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
             bias="none",
             task_type="CAUSAL_LM",
         )
-        try:
-            model = get_peft_model(base, lora)
-        except ValueError as error:  # peft finds no layer with such a name
-            raise UserError(str(error), key="finetune.targets") from error
+        check_targets(base, settings.targets)
+        model = get_peft_model(base, lora)
     return LoadedModel(model, tokenizer, kind)
 
 
-def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSettings, start: str | None) -> LoadedModel:
+def load_with_unsloth(
+    source: str, revision: str | None, settings: FinetuneSettings, start: str | None, trust: bool = False
+) -> LoadedModel:
     """Load a model with Unsloth's kernels, on NVIDIA GPUs alone; `choose` makes sure that `start` is None."""
     from transformers import AutoTokenizer
     from unsloth import FastLanguageModel
@@ -116,8 +123,10 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         max_seq_length=settings.max_length,
         load_in_4bit=settings.quantization == "nf4",
         dtype=None,
+        trust_remote_code=trust,
         use_exact_model_name=True,  # Unsloth's mirror of a model has other weights and another tokenizer
     )
+    check_targets(model, settings.targets)
     model = FastLanguageModel.get_peft_model(
         model,
         r=settings.rank,
@@ -128,7 +137,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
         random_state=settings.seed,
     )
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust)
     chat_template.complete(tokenizer, source, revision)
     return LoadedModel(model, tokenizer, precision())
 

@@ -65,6 +65,7 @@ class TrainJobSpec:
         backend: A name in BACKENDS.
         settings: The recipe's section `finetune`.
         tell: Sends a message of the first worker to the driver.
+        trust_remote_code: Whether Python code that comes with the model may run.
     """
 
     address: str
@@ -75,6 +76,7 @@ class TrainJobSpec:
     backend: str
     settings: FinetuneSettings
     tell: Callable[[Message], None]
+    trust_remote_code: bool = False
 
 
 def too_large(settings: FinetuneSettings) -> UserError:

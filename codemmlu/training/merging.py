@@ -4,18 +4,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from codemmlu.engine import lora, model_source
+from codemmlu.engine import chat_template, lora, model_source
 from codemmlu.engine.adapter_store import folder_of
 from codemmlu.run_dir import RunDir
 
 
-def merge_adapter(address: str, name: str, model: model_source.Model) -> str:
+def merge_adapter(address: str, name: str, model: model_source.Model, trust_remote_code: bool = False) -> str:
     """Merge an adapter of a run into its model, which is written to the run directory.
 
     Args:
         address: The run directory.
         name: Name of the adapter.
         model: The model that the adapter was trained for.
+        trust_remote_code: Whether Python code that comes with the model may run.
 
     Returns:
         Where the merged model is, as shown to the user.
@@ -26,7 +27,7 @@ def merge_adapter(address: str, name: str, model: model_source.Model) -> str:
     cache = model_source.cache_folder()
     with TemporaryDirectory() as scratch:
         adapter = lora.local(run.below(folder_of(name)).address, cache)
-        merged(model_source.resolve(model.source, cache), model.revision, str(adapter), scratch)
+        merged(model_source.resolve(model.source, cache), model.revision, str(adapter), scratch, trust_remote_code)
         # config.json comes last, as it says that the model is complete.
         for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
             if file.name == "config.json":
@@ -35,11 +36,14 @@ def merge_adapter(address: str, name: str, model: model_source.Model) -> str:
     return run.below(folder).shown
 
 
-def merged(source: str, revision: str | None, adapter: str, folder: str) -> None:
+def merged(source: str, revision: str | None, adapter: str, folder: str, trust_remote_code: bool = False) -> None:
     """Write the merged model to `folder` as safetensors, in the model's own number format."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto")
+    given = {"revision": revision, "trust_remote_code": trust_remote_code}
+    base: Any = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **given)
     PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, revision=revision).save_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, **given)
+    chat_template.complete(tokenizer, source, revision)
+    tokenizer.save_pretrained(folder)

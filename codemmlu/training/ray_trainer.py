@@ -27,11 +27,11 @@ from ray.util.queue import Queue
 
 from codemmlu.cluster import locks, session, tasks
 from codemmlu.engine import lora, model_source
-from codemmlu.engine.adapter_store import Manifest, points, publish, what_is_learnt
-from codemmlu.errors import EngineDied, Progress, UserError
+from codemmlu.engine.adapter_store import Manifest, points, publish, trained_layers, what_is_learnt
+from codemmlu.errors import EngineDied, Progress, UserError, is_disk_full
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.run_dir import RunDir
-from codemmlu.training import backends
+from codemmlu.run_dir import RunDir, disk_is_full
+from codemmlu.training import backends, faults
 from codemmlu.training.job_spec import BEST, FAULT, LESSONS, TRAINER, Message, TrainJobSpec, too_large
 from codemmlu.training.merging import merge_adapter
 from codemmlu.training.training_set import TrainingSet
@@ -52,6 +52,7 @@ class TrainJob:
         training_set: The examples.
         fingerprint: Fingerprint of all that determines the weights, see `fingerprint` in training_set.py.
         start: Directory or address of the LoRA weights to go on from; None: new weights.
+        trust_remote_code: The recipe's setting of the model.
     """
 
     settings: FinetuneSettings
@@ -59,6 +60,7 @@ class TrainJob:
     training_set: TrainingSet
     fingerprint: str
     start: str | None = None
+    trust_remote_code: bool = False
 
 
 def train(progress: Progress, run: RunDir, job: TrainJob, gpus: str | None = None) -> Manifest:
@@ -108,6 +110,7 @@ def train(progress: Progress, run: RunDir, job: TrainJob, gpus: str | None = Non
             backend,
             settings,
             tell,
+            job.trust_remote_code,
         )
         result = _fit(spec, folder, on_gpu)
     metrics = result.metrics or {}
@@ -167,15 +170,19 @@ def _fit(spec: TrainJobSpec, folder: RunDir, on_gpu: bool) -> Any:
     except SystemExit:  # Ray Train turns Ctrl-C into an exit with code 0
         raise KeyboardInterrupt from None
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        text = str(error).lower()
-        if "outofmemory" in text or "out of memory" in text:  # Ray ends a worker before the machine's memory is full
+        if text := faults.read(folder):
+            raise UserError(text) from error
+        if is_disk_full(str(error)):
+            raise UserError(disk_is_full(folder.shown, folder.base)) from error
+        lower = str(error).lower()
+        if "outofmemory" in lower or "out of memory" in lower:  # Ray ends a worker before the machine's memory is full
             raise too_large(settings) from error
         last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
         raise EngineDied(f"training stopped: {last[0] if last else type(error).__name__}") from error
     finally:
         signal.signal(signal.SIGINT, on_interrupt)
-    if folder.exists(FAULT):
-        raise UserError(folder.read(FAULT).decode())
+    if fault := faults.read(folder):
+        raise UserError(fault)
     return result
 
 
@@ -266,6 +273,7 @@ def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: _
         **cost,
         settings=learnt,
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        layers=trained_layers(checkpoint / BEST),
         train=train,
         tune=tune,
     )
@@ -273,6 +281,6 @@ def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: _
     return manifest
 
 
-def merge(run: RunDir, settings: FinetuneSettings, model: model_source.Model) -> str:
+def merge(run: RunDir, settings: FinetuneSettings, model: model_source.Model, trust_remote_code: bool = False) -> str:
     """Merge the published weights into the model in a Ray task, and return where the merged model is."""
-    return str(tasks.call(merge_adapter, run.address, settings.name, model))
+    return str(tasks.call(merge_adapter, run.address, settings.name, model, trust_remote_code))

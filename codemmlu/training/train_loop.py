@@ -21,6 +21,7 @@ from codemmlu.engine.model_source import resolve
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
+from codemmlu.training import faults
 from codemmlu.training.backends import BACKENDS, LoadedModel
 from codemmlu.training.callback import TrainingCallback
 from codemmlu.training.encoding import (
@@ -31,14 +32,13 @@ from codemmlu.training.encoding import (
     examples_from_table,
     letter_tokens,
 )
-from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec, too_large
+from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec
 from codemmlu.training.trainers import AnswerTokenDPOTrainer, AnswerTokenSFTTrainer
 
 Config = TypeVar("Config", SFTConfig, DPOConfig)
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch"}
-_CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch has no exception type for this
 
 
 @dataclass(frozen=True)
@@ -57,33 +57,33 @@ class TrainTune:
 def run_worker(spec: TrainJobSpec) -> None:
     """Train to the end, from the last checkpoint on if there is one.
 
-    A user's mistake is written to a file for the driver. Every worker meets the mistake, so all workers end without
-    being started again. Where memory runs out, only one worker may notice: the error has all workers started again,
-    and they end as soon as they see the file.
+    A fault that a new attempt would meet again is written to a file for the driver. Every worker meets a user's
+    mistake, so all workers end without being started again. Another fault, such as a full memory or disk, only one
+    worker may notice: the error has all workers started again, and they end as soon as they see the file.
 
     Raises:
-        RuntimeError: A step does not fit the memory.
+        RuntimeError: There is a fault that the other workers may not notice.
     """
     folder = RunDir(spec.address)
     if folder.exists(FAULT):
         return
-    settings = spec.settings
     try:
         _train(spec, folder)
-    except UserError as error:
-        folder.write(FAULT, str(error).encode())
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and _CPU_OUT_OF_MEMORY not in str(error):
+    except Exception as error:  # Errors of the libraries are of any kind; one that may pass goes on.
+        text = faults.describe(error, spec)
+        if text is None:
             raise
-        folder.write(FAULT, str(too_large(settings)).encode())
-        raise RuntimeError(str(too_large(settings))) from error
+        faults.leave(folder, text)
+        if not isinstance(error, UserError):
+            raise RuntimeError(text) from error
 
 
 def _train(spec: TrainJobSpec, folder: RunDir) -> None:
     settings = spec.settings
     set_seed(settings.seed)  # LoRA weights start the same in every worker
     start = str(lora.local(spec.start, spec.cache)) if spec.start else None
-    loaded = BACKENDS[spec.backend](resolve(spec.source, spec.cache), spec.revision, settings, start)
+    model = resolve(spec.source, spec.cache)
+    loaded = BACKENDS[spec.backend](model, spec.revision, settings, start, spec.trust_remote_code)
     table = folder.read_table(LESSONS)
     parts = TrainTune(examples_from_table(table, "train", settings), examples_from_table(table, "tune", settings))
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,7 +6,6 @@ It is for questions that one process does not hold.
 Tables travel as Arrow's own bytes: the groupby moves few long rows, whatever their schema.
 """
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 import ray.exceptions
+from ray.data.extensions import ArrowPythonObjectArray
 
 from codemmlu.cluster import locks, session, tasks
 from codemmlu.run_dir import RunDir
@@ -24,7 +24,6 @@ from codemmlu.voting.reduction import PartialResult, T, part_of
 _FILES = 64
 _BYTES: Any = pa.large_binary()  # a value may hold more than 2 GiB
 _CUT: Any = pa.schema({"part": pa.int64(), "kind": pa.string(), "rows": _BYTES})
-_RESULT: Any = pa.schema({"rows": _BYTES, "sums": _BYTES})
 _QUESTIONS = "questions"
 
 
@@ -54,7 +53,7 @@ class RayPartitions:
         """Run a task on every partition that has questions."""
         mapped = self._partitions.map_batches(_run_task, fn_args=(task,), batch_size=1, batch_format="pyarrow")
         results: list[PartialResult[T]] = _execute(
-            lambda: [(_table(row["rows"]), pickle.loads(row["sums"])) for row in mapped.iter_rows()]
+            lambda: [(_table(row["rows"]), row["sums"]) for row in mapped.iter_rows()]
         )
         return results
 
@@ -107,15 +106,17 @@ def _gather(group: pa.Table) -> pa.Table:
 
 
 def _run_task(partitions: pa.Table, task: Callable[[int, Partition], PartialResult[Any]]) -> pa.Table:
-    rows = []
+    parts, totals = [], []
     for row in partitions.to_pylist():
         tables = dict(zip(row["kinds"], map(_table, row["pieces"]), strict=True))
         if _QUESTIONS not in tables:  # answers to questions that are no longer asked
             continue
         answers = {kind.removeprefix("answers/"): [table] for kind, table in tables.items() if kind != _QUESTIONS}
         columns, sums = task(row["part"], Partition.of(tables[_QUESTIONS], answers))
-        rows.append({"rows": _bytes(columns), "sums": pickle.dumps(sums)})
-    return pa.Table.from_pylist(rows, schema=_RESULT)
+        parts.append(_bytes(columns))
+        totals.append(sums)
+    # Ray carries an object of Python as it carries the result of any task.
+    return pa.table({"rows": pa.array(parts, _BYTES), "sums": ArrowPythonObjectArray.from_objects(totals)})
 
 
 def _each(files: pa.Table, task: Callable[[str], pa.Table]) -> pa.Table:

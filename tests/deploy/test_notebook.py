@@ -1,9 +1,12 @@
 """deploy/kaggle-two-t4.ipynb is a notebook whose commands have a plan on two T4s."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nbformat
 import pytest
@@ -60,3 +63,93 @@ def test_the_way_without_internet_names_a_model_of_the_recipe() -> None:
     named = set(re.findall(r"models\.([a-z0-9-]+)\.source=", WORDS))
     assert named
     assert named <= set(models)
+
+
+class Cells:
+    """Runs the notebook's cells as a notebook would, with a test's `/kaggle` and `/tmp`, and stand-ins for tools."""
+
+    def __init__(self, folder: Path, **tools: str) -> None:
+        self.folder, self.names = folder, dict[str, Any]()
+        self.environment = {**os.environ, "PATH": f"{folder}/bin:/usr/bin:/bin"}
+        (folder / "bin").mkdir()
+        for name, script in {"nvidia-smi": "", "pip": "", "uv": "", "python": "", **tools}.items():
+            file = folder / "bin" / name
+            file.write_text(f"#!/bin/sh\necho {name} $* >> {folder}/commands\n{script}\n")
+            file.chmod(0o755)
+
+    def run(self, cell: str) -> None:
+        """Run one cell; its commands see the variables of the cells before."""
+        text = re.sub(r"/(kaggle|tmp)/", rf"{self.folder}/\1/", cell)
+        lines = [
+            "_exit_code = shell(" + repr(x[1:]) + ")" if x.startswith(("!", "%")) else x for x in text.splitlines()
+        ]
+        with mock.patch.dict(os.environ, self.environment):
+            self.names["shell"] = self._shell
+            exec(compile("\n".join(lines), "cell", "exec"), self.names)
+            self.environment = {**os.environ, "PATH": self.environment["PATH"]}
+
+    def _shell(self, command: str) -> int:
+        for name in re.findall(r"(?<!\$)\{(\w+)\}", command):
+            command = command.replace(f"{{{name}}}", str(self.names[name]))
+        if command.startswith("cd "):
+            return 0
+        return subprocess.run(["bash", "-c", command], env=self.environment, cwd=self.folder).returncode
+
+    def commands(self) -> str:
+        return (self.folder / "commands").read_text()
+
+
+PLACES = ["{name}", "datasets/somebody/{name}", "competitions/{name}", "datasets/somebody/{name}/{name}"]
+
+
+def attach(folder: Path, place: str) -> None:
+    """Attach both datasets at a place of Kaggle's."""
+    files = {"codemmlu-on-ray": ("jobs/run.py", "jobs/report.py"), "codemmlu": ("test.csv", "train.csv")}
+    (folder / "kaggle" / "working" / "run").mkdir(parents=True)
+    (folder / "tmp").mkdir()
+    for name, contents in files.items():
+        for content in contents:
+            file = folder / "kaggle" / "input" / place.format(name=name) / content
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_inputs_are_found_wherever_kaggle_mounts_them(place: str, tmp_path: Path) -> None:
+    attach(tmp_path, place)
+    for name in ("submission.csv", "report.html"):
+        (tmp_path / "kaggle" / "working" / "run" / name).write_text("task_id,answer\n")
+    cells = Cells(tmp_path)
+    for cell in CODE:
+        cells.run(cell)
+    where = place.format(name="codemmlu")
+    assert f"questions.source={tmp_path}/kaggle/input/{where}/test.csv" in cells.commands()
+    assert (tmp_path / "kaggle" / "working" / "submission.csv").is_file()
+    assert cells.environment["VLLM_USE_FLASHINFER_SAMPLER"] == "0", "there is no nvcc here"
+    assert cells.environment["NCCL_P2P_DISABLE"] == "1"
+
+
+def test_a_dataset_that_is_not_attached_stops_the_notebook(tmp_path: Path) -> None:
+    attach(tmp_path, "datasets/somebody/{name}")
+    (tmp_path / "kaggle/input/datasets/somebody/codemmlu/train.csv").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"no dataset codemmlu with train\.csv is attached; there is .*somebody"
+    ):
+        Cells(tmp_path).run(CODE[0])
+
+
+@pytest.mark.parametrize("tool", ["nvidia-smi", "pip", "uv"])
+def test_a_step_that_fails_stops_the_notebook(tool: str, tmp_path: Path) -> None:
+    attach(tmp_path, "{name}")
+    with pytest.raises(RuntimeError, match="the command above ended with exit code 3"):
+        Cells(tmp_path, **{tool: "exit 3"}).run(CODE[0])
+
+
+def test_a_run_that_fails_stops_the_notebook(tmp_path: Path) -> None:
+    attach(tmp_path, "{name}")
+    cells = Cells(tmp_path, nvcc="echo release 13.0, V13.0.1", python="case $* in *dry-run) ;; *) exit 2;; esac")
+    cells.run(CODE[0])
+    assert "VLLM_USE_FLASHINFER_SAMPLER" not in cells.environment
+    cells.run(CODE[1])
+    with pytest.raises(RuntimeError, match="exit code 2"):
+        cells.run(CODE[2])

@@ -82,7 +82,8 @@ def test_every_pod_has_one_image_and_the_token_from_a_secret() -> None:
     containers = [container for group in groups for container in group["template"]["spec"]["containers"]]
     assert len({container["image"] for container in containers}) == 1
     for container in containers:
-        (token,) = container["env"]
+        token, sampler = container["env"]
+        assert sampler == {"name": "VLLM_USE_FLASHINFER_SAMPLER", "value": "0"}
         assert token["name"] == "HF_TOKEN"
         assert "secretKeyRef" in token["valueFrom"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from codemmlu.engine import chat_template
+from codemmlu.errors import UserError
 from codemmlu.mcq import render, render_after, render_thought
 from codemmlu.mcq.reply_parser import read_reply
 from tests.support import tiny_model
@@ -102,3 +103,68 @@ def test_what_the_model_said_its_template_sees(tokenizer: Any) -> None:
     after = render_after(free, "<think>secret</think>B", replace(question("t1"), question="</think>"), "codemmlu")
     text, _ = chat_template.encode(tokenizer, after)
     assert "secret" not in text
+
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+PROMPTED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{% if part.type == 'text' %}"
+    "{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+)
+# As Qwen3's: a thought is part of the last answer, and the model writes it itself.
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}"
+    "<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+)
+HARMONY = (
+    "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final{% endif %}<|message|>"
+    "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+OPENS = CHATML + "{% if add_generation_prompt %}<|im_start|>assistant\n[THINK]\n{% endif %}"
+LLAMA2 = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}"
+    "{% endif %}{% endfor %}"
+)
+ENDS = {
+    "parts": (PARTS + PROMPTED, "<|im_end|>\n<|im_start|>assistant\nAnswer:"),
+    "no generation prompt": (CHATML, "<|im_end|>\n<|im_start|>assistant\nAnswer:"),
+    "the model thinks by itself": (THINKS + PROMPTED, "<|im_start|>assistant\n<think>\n\n</think>\n\nAnswer:"),
+    "harmony": (HARMONY, "<|end|><|start|>assistant<|channel|>final<|message|>Answer:"),
+    "another think word": (OPENS, "<|im_end|>\n<|im_start|>assistant\nAnswer:"),
+    "no header at all": (LLAMA2, " [/INST]Answer:"),
+    "as it should be": (CHATML + PROMPTED, "<|im_end|>\n<|im_start|>assistant\nAnswer:"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_letter_is_read_where_the_answer_would_stand(name: str, tokenizer: Any) -> None:
+    tokenizer.chat_template, end = ENDS[name]
+    text, _ = chat_template.encode(tokenizer, PLAIN)
+    assert PLAIN.messages[0].content in text, "the question is not in the prompt"
+    assert text.endswith(end)
+    assert text.count("assistant") <= 1
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [(CHATML, "<|im_start|>assistant\n"), (THINKS + PROMPTED, "<|im_start|>assistant\n"), (OPENS, "[THINK]\n")],
+)
+def test_free_text_begins_where_the_template_leaves_it(template: str, end: str, tokenizer: Any) -> None:
+    tokenizer.chat_template = template
+    text, _ = chat_template.encode(tokenizer, render_thought(question("t1")), free=True)
+    assert text.endswith(end)
+
+
+def test_a_template_without_the_question_is_refused(tokenizer: Any) -> None:
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"
+    with pytest.raises(UserError, match=r"the chat template of .* leaves the question out, as text and as a list"):
+        chat_template.encode(tokenizer, PLAIN)
+    tokenizer.chat_template = "{{ messages[-1].content }}|"
+    assert PLAIN.messages[0].content in chat_template.encode(tokenizer, PLAIN)[0]
+    with pytest.raises(UserError, match="leaves earlier questions of a chat out"):
+        chat_template.encode(tokenizer, render(question("t1"), "codemmlu", examples=[question("t2", answer="A")]))
+
+
+def test_a_prompt_is_the_same_on_every_day(tokenizer: Any) -> None:
+    tokenizer.chat_template = "Today is {{ strftime_now('%d %b %Y') }}. " + CHATML + PROMPTED
+    assert chat_template.encode(tokenizer, PLAIN)[0].startswith("Today is 26 Jul 2024. <|im_start|>user")

@@ -67,6 +67,19 @@ def lacks_a_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
 
 
+def lacks_a_part(folder: Path) -> None:
+    """As `lacks_a_shard`, without the index that would name the part."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00003.safetensors")
+    (folder / "model-00003-of-00003.safetensors").write_bytes(safetensors())
+
+
+def mixes_two_downloads(folder: Path) -> None:
+    for name in ("model-00001-of-00001", "model-00002-of-00002"):
+        (folder / f"{name}.safetensors").write_bytes(safetensors())
+    (folder / "model.safetensors").unlink()
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda d: (d / "config.json").unlink(), "has no config.json: not a model directory"),
@@ -92,6 +105,9 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         "is no safetensors file",
     ),
     "a missing shard": (lacks_a_shard, "has no model-00002-of-00002.safetensors, which its index names"),
+    "a missing part": (lacks_a_part, "has 2 of 3 weight files: model-00002-of-00003.safetensors is missing"),
+    "two downloads": (mixes_two_downloads, "has 1 of 2 weight files: model-00001-of-00002.safetensors is missing"),
+    "a git-lfs pointer": (lambda d: (d / WEIGHTS).write_bytes(POINTER), "git-lfs's pointer to the file; fetch it with"),
     "a broken index": (lambda d: (d / INDEX).write_text("{}"), f"/{INDEX} is broken"),
 }
 

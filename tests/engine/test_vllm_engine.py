@@ -27,6 +27,7 @@ from codemmlu.errors import UserError
 from codemmlu.mcq import TEMPLATES, Prompt, is_finite, orders, render, render_check, render_thought
 from codemmlu.recipe import ModelSettings
 from codemmlu.schema import Question, Reading
+from tests.support import adapters
 from tests.support.tiny_model import tiny_model
 from tests.support.transformers_engine import CLOSE, TransformersEngine
 
@@ -212,6 +213,24 @@ def test_adapters_are_served_beside_the_model(
             expected = runner.run(model.score(prompt)).logprobs
             gap = max(abs(a - b) for a, b in zip(reading.logprobs, expected, strict=True))
             assert (gap < CLOSE) if other == name else (gap > 50 * CLOSE), (name, other)
+
+
+def test_an_adapter_that_answers_nothing_of_its_own_is_refused(
+    runner: asyncio.Runner, engine: VllmEngine, folder: Path, tmp_path: Path
+) -> None:
+    """vLLM refuses the one and takes the other in silence; its engine goes on after both."""
+    good, wide = tmp_path / "good", tmp_path / "wide"
+    for one in (good, wide):
+        write_adapter(folder, one, seed=7)
+    (wide / lora.CONFIG).write_text((wide / lora.CONFIG).read_text().replace('"r": 4', '"r": 4, "use_dora": true'))
+    elsewhere = adapters.write_adapter(tmp_path / "elsewhere", adapters.layers("model.language_model."))
+    prompt = ask("Which one?", 4)
+    runner.run(engine.check_adapter(prompt, str(good)))
+    with pytest.raises(UserError, match=r"wide cannot be served with .*DoRA"):
+        runner.run(engine.check_adapter(prompt, str(wide)))
+    with pytest.raises(UserError, match=r"elsewhere changes nothing of .*: a tiny question has the same"):
+        runner.run(engine.check_adapter(prompt, str(elsewhere)))
+    assert score(runner, engine, prompt)
 
 
 def test_a_seed_gives_the_same_texts_in_any_batch(runner: asyncio.Runner, engine: VllmEngine) -> None:

@@ -4,7 +4,8 @@ Real deaths are in tests/soak/test_deaths.py.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import sys
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +23,9 @@ from tests.support.rows import ASK, question
 FOLDER = "pending/m/issue"
 
 
-def block(*task_ids: str) -> pa.Table:
-    """Return a pending block of questions with one ask each."""
-    asks = [{"name": ASK.name, "log_prior": None, "threshold": None}]
+def block(*task_ids: str, specs: Sequence[str] = (ASK.name,)) -> pa.Table:
+    """Return a pending block of questions with these asks each."""
+    asks = [{"name": name, "log_prior": None, "threshold": None} for name in specs]
     rows = to_table([question(task_id) for task_id in task_ids], Question).to_pylist()
     return pa.Table.from_pylist([{**row, "split": "test", "asks": asks} for row in rows], schema=PENDING)
 
@@ -153,3 +154,24 @@ def test_an_answer_between_two_deaths_counts_them_anew(tmp_path: Path) -> None:
     pool.ask(*fatal)
     assert pool.given_up == set(fatal)
     assert pool.engines > 1 + REPLACEMENTS
+
+
+class DiesOfTuned(Worker):
+    """Dies of every ask of one spec, as an engine does of an adapter that it cannot load."""
+
+    async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
+        """See AnswerWorker."""
+        specs = [spec["name"] for row in block["asks"].to_pylist() for spec in row or ()]
+        if "tuned" in specs:
+            self.died.set()
+            await asyncio.Event().wait()
+        yield pa.table({"task_id": [f"{block['task_id'][0]}/{specs[0]}"], "error": [""]})
+
+
+def test_an_ask_that_always_kills_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base answers between two deaths, which says nothing of the adapter: 1,253 questions were as many engines."""
+    monkeypatch.setattr(sys.modules[__name__], "Worker", DiesOfTuned)
+    pool = Pool(tmp_path, block(*(f"t{n}" for n in range(20)), specs=["base", "tuned"]))
+    with pytest.raises(EngineDied, match=rf"{REPLACEMENTS + 1} engines in a row died without one answer of tuned"):
+        pool.ask(most=40)
+    assert pool.engines <= 3 + REPLACEMENTS + 1

@@ -164,7 +164,8 @@ def fill(run: RunDir, *task_ids: str) -> None:
 async def counts(worker: BlockWorker, *blocks: int) -> list[dict[str, int]]:
     """Return what the worker gives back for these blocks of the first stage."""
     places = pa.Table.from_pylist([{"folder": STAGE, "block": block} for block in blocks])
-    return [row async for table in worker(places) for row in table.to_pylist()]
+    rows = [row async for table in worker(places) for row in table.to_pylist()]
+    return [{name: row[name] for name in ("answers", "failed")} for row in rows]
 
 
 def kept(run: RunDir) -> list[str]:

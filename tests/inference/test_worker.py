@@ -212,3 +212,13 @@ def test_a_worker_whose_engine_died_leaves_no_process() -> None:
     assert blocks == ["[1]"]
     assert "this worker ends so that Ray replaces it" in done.stderr
     assert ends(int(child))
+
+
+def test_an_adapter_that_cannot_be_served_ends_the_run() -> None:
+    """Not each question of it: the failure is the adapter's, and is known before the first answer."""
+    tuned = replace(ASK, adapter="weights", weights="with the adapter")
+    driven = Driven(Script(adapter_rejected="the adapter weights cannot be served"), ASK, tuned)
+    with pytest.raises(UserError, match="the adapter weights cannot be served"):
+        driven.answers(asking(question("t1"), asks=[ASK, tuned]))
+    assert driven.engine.scored == []
+    assert Driven(Script(adapter_rejected="x")).answers(asking(question("t1")))[0].status == "answered"

@@ -269,17 +269,16 @@ SPLITS = (
 CLEANING = (
     Mutation(
         "one-based-read-as-zero-based",
-        "codemmlu/dataset/cleaner.py",
-        'int(number[1]) - (self._answers == "one-based")',
+        "codemmlu/dataset/answers.py",
+        'int(number[1]) - (form == "one-based")',
         "int(number[1])",
         (ANSWERS,),
         "Every right letter would be the one after it.",
     ),
     Mutation(
         "option-columns-sorted-as-text",
-        "codemmlu/dataset/choices.py",
-        "ordered = sorted((int(key) if key.isdigit() else string.ascii_lowercase.index(key), name) "
-        "for key, name in named)",
+        "codemmlu/dataset/columns.py",
+        "ordered = sorted((int(k) if k.isdigit() else string.ascii_lowercase.index(k), name) for k, name in named)",
         "ordered = [(int(k) if k.isdigit() else string.ascii_lowercase.index(k), name) for k, name in sorted(named)]",
         (CLEAN,),
         "With choice_10 before choice_2 the right letter would name another choice.",
@@ -287,7 +286,7 @@ CLEANING = (
     Mutation(
         "repeated-task-id-accepted",
         "codemmlu/dataset/cleaner.py",
-        "            self._seen[name] = location\n",
+        "        self._seen[name] = _Claim(record.file, location, content)\n",
         "",
         (CLEAN,),
         "Two questions would share a line of submission.csv.",

@@ -10,7 +10,7 @@ import pytest
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.errors import UserError
 from codemmlu.recipe import EmbedderSettings
-from codemmlu.retrieval.embedder import Embedder, find, open_encoder
+from codemmlu.retrieval.embedder import Embedder, find, of_length_one, open_encoder
 
 
 @pytest.fixture
@@ -100,3 +100,10 @@ def test_a_model_that_cannot_be_loaded_is_an_error(folder: Path) -> None:
     said = str(error.value)
     assert said.startswith(f"examples.embedder: {folder} cannot be loaded: ")
     assert "\n" not in said
+
+
+def test_vectors_that_were_normalised_in_bfloat16_are_of_length_one() -> None:
+    rounded = np.asarray([[0.6016, 0.8008], [0.0, 0.0]], dtype=np.float32)
+    assert np.linalg.norm(of_length_one(rounded), axis=1) == pytest.approx([1.0, 0.0], abs=1e-6)
+    exact = np.asarray([[0.6, 0.8]], dtype=np.float32)
+    assert of_length_one(exact) is exact, "the vectors of healthy models stay as they are, bit for bit"

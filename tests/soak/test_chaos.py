@@ -115,7 +115,8 @@ def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: P
     """
     model = tiny_model(tmp_path / "tiny", spread=0.15)
     run = ScriptedRun(tmp_path / "run", REAL_QUESTIONS, environment=cluster.environment, source=str(model))
-    settings = ("cpu_kv_cache_gib=1", f"max_num_seqs={BATCH}", "dtype=float32", "max_model_len=1024")
+    settings: tuple[str, ...] = ("cpu_kv_cache_gib=1", f"max_num_seqs={BATCH}", "dtype=float32", "max_model_len=1024")
+    settings += ("allow_low_mass=true",)
     given = [*(f"models.m.{setting}" for setting in settings), "voters.checked={model: m, method: verify}"]
     process = run.start(*given)
     durable = [0]

@@ -10,8 +10,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from codemmlu.engine.adapter_store import Manifest, Point, publish
-from codemmlu.engine.lora import CONFIG, WEIGHTS
 from codemmlu.run_dir import RunDir
+from tests.support.adapters import write_adapter
 from tests.support.processes import Run
 from tests.support.questions import write_csv
 from tests.support.runs import job, start_job
@@ -57,7 +57,7 @@ class Finetune:
             "out": str(self.out),
             "questions": {"source": str(self.csv), "holdout": {"n": 6}},
             "examples": {"source": str(self.csv)},
-            "models": {"m": {"source": self.source or str(tiny_model(self.folder / "tiny"))}},
+            "models": {"m": {"source": self.source or str(tiny_model(self.folder / "tiny")), "allow_low_mass": True}},
             "voters": {"base": {"model": "m"}, "tuned": {"model": "m", "adapter": "tuned"}},
             "finetune": {
                 **{"model": "m", "quantization": "none", "epochs": 2, "batch_size": 4, "accumulation": 2},
@@ -117,10 +117,7 @@ def manifest_of(name: str = "tuned", **fields: Any) -> Manifest:
 
 def weights_in(folder: Path, **config: Any) -> Path:
     """Write LoRA weights as peft would, and return the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 16, "lora_alpha": 16, **config}))
-    (folder / WEIGHTS).write_bytes(b"weights")
-    return folder
+    return write_adapter(folder, {}, **{"r": 16, "lora_alpha": 16, **config})
 
 
 def published(out: Path, learnt: Iterable[str] = (), scratch: Path | None = None, **fields: Any) -> Path:

@@ -42,6 +42,9 @@ class TransformersEngine:
     async def check(self, prompt: Prompt) -> None:
         """See Engine."""
 
+    async def check_adapter(self, prompt: Prompt, adapter: str) -> None:
+        """See Engine."""
+
     async def score(self, prompt: Prompt, adapter: str = "") -> Reading:
         """See Engine."""
         _, tokens = chat_template.encode(self.tokenizer, prompt)

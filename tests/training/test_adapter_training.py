@@ -21,7 +21,7 @@ from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.recipe import DirectVoter, FinetuneSettings, Recipe, load
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.training import ray_trainer
+from codemmlu.training import adapter_training, ray_trainer
 from codemmlu.training.adapter_training import check_no_train_overlap, ensure_adapter, find_start
 from codemmlu.training.training_set import TrainingSet
 from tests.support.finetunes import Finetune, published, solved_csv
@@ -50,7 +50,7 @@ class Trainer:
         """Read the manifest that was published."""
         return Manifest.model_validate_json(run.read("adapters/tuned/manifest.json"))
 
-    def merge(self, run: RunDir, settings: FinetuneSettings, model: Model) -> str:
+    def merge(self, run: RunDir, settings: FinetuneSettings, model: Model, trust_remote_code: bool) -> str:
         """See finetuning.merge."""
         self.merged.append(settings.name)
         run.write(f"merged/{settings.name}/config.json", b"{}")
@@ -208,3 +208,12 @@ def test_a_merged_model_is_not_asked_what_it_learnt_from(tmp_path: Path) -> None
     recipe = recipe_of(tmp_path, models={"m": {"source": str(merged)}})
     with pytest.raises(UserError, match=r"^models\.m\.source: 1 of the questions are among those that it was trained"):
         check_no_train_overlap(recipe, {"v": ResolvedVoter("v", DirectVoter(model="m"), "m", ASK)}, Fitted(recipe))
+
+
+def test_quantised_weights_are_not_quantised_again() -> None:
+    awq = Model("m", None, "f", None, {"quantization_config": {"quant_method": "awq", "bits": 4}})
+    with pytest.raises(UserError, match=r"finetune\.quantization: models\.m is quantised already \(awq\), and nf4"):
+        adapter_training._check_quantization(FinetuneSettings(model="m"), awq)
+    adapter_training._check_quantization(FinetuneSettings(model="m", quantization="none"), awq)
+    plain = Model("m", None, "f", None, {"quantization_config": {"quant_method": "bitsandbytes"}})
+    adapter_training._check_quantization(FinetuneSettings(model="m"), plain)

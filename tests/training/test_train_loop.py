@@ -1,13 +1,17 @@
 """What a training worker does before the first step, in this process: what it refuses, and how it says so."""
 
+import errno
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
-from codemmlu.training import backends
+from codemmlu.training import backends, faults
 from codemmlu.training.encoding import examples_to_table
 from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec
 from tests.support.rows import question
@@ -79,3 +83,68 @@ def test_an_unexpected_error_of_a_worker_is_no_fault_of_the_user(
     with pytest.raises(RuntimeError, match=r"^unexpected$"):
         run_worker(course(folder, model))
     assert not folder.exists(FAULT)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+PERMANENT: dict[str, tuple[Exception, str]] = {
+    "awq with nf4": (
+        ValueError("The model is quantized with AwqConfig but you are passing a BitsAndBytesConfig"),
+        r"finetune\.model: .* cannot be trained as the recipe says: The model is quantized with AwqConfig",
+    ),
+    "code of its own": (
+        ValueError("Please pass the argument `trust_remote_code=True` to allow custom code to be run."),
+        r"custom code to be run\.; models\.m\.trust_remote_code=true lets it run",
+    ),
+    "a library's check": (AttributeError("no pad_token"), "cannot be trained as the recipe says: no pad_token"),
+    "a full disk": (FULL, r"out: .* cannot be written: the disk is full \(.*free.*\); make room"),
+    "safetensors' full disk": (Exception("I/O error: No space left on device (os error 28)"), "the disk is full"),
+}
+
+
+@pytest.mark.parametrize("name", PERMANENT)
+def test_what_a_new_attempt_would_meet_again_ends_at_once(
+    name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, says = PERMANENT[name]
+    loads = []
+
+    def load(*_: object) -> backends.LoadedModel:
+        loads.append(1)
+        raise error
+
+    monkeypatch.setitem(cast("dict[str, Any]", backends.BACKENDS), "peft", load)
+    folder = RunDir(str(tmp_path))
+    with pytest.raises(RuntimeError, match=says):
+        run_worker(course(folder, model))
+    run_worker(course(folder, model))  # as Ray Train would
+    assert loads == [1]
+    assert re.search(says, folder.read(FAULT).decode())
+    assert "\n" not in folder.read(FAULT).decode()
+
+
+def test_a_fault_is_left_where_not_a_byte_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunDir(str(tmp_path))
+
+    def full(*_: object) -> None:
+        raise UserError("out: full")
+
+    monkeypatch.setattr(RunDir, "write", full)
+    faults.leave(folder, "finetune: a fault")
+    assert "the disk is full" in str(faults.read(folder))
+
+
+def test_the_models_own_code_runs_where_the_recipe_lets_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = []
+
+    def load(*given: object) -> backends.LoadedModel:
+        trusted.append(given[-1])
+        raise ValueError("far enough")
+
+    monkeypatch.setitem(cast("dict[str, Any]", backends.BACKENDS), "peft", load)
+    for trust in (False, True):
+        folder = RunDir(str(tmp_path / str(trust)))
+        with pytest.raises(RuntimeError):
+            run_worker(replace(course(folder, model), trust_remote_code=trust))
+    assert trusted == [False, True]

@@ -1,6 +1,7 @@
 """GPUs: the kinds that engines run on, and the GPUs that a cluster or `--gpus` has. Plain values."""
 
 import re
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -122,11 +123,26 @@ def kind_of(name: str) -> str | None:
     return next((kind for kind in GPUS if kind.replace("-", "") in candidates), None)
 
 
+_DRIVER = Path("/proc/driver/nvidia/gpus")  # where NVIDIA's driver describes each GPU
+
+
 def kinds_here() -> list[str | None]:
     """Return the kind of each GPU of this machine, as NVIDIA's driver names it; empty without a driver."""
-    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    files = sorted(_DRIVER.glob("*/information"))
+    if not files:  # Windows' driver (WSL2) has no such files.
+        return [kind_of(name) for name in _names_from_tool()]
     models = [re.search(r"^Model:\s*(.+)$", file.read_text(errors="replace"), re.MULTILINE) for file in files]
     return [kind_of(model[1]) if model else None for model in models]
+
+
+def _names_from_tool() -> list[str]:
+    """Return the name of each GPU as nvidia-smi prints it; empty without it."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
 # CPU flags of processors that multiply matrices of bfloat16, or for which oneDNN has fast code all the same. On other

@@ -14,6 +14,10 @@ _NEEDS = {
     **{"awq": 75, "gptq": 60, "moe_wna16": 70, "fbgemm_fp8": 80, "experts_int8": 80, "mxfp4": 80},
     **dict.fromkeys(("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block", "int8_per_channel_weight_only"), 75),
 }
+# The least CUDA capability that vLLM's and PyTorch's wheels for CUDA 13 have kernels for.
+_KERNELS = 75
+# The kinds of model that vLLM 0.32 refuses to compute in float16, whose numbers overflow.
+_NO_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 # The CUDA capability that PyTorch requires of a GPU for bfloat16.
 BFLOAT16 = 80
 
@@ -27,6 +31,19 @@ def too_old(key: str, settings: ModelSettings, facts: ModelFacts, kind: str, gpu
         name = settings.quantization or method
         return UserError(
             f"{name} needs a GPU of CUDA capability {needs / 10}, {kind} is older", key=f"{key}.quantization"
+        )
+    if gpu.capability < _KERNELS:
+        return UserError(
+            f"{kind} has CUDA capability {gpu.capability / 10}, and vLLM's wheels have kernels from "
+            f"{_KERNELS / 10} on; take a T4 or a later GPU",
+            key=key,
+        )
+    model_type = str(facts.config.get("model_type"))
+    if model_type in _NO_FLOAT16 and gpu.capability < BFLOAT16 and settings.dtype in ("auto", "float16"):
+        return UserError(
+            f"{model_type} does not compute in float16, and {kind} does not in bfloat16; set it to "
+            "float32, which takes twice the memory, or take a later GPU",
+            key=f"{key}.dtype",
         )
     if settings.dtype == "bfloat16" and gpu.capability < BFLOAT16:
         return UserError(

@@ -1,7 +1,10 @@
 """Hardware: what `--gpus` and drivers call GPUs, read into values."""
 
+from pathlib import Path
+
 import pytest
 
+from codemmlu.engine.placement import gpus
 from codemmlu.engine.placement.gpus import GPUS, Node, Resources, kind_of, multiplies_bfloat16, simulated
 from codemmlu.errors import UserError
 
@@ -75,3 +78,16 @@ def test_what_a_cluster_has_is_said_in_words() -> None:
 )
 def test_whether_a_processor_is_good_at_bfloat16(cpuinfo: str, good: bool) -> None:
     assert multiplies_bfloat16(cpuinfo) == good
+
+
+def test_gpus_without_the_drivers_files_are_named_by_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under WSL2 the driver is that of Windows."""
+    monkeypatch.setattr(gpus, "_DRIVER", tmp_path / "none")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert gpus.kinds_here() == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA GeForce RTX 4090'\necho 'Tesla T4'\n")
+    tool.chmod(0o755)
+    assert gpus.kinds_here() == ["RTX4090", "T4"]
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert gpus.kinds_here() == []

@@ -6,8 +6,9 @@ import pytest
 
 from codemmlu.engine.model_source import pinned
 from codemmlu.engine.placement import placement
-from codemmlu.engine.placement.gpus import Node, Resources
+from codemmlu.engine.placement.gpus import GPUS, Node, Resources
 from codemmlu.engine.placement.memory import GIB
+from codemmlu.engine.placement.messages import too_old
 from codemmlu.engine.placement.model_facts import ModelFacts
 from codemmlu.engine.placement.placement import (
     answer_settings,
@@ -231,3 +232,22 @@ def test_of_an_unknown_decoder_the_weights_find_room_at_least(known: None, node:
 def test_an_unknown_decoder_without_room_is_refused(known: None) -> None:
     with pytest.raises(UserError, match=r"weights 28\.4, .* and may take 13\.1; 8 x T4 would hold it"):
         place("m", model(), T4X2, MIXTURE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type", "dtype", "says"),
+    [
+        ("T4", "gemma2", "auto", "gemma2 does not compute in float16, and T4 does not in bfloat16; set it to float32"),
+        ("T4", "glm4", "float16", "glm4 does not compute in float16"),
+        ("V100", "llama", "auto", "V100 has CUDA capability 7.0, and vLLM's wheels have kernels from 7.5 on"),
+        ("T4", "gemma2", "float32", None),
+        ("L4", "gemma2", "auto", None),
+        ("T4", "llama", "auto", None),
+    ],
+)
+def test_a_gpu_that_cannot_run_a_kind_of_model_is_refused(
+    kind: str, model_type: str, dtype: Any, says: str | None
+) -> None:
+    facts = ModelFacts({"model_type": model_type}, 2**30)
+    error = too_old("models.m", ModelSettings(source="x", dtype=dtype), facts, kind, GPUS[kind])
+    assert (error is None) if says is None else says in str(error)
