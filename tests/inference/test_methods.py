@@ -38,6 +38,13 @@ def test_cyclic_readings_cancel_a_liking_for_a_letter() -> None:
     assert always_a.letter == "A"  # of four equally probable choices the first
 
 
+def test_choices_that_refer_to_others_stay_in_their_order() -> None:
+    above = question("t1", choices=("one", "two", "Both A and B", "None of the above"))
+    result, engine = asked(DirectVoter(model="m", readings="cyclic"), {"answers": {"print": "two"}}, above)
+    assert [reading.order for reading in result.readings] == [(0, 1, 2, 3)]
+    assert len(engine.scored) == 1
+
+
 def test_only_an_early_exit_skips_readings() -> None:
     """The setting decides, not whether a prior is at hand."""
     cyclic = DirectVoter(model="m", readings="cyclic", calibrate="prior", margin=0.05)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from codemmlu.mcq import TEMPLATES
 from codemmlu.mcq.templates import Template
-from codemmlu.recipe import DirectVoter, RetrieveVoter
+from codemmlu.recipe import DirectVoter, RetrieveVoter, digest
 from codemmlu.retrieval.index import RetrievalKey
 from tests.support.rows import ASK, QUESTION, spec_of
 
@@ -125,3 +125,26 @@ short = st.text("ab", max_size=3)
 def test_no_two_questions_run_together(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
     keys = [ASK.key(replace(QUESTION, task_id=t, question=q, choices=c)) for t, q, c in (one, other)]
     assert (keys[0] == keys[1]) == (one == other)
+
+
+CYCLIC = DirectVoter(model="m", readings="cyclic")
+
+
+@pytest.mark.parametrize(
+    ("choices", "voter", "is_new"),
+    [
+        (("(A) one", "(B) two"), ONE, True),
+        (("(A)", "(B)"), ONE, False),
+        (("one", "All of the above"), ONE, False),
+        (("one", "All of the above"), CYCLIC, True),
+        (("one", "two"), CYCLIC, False),
+        (("(A) one", "(B) two"), ALONE, False),
+    ],
+)
+def test_only_a_question_whose_prompts_changed_has_a_new_key(
+    choices: tuple[str, ...], voter: DirectVoter | RetrieveVoter, is_new: bool
+) -> None:
+    """Letters before the choices are left out, and choices that refer to others stay in their order."""
+    one, spec = replace(QUESTION, choices=choices), spec_of(voter, "w", VIEW)
+    before = digest(spec._digest, one.task_id, one.question, one.choices)
+    assert (spec.key(one) != before) == is_new

@@ -143,3 +143,11 @@ def test_the_assistant_ends_where_the_model_is_to_go_on() -> None:
 def test_an_example_without_an_answer_is_none() -> None:
     with pytest.raises(ValueError, match="e9 has no answer: it cannot be an example"):
         render(BRACES, "codemmlu", examples=[*SOLVED, question("e9", answer=None)])
+
+
+def test_letters_before_the_choices_are_left_out_in_any_order() -> None:
+    lettered = question(choices=("(A) one", "(B) two"))
+    (message,) = render(lettered, "codemmlu", (1, 0)).messages
+    assert "Choices:\nA. two\nB. one\n" in message.content
+    (message,) = render(question(choices=("(A)", "(B)")), "codemmlu", (1, 0)).messages
+    assert "Choices:\nA. (B)\nB. (A)\n" in message.content

@@ -18,7 +18,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from codemmlu.cli import steps
-from codemmlu.cli.main import main, main_of_runs
+from codemmlu.cli.check import check
+from codemmlu.cli.main import main, main_of_file, main_of_runs
 from tests.support.processes import Run, finish
 from tests.support.questions import questions_csv
 from tests.support.ray import plain_environment
@@ -50,6 +51,8 @@ def _main(name: str, arguments: list[str]) -> int:
     try:
         if name == "report":
             return main_of_runs("report", "", steps.compare, arguments)
+        if name == "check":
+            return main_of_file("check", "", check, arguments)
         return main(name, "", STEPS[name], arguments)
     except SystemExit as end:
         return int(end.code or 0)
