@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "schema",
     "run_dir",
+    "sandbox",
     "recipe",
     "dataset",
     "mcq",
