@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,7 +71,7 @@ class Bubblewrap:
         """Run, or only check, one program."""
         language = languages.LANGUAGES[program.language]
         mark = _COMPILED.format(os.urandom(8).hex())
-        name = language.file(program.source)
+        name = program.file or language.file(program.source)
         shell = ["/bin/sh", "-c", languages.script(language, program.action), "sh", f"/program/{name}"]
         shell.append(languages.main_class(program.source))
         files = {f"/program/{name}": program.source}
@@ -82,7 +83,13 @@ class Bubblewrap:
         elif ended.code in _TOO_LONG:
             status = "timeout"
         elif ended.code:
-            status = "runtime_error" if found else "compile_error"
+            status = (
+                "runtime_error"
+                if found
+                else "compile_error"
+                if re.search(language.diagnosis, before)
+                else "unsupported"
+            )
         printed = ended.printed.decode(errors="replace")
         return Outcome(status, printed, after if found else before, ended.code, ended.seconds)
 

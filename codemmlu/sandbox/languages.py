@@ -20,7 +20,7 @@ def _main_file(name: str) -> Callable[[str], str]:
 def _java_file(source: str) -> str:
     """Return the file that javac wants for a source: named like its public class."""
     public = re.search(
-        r"^\s*public\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w+)", source, re.M
+        r"\bpublic\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w+)", source, re.M
     )
     return f"{public[1] if public else 'Main'}.java"
 
@@ -45,6 +45,8 @@ class Language:
         file: Returns the name of the file of a source.
         address_space: Whether the address space may be limited: virtual machines reserve far more than they use.
         version: The option with which the first tool says its version.
+        diagnosis: What the messages of a compiler say that has found a fault in the text; a compiler that ends without
+            it was ended by something else.
     """
 
     tools: tuple[str, ...]
@@ -53,6 +55,7 @@ class Language:
     file: Callable[[str], str]
     address_space: bool = True
     version: str = "--version"
+    diagnosis: str = r"\berror\b"
 
 
 # No profile, no annotation processors, one thread where there is a choice.
@@ -78,14 +81,21 @@ LANGUAGES = {
         'exec node --max-old-space-size=192 "$1"',
         _main_file("main.js"),
         False,
+        diagnosis="SyntaxError",
     ),
     "python": Language(
-        ("python",), f'python -I -S -c "{_PARSE}" "$1"', 'exec python -I -X utf8 "$1"', _main_file("main.py")
+        ("python",),
+        f'python -I -S -c "{_PARSE}" "$1"',
+        'exec python -I -X utf8 "$1"',
+        _main_file("main.py"),
+        diagnosis=r"\w+Error: ",
     ),
-    "php": Language(("php",), 'php -n -l "$1"', 'exec php -n "$1"', _main_file("main.php")),
-    "ruby": Language(("ruby",), 'ruby -c "$1"', 'exec ruby "$1"', _main_file("main.rb")),
-    "perl": Language(("perl",), 'perl -c "$1"', 'exec perl "$1"', _main_file("main.pl")),
-    "bash": Language(("bash",), 'bash --norc -n "$1"', 'exec bash --norc "$1"', _main_file("main.sh")),
+    "php": Language(("php",), 'php -n -l "$1"', 'exec php -n "$1"', _main_file("main.php"), diagnosis="(?i)error"),
+    "ruby": Language(("ruby",), 'ruby -c "$1"', 'exec ruby "$1"', _main_file("main.rb"), diagnosis="(?i)error"),
+    "perl": Language(("perl",), 'perl -c "$1"', 'exec perl "$1"', _main_file("main.pl"), diagnosis="syntax|error"),
+    "bash": Language(
+        ("bash",), 'bash --norc -n "$1"', 'exec bash --norc "$1"', _main_file("main.sh"), diagnosis=r"line \d+:"
+    ),
 }
 
 

@@ -40,12 +40,14 @@ class Program:
         source: The text, which is not trusted.
         action: check: compile or parse the text only. run: run it too.
         stdin: What the program may read.
+        file: The name of its file, which Java checks; empty: the language's own rule.
     """
 
     language: str
     source: str
     action: Literal["check", "run"] = "run"
     stdin: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
