@@ -21,6 +21,7 @@ ROOMS = (
     "recipe",
     "dataset",
     "mcq",
+    "evidence",
     "engine",
     "cluster",
     "retrieval",

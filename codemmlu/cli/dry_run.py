@@ -19,9 +19,11 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
+from codemmlu.inference.tools import describe_tools
 from codemmlu.inference.voters import adapter_of
 from codemmlu.recipe import (
     DirectVoter,
+    EvidenceVoter,
     FinetuneSettings,
     Recipe,
     RetrieveVoter,
@@ -81,6 +83,9 @@ def plan(job: JobContext) -> Outcome:
     if without_engine := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
         workers = place_without_engine(hardware, recipe.examples.embedder.device)
         say(f"retrieve: {without_engine * len(rows):,} asks of the index; {workers}")
+    for voter in recipe.asked.values():
+        if isinstance(voter, EvidenceVoter):
+            say(describe_tools(voter))
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.command()}")
     report: dict[str, Any] = {
         "questions": stream.questions,

@@ -34,7 +34,8 @@ _PRINTS = re.compile(
 )
 _ASKS = re.compile(
     r"\boutput\b.{0,60}\b(code|program|snippet|script|expressions?|function|statements?|commands?)\b|"
-    r"\b(code|program|snippet|script|statement)s?\b.{0,40}\b(prints?|outputs?|displays?)\b|\bresult of\b.{0,40}\b(code|program)",
+    r"\b(code|program|snippet|script|statement)s?\b.{0,40}\b(prints?|outputs?|displays?)\b|"
+    r"\bresult of\b.{0,40}\b(code|program)",
     re.I | re.S,
 )
 _BARE = re.compile(r"\A\s*(Question:)?\s*(#\s*include|public class|class \w+ ?\{)|``````\w*\s*\Z")
@@ -73,7 +74,9 @@ def _is_output(question: Question) -> bool:
 
 
 def _is_gap(question: Question) -> bool:
-    return bool(GAP.search(question.question) and re.search(r"missing|incomplete|complete|fill", question.question, re.I))
+    return bool(
+        GAP.search(question.question) and re.search(r"missing|incomplete|complete|fill", question.question, re.I)
+    )
 
 
 def _is_repair(question: Question) -> bool:

@@ -19,7 +19,9 @@ from codemmlu.schema import Question
 
 _EACH = Limits(seconds=2.0, memory=512, output=2_000)
 # What makes two runs of one program differ.
-_CHANGING = re.compile(r"\brand|random|\btime\b|Time\(|Date\b|getpid|getppid|%p|\bfork\b|pthread|Thread|hashCode|\bid\s*\(|uuid")
+_CHANGING = re.compile(
+    r"\brand|random|\btime\b|Time\(|Date\b|getpid|getppid|%p|\bfork\b|pthread|Thread|hashCode|\bid\s*\(|uuid"
+)
 # Statuses that say nothing about a program, but something about the machine.
 _UNKNOWN = ("memory", "unsupported")
 
@@ -115,5 +117,3 @@ def _share(run: Run) -> str:
         return "fails"
     right, tried = map(int, numbers[-2:])
     return "all" if right == tried else "some" if right else "fails"
-
-

@@ -31,11 +31,17 @@ _MARKS: tuple[tuple[str, str | None], ...] = (
     (r"#\s*include\s*<\s*(iostream|vector|string|algorithm|map)\b|\bcout\s*<<|using\s+namespace\s+std|\bstd::", "c++"),
     (r"Console\.Write|using\s+System\s*;|\bDim\s+\w+\s+As\b", None),
     (r"System\.out\.|public\s+static\s+void\s+main|public\s+class\b", "java"),
-    (r"#\s*include|\bprintf\s*\(|\bint\s+main\s*\(|\bvoid\s+main\s*\(|^\s*main\s*\(\s*\)", "c"),
+    (r"#\s*include|\bprintf\s*\(|\bint\s+main\s*\(|\bvoid\s+main\s*\(|^\s*main\s*\(\s*\)\s*\{", "c"),
     (r"^\s*#!\s*/bin/(ba)?sh", "bash"),
     (r"<\?php|\becho\s+\$", "php"),
-    (r"console\.log|document\.write|\balert\s*\(|^\s*(var|let|const)\s+\w+|\bfunction\s*\w*\s*\([^)]*\)\s*\{", "javascript"),
-    (r"^\s*(>>>|def\s+\w+\s*\(.*:|for\s+\w+.*\bin\b.*:|while\b.*:|if\b.*:|import\s+\w+|from\s+\w+\s+import|class\s+\w+.*:)", "python"),
+    (
+        r"console\.log|document\.write|\balert\s*\(|^\s*(var|let|const)\s+\w+|\bfunction\s*\w*\s*\([^)]*\)\s*\{",
+        "javascript",
+    ),
+    (
+        r"^\s*(>>>|def\s+\w+\s*\(.*:|for\s+\w+.*\bin\b.*:|while\b.*:|if\b.*:|import\s+\w+|from\s+\w+\s+import|class\s+\w+.*:)",
+        "python",
+    ),
     (r"\bprint\s*\(.*\)\s*$", "python"),
 )
 
@@ -107,7 +113,10 @@ def _parted(text: str) -> tuple[str, str]:
         tail = ""
     lines = text.strip("\n").splitlines()
     for row, line in enumerate(lines):
-        if re.match(r"\s*(#\s*include|#\s*define|import\s+[\w.*]+;|(public\s+)?(final\s+|abstract\s+)?class\s+\w+|>>>|<\?php)", line):
+        if re.match(
+            r"\s*(#\s*include|#\s*define|import\s+[\w.*]+;|(public\s+)?(final\s+|abstract\s+)?class\s+\w+|>>>|<\?php)",
+            line,
+        ):
             return "\n".join(lines[:row]) + tail, "\n".join(lines[row:])
     ends = next((row for row, line in enumerate(lines) if re.search(r"[?:.]\s*\d*\s*$", line)), 0)
     return "\n".join(lines[: ends + 1]) + tail, "\n".join(lines[ends + 1 :])

@@ -11,11 +11,13 @@ TYPES = ("same", "same words", "same numbers", "ends with it", "names the error"
 
 # What a program says that was not whole when it was copied: its failure may not be what the question means.
 _INCOMPLETE = re.compile(
-    r"NameError|undeclared|not declared|cannot find symbol|is not defined|No such file|No module named|unknown type name|"
-    r"stray |missing terminating|invalid character|Cannot use import"
+    r"NameError|undeclared|not declared|cannot find symbol|is not defined|No such file|No module named|"
+    r"unknown type name|stray |missing terminating|invalid character|Cannot use import"
 )
 
-_ERROR = re.compile(r"\berrors?\b|exception|segmentation|segfault|crash|abort|fault|invalid|illegal|undefined behavio", re.I)
+_ERROR = re.compile(
+    r"\berrors?\b|exception|segmentation|segfault|crash|abort|fault|invalid|illegal|undefined behavio", re.I
+)
 _COMPILE = re.compile(r"compil|syntax|\berrors?\b", re.I)
 _RUN = re.compile(r"run[\s-]*time|exception|segmentation|segfault|crash|abort|core dump|\berrors?\b", re.I)
 _NO_ERROR = re.compile(r"\bno\b.{0,20}\berror|without\b.{0,20}\berror", re.I)

@@ -44,7 +44,11 @@ class Static:
         # A judge names the file before it knows the program: Java wants its public class to have that name.
         file = "Main.java" if language == "java" else ""
         outcome = sandbox.run(Program(language, source, "check", file=file), LIMITS)
-        return None if outcome.status in ("timeout", "memory", "unsupported") else Observation(language, (run_of(outcome),))
+        return (
+            None
+            if outcome.status in ("timeout", "memory", "unsupported")
+            else Observation(language, (run_of(outcome),))
+        )
 
     def features(self, question: Question, observation: Observation) -> Sequence[Feature] | None:
         """Return status and offered outcome of each choice; with choices in place, which break the program."""
@@ -52,7 +56,8 @@ class Static:
             status = _status(observation.runs[0])
             outcomes = [outcome_of(choice) or "" for choice in question.choices]
             return [
-                (outcome, f"{outcome}, {status}", f"{outcome}, {status}, {observation.language}") for outcome in outcomes
+                (outcome, f"{outcome}, {status}", f"{outcome}, {status}, {observation.language}")
+                for outcome in outcomes
             ]
         faults = [_status(run) for run in observation.runs]
         if len(set(faults)) == 1:

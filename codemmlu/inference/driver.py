@@ -20,21 +20,24 @@ from codemmlu.engine.placement.placement import (
     Placement,
     block_size,
     place,
+    place_tools,
     place_without_engine,
     refuse_idle_gpus,
 )
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
+from codemmlu.evidence import PROBES
 from codemmlu.inference.backlog import NOTHING, BacklogCounts, StageParameters, count_backlog, write_backlog
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.stages import PoolSession, Stage, items
+from codemmlu.inference.tools import describe_tools
 from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import load_votes, unclear
 from codemmlu.inference.worker import WorkerSpec
-from codemmlu.recipe import Recipe, WhenSettings
+from codemmlu.recipe import EvidenceVoter, Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -116,6 +119,9 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
 
     run, name, stages, placement = context.run, start.session.pool, start.stages, start.placement
     tools = _worker_spec(context, start, resources)
+    for voter in context.ensemble.voters.values():
+        if voter.pool == name and isinstance(voter.settings, EvidenceVoter):
+            context.progress.say(describe_tools(voter.settings))
     source = f", {context.models[name].source}" if name in context.models else ""
     context.progress.say(
         f"{name}: asking {start.pending.due:,}{_later(stages)}; starting {placement} ({resources}){source}"
@@ -194,6 +200,8 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
             return place(pool, settings, resources)
         refuse_idle_gpus(resources)
         return place(pool, settings, resources, ModelFacts(model.config, model.weight_bytes))
+    if pool in PROBES:
+        return place_tools(resources)
     return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 

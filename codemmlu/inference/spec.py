@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from codemmlu.evidence import PROBES
 from codemmlu.mcq import template_digest
 from codemmlu.recipe import digest
 from codemmlu.schema import Question
@@ -29,6 +30,8 @@ class InferenceSpec:
         index: Fingerprint of the index and the selection policy; empty for a spec without retrieval.
         adapter: Where the adapter is; it is not part of the key, as the adapter's content is.
         wording: Digest of the method's own wording; see `Method`.
+        tools: The tool and its version for each language, for a method that uses tools; part of a question's key is the
+            tool of its own language, so that a question is looked at again once a tool is there or is another one.
         length: The recipe's limit on the tokens of prompt and reply, where it decides what is shown; else 0.
     """
 
@@ -44,6 +47,7 @@ class InferenceSpec:
     adapter: str = ""
     length: int = 0
     wording: str = ""
+    tools: tuple[tuple[str, str], ...] | None = None
 
     def option(self, name: str) -> Any:
         """Return one setting of the method."""
@@ -63,4 +67,7 @@ class InferenceSpec:
     def key(self, question: Question) -> str:
         """Return the key of the answer to a question under this spec: 32 hex digits."""
         # The task_id is part of the key because real files repeat whole questions.
-        return digest(self._digest, question.task_id, question.question, question.choices)
+        if self.tools is None:
+            return digest(self._digest, question.task_id, question.question, question.choices)
+        tool = dict(self.tools).get(PROBES[self.method].language(question) or "", "")
+        return digest(self._digest, question.task_id, question.question, question.choices, tool)

@@ -6,7 +6,8 @@ from functools import partial
 
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
-from codemmlu.inference.calibration import _estimate, stored_prior
+from codemmlu.inference.calibration import _estimate, calibration_answers, stored_prior
+from codemmlu.inference.learnt_evidence import LearntEvidence, learn_evidence
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
@@ -15,7 +16,7 @@ from codemmlu.mcq import (
     mean,
     pick,
 )
-from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, when_of
+from codemmlu.recipe import AskedVoter, EvidenceVoter, RetrieveVoter, WhenSettings, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Vote, VoteStatus, letters
 
@@ -32,12 +33,14 @@ class VoterVotes:
 
     votes: list[Vote]
     answers: dict[str, Answer]
-    prior: Prior | None
+    prior: "VoterPrior | None"
 
 
+# What turns a voter's stored answers into probabilities: a letter prior, or the worth of observations.
+VoterPrior = Prior | LearntEvidence
 # Returns the stored answers of a pool under the wanted keys.
 Find = Callable[[str, set[str]], dict[str, Answer]]
-PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], Prior | None]
+PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], VoterPrior | None]
 
 
 def load_votes(
@@ -105,7 +108,7 @@ def votes_from_answers(
     voter: ResolvedVoter,
     questions: Iterable[Question],
     answers: Mapping[str, Answer],
-    prior: Prior | None = None,
+    prior: VoterPrior | None = None,
 ) -> list[Vote]:
     """Return one voter's votes; a question that was never asked counts as failed.
 
@@ -126,12 +129,22 @@ def votes_from_answers(
             status = "abstained"
         probabilities: tuple[float, ...] = ()
         if answer and status == "answered":
-            probabilities = tuple(
-                float(p) for p in METHODS[voter.settings.method].probabilities(answer, len(question.choices), prior)
-            )
+            probabilities = _probabilities(voter, question, answer, prior)
+            status = status if probabilities else "abstained"
         letter = pick(probabilities) if probabilities else None
         votes.append(vote_on(voter.name, question, status, letter, probabilities, answer.nearest if answer else None))
     return votes
+
+
+def _probabilities(
+    voter: ResolvedVoter, question: Question, answer: Answer, prior: VoterPrior | None
+) -> tuple[float, ...]:
+    """Return the probabilities of the choices; none where an observation says nothing about them."""
+    if isinstance(prior, LearntEvidence):
+        learnt = prior.probabilities(question, answer)
+        return () if learnt is None else tuple(map(float, learnt))
+    method = METHODS[voter.settings.method]
+    return tuple(float(p) for p in method.probabilities(answer, len(question.choices), prior))
 
 
 def submitted(voter: str, questions: Iterable[Question], predicted: Mapping[str, str | None]) -> list[Vote]:
@@ -194,7 +207,7 @@ def _skipped(vote: Vote) -> Vote:
     return replace(vote, status="skipped", letter=None, probabilities=())
 
 
-def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> Prior | None:
+def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> VoterPrior | None:
     """Return the letter prior that a voter divides out.
 
     Args:
@@ -207,6 +220,9 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
     """
     if voter.calibration is None or voter.fits_threshold:
         return None
+    if isinstance(voter.settings, EvidenceVoter):
+        observed = {answer.key: answer for answer in calibration_answers(run, voter.pool, voter.calibration)}
+        return learn_evidence(voter.spec, voter.calibration.questions or (), observed)
     if voter.calibration.questions is None:
         return _estimate((answers or {}).values())
     return stored_prior(run, voter.pool, voter.calibration)

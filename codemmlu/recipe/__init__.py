@@ -13,6 +13,7 @@ from codemmlu.recipe.recipe import Recipe
 from codemmlu.recipe.voters import (
     AskedVoter,
     DirectVoter,
+    EvidenceVoter,
     ModelVoter,
     ReasonVoter,
     RetrieveVoter,
@@ -33,6 +34,7 @@ __all__ = [
     "AskedVoter",
     "DirectVoter",
     "EmbedderSettings",
+    "EvidenceVoter",
     "ExampleSettings",
     "FinetuneSettings",
     "HoldoutSettings",

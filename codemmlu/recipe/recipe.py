@@ -12,6 +12,7 @@ from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
 from codemmlu.recipe.voters import (
     AskedVoter,
+    EvidenceVoter,
     ModelVoter,
     RetrieveVoter,
     SubmissionVoter,
@@ -48,12 +49,16 @@ class Recipe(Settings):
             if isinstance(voter, ModelVoter) and voter.model not in self.models:
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
-            if isinstance(voter, RetrieveVoter) and voter.pool in self.models:
+            if isinstance(voter, RetrieveVoter | EvidenceVoter) and voter.pool in self.models:
                 raise ValueError(
                     f"models.{voter.pool}: voters.{name} keeps its answers under that name; choose another"
                 )
             if uses_examples(voter) and not (self.examples.source or self.examples.index):
                 raise ValueError(f"voters.{name}: needs solved examples; give examples.source, or examples.index")
+            if isinstance(voter, EvidenceVoter) and not self.examples.source:
+                raise ValueError(
+                    f"voters.{name}: learns on solved examples what a finding is worth; give examples.source"
+                )
             if isinstance(voter, VerifyVoter) and voter.threshold == "fit" and not self.vote.fit:
                 raise ValueError(f"voters.{name}.threshold: to fit it give vote.fit, such as vote.fit.limit=300")
             _check_when(name, self.voters)

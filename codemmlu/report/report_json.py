@@ -8,8 +8,9 @@ from codemmlu.dataset import QuestionStream
 from codemmlu.engine import lora
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
+from codemmlu.inference.learnt_evidence import LearntEvidence
 from codemmlu.inference.voters import Ensemble
-from codemmlu.mcq import Prior
+from codemmlu.inference.votes import VoterPrior
 from codemmlu.recipe import Recipe, adapter_name
 from codemmlu.report import statistics, summary
 from codemmlu.report.score_table import ScoreTable, letter_counts
@@ -126,6 +127,8 @@ def _voter(run: RunDir, ensemble: Ensemble, name: str, reduced: ReduceResult) ->
     }
 
 
-def _shares(prior: Prior | None) -> dict[str, list[float]] | None:
+def _shares(prior: VoterPrior | None) -> dict[str, list[float]] | None:
     """Return a prior as probabilities: the share of each letter, by the number of choices."""
-    return None if prior is None else {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}
+    if prior is None or isinstance(prior, LearntEvidence):
+        return None
+    return {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}

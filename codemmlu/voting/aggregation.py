@@ -14,8 +14,8 @@ import pyarrow as pa
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.inference.answer_store import latest_valid_answers
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
-from codemmlu.inference.votes import VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
-from codemmlu.mcq import Prior, letter_prior, orders
+from codemmlu.inference.votes import VoterPrior, VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
+from codemmlu.mcq import letter_prior, orders
 from codemmlu.recipe import when_of
 from codemmlu.schema import Answer, Question, Vote, question_from, to_table
 from codemmlu.voting.vote_columns import vote_columns
@@ -63,7 +63,7 @@ class Tally:
 
 
 def own_prior_sums(
-    partition: Partition, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, Prior | None]
+    partition: Partition, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, VoterPrior | None]
 ) -> dict[str, Any]:
     """Return the sums behind the priors of voters that divide out the mean of all their own answers.
 
@@ -109,7 +109,7 @@ def waits_for(ensemble: Ensemble, name: str) -> set[str]:
     return {*when.of}.union(*(waits_for(ensemble, other) for other in when.of)) if when else set()
 
 
-def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]) -> Tally:
+def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, VoterPrior | None]) -> Tally:
     """Return all voters' votes on a partition; `priors` holds the prior that each voter divides out."""
     seen = resolve_votes(
         partition.find, lambda voter, _: priors[voter.name], ensemble.voters, ensemble.voters, partition.questions
@@ -155,7 +155,7 @@ def _failures(voter: str, answers: Iterable[Answer]) -> list[dict[str, str]]:
 
 
 def _swaps(
-    partition: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]
+    partition: Partition, ensemble: Ensemble, priors: Mapping[str, VoterPrior | None]
 ) -> tuple[dict[str, dict[str, list[int]]], list[dict[str, str]]]:
     """Return how each voter does with the right choice moved to each letter.
 

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from codemmlu.inference.voters import Ensemble
-from codemmlu.inference.votes import voter_prior
-from codemmlu.mcq import Prior, letter_prior
+from codemmlu.inference.votes import VoterPrior, voter_prior
+from codemmlu.mcq import letter_prior
 from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Verdict, letters, to_table
@@ -47,7 +47,7 @@ class ReduceResult:
 
     columns: pa.Table
     sums: dict[str, Any]
-    priors: dict[str, Prior | None]
+    priors: dict[str, VoterPrior | None]
 
 
 class Partitions(Protocol):
@@ -87,7 +87,9 @@ class OnePartition:
 def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> ReduceResult:
     """Write the votes of all voters to voters.parquet, and return what the driver needs to know of them."""
     run.clear(VOTES)
-    priors = {name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)}
+    priors: dict[str, VoterPrior | None] = {
+        name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)
+    }
     while left := [name for name in ensemble.voters if name not in priors]:
         # A cascade comes after the voters that it waits for, as their votes decide which answers are its own.
         ready = [name for name in left if waits_for(ensemble, name) <= priors.keys()]
@@ -161,13 +163,13 @@ class _VoteFiles:
 
 
 def _own_priors(
-    ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, partition: Partition
+    ensemble: Ensemble, names: list[str], priors: dict[str, VoterPrior | None], number: int, partition: Partition
 ) -> PartialResult:
     return pa.table({}), own_prior_sums(partition, ensemble, names, priors)
 
 
 def _aggregate(
-    files: _VoteFiles, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, partition: Partition
+    files: _VoteFiles, ensemble: Ensemble, priors: dict[str, VoterPrior | None], number: int, partition: Partition
 ) -> PartialResult:
     tally = aggregate(partition, ensemble, priors)
     files.write(number, tally.votes)
