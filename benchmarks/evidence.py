@@ -121,7 +121,7 @@ def pool(voters: Sequence[Probabilities]) -> Probabilities:
 
 
 def table(rows: Rows, voter: Probabilities) -> dict[str, Any]:
-    """By kind: questions, how many a voter decides, how many of these are right, with an interval; and the sure ones."""
+    """By kind: questions, how many a voter decides, how many of these are right, and of the sure ones."""
     counts = {kind: Counter[str]() for kind in (*KINDS, "all")}
     for kind, own, right in zip(rows.kinds, voter, rows.right, strict=True):
         for name in (kind, "all"):
@@ -218,10 +218,12 @@ def show(result: dict[str, Any]) -> None:
                 numbers = f"{own['questions']:>10}{own['decided']:>9}{own['right']:>7}{own['precision']:>11.3f}"
                 print(f"{name:<24}{kind:<20}{numbers}  {low:.3f} to {high:.3f}")
     for name, own in result.get("in_test_mix", {}).items():
-        print(f"in the test file's mix: {name:<24}{own['accuracy']:.3f}  {own['interval'][0]:.3f} to {own['interval'][1]:.3f}")
+        low, high = own["interval"]
+        print(f"in the test file's mix: {name:<24}{own['accuracy']:.3f}  {low:.3f} to {high:.3f}")
     for file in ("train", "test"):
         if own := result.get(file):
-            print(f"{file}: {own['by_artefacts']:.3f} by artefacts, {own['by_tools']:.3f} by tools, {own['by_either']:.3f}")
+            shares = f"{own['by_artefacts']:.3f} by artefacts, {own['by_tools']:.3f} by tools"
+            print(f"{file}: {shares}, {own['by_either']:.3f} by either")
 
 
 def main() -> None:

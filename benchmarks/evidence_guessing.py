@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from codemmlu.mcq import conditional_logit
-from codemmlu.recipe import EmbedderSettings
 from codemmlu.retrieval import answer_transfer
 from codemmlu.retrieval.answer_transfer import RetrievedExample
-from codemmlu.retrieval.embedder import open_encoder
+from codemmlu.retrieval.hashing import HashingEncoder
 from codemmlu.schema import Question
 
 Array = npt.NDArray[np.float64]
@@ -71,7 +70,7 @@ def retrieved(
     questions: Sequence[Question], kinds: Sequence[str], right: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]
 ) -> list[Array | None]:
     """The product's answer transfer, from the solved questions of the other folds."""
-    encoder = open_encoder(EmbedderSettings(source="hashing"))
+    encoder = HashingEncoder()
     vectors = encoder.encode([question.question for question in questions])
     ends = np.cumsum([len(question.choices) for question in questions])
     own = np.split(encoder.encode([choice for question in questions for choice in question.choices]), ends[:-1])

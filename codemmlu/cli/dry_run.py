@@ -101,7 +101,7 @@ def plan(job: JobContext) -> Outcome:
 def _waits(recipe: Recipe, model: str) -> bool:
     """Return whether a model waits for another model, whose uncertain questions it is asked."""
     conditions = [when for voter in recipe.asked.values() if voter.pool == model and (when := when_of(voter))]
-    return any(recipe.asked[name].pool != model for when in conditions for name in when.of)
+    return any(recipe.asked[name].pool != model for when in conditions for name in when.names)
 
 
 def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) -> list[str]:

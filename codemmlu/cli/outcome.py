@@ -7,16 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from codemmlu.cli.artefacts import artefact_line, letters_without, saved_lines, totals
 from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.kinds_table import kinds_table
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.dataset import QuestionStream
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
 from codemmlu.report.figures import stored_figures
+from codemmlu.report.kinds import by_kind, kinds_of
 from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
+from codemmlu.report.savings import savings
 from codemmlu.report.score_table import ScoreTable, sheet
 from codemmlu.report.submission import submission
 from codemmlu.run_dir import RunDir
@@ -43,10 +47,18 @@ def evaluate(
     """
     partitions = _partitions(run, ensemble, reduction.parts(stream.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, ensemble, partitions)
+    without = letters_without(
+        job, run, ensemble, reduced, partitions
+    )  # It comes first: the fit that stays is the whole.
     learnt = learn(job.recipe, run, ensemble, reduced, job.terminal)
     rule = job.recipe.vote.rule
     scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
     report, failed = build_report(Evaluation(job.recipe, run, ensemble, stream, reduced, learnt, scores))
+    report |= {
+        "kinds": by_kind(kinds_of(run), scores, rule),
+        "artefacts": totals(job.recipe, scores, without),
+        "saved": savings(scores, report["voters"]),
+    }
     lines, blanks = _submission(job, run)
     report |= {"submission": {"rows": lines, "blank": blanks}, "models": dict(models)}
     run.write("report.json", json.dumps(report, indent=1).encode())
@@ -93,13 +105,18 @@ def _show(job: JobContext, run: RunDir, report: dict[str, Any], failed: int, mis
     again = job.command("run" if job.name == "vote" else None)  # A vote does not infer missing answers.
     tables = [voters_table(report)]
     if len(report["voters"]) > 1:
-        tables += [cost_table(report), weights_table(report), rules_table(report)]
+        tables += [kinds_table(report), cost_table(report), weights_table(report), rules_table(report)]
     for table in tables:
         if table.row_count:
             say("")
             show(table)
     say("")
-    for line in (*order_lines(report), *leakage_lines(report)):
+    for line in (
+        *order_lines(report),
+        *leakage_lines(report),
+        *artefact_line(report["artefacts"]),
+        *saved_lines(report["saved"]),
+    ):
         say(line)
     if failed:
         say(f"{failed:,} answers failed:")

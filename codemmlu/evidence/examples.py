@@ -1,7 +1,6 @@
 """The examples in a docstring: calls of a function and their values, by prompt (`>>>`), arrow or equals sign."""
 
 import ast
-import doctest
 import re
 
 from codemmlu.evidence.extraction import plain
@@ -22,11 +21,19 @@ def examples_of(question: Question) -> list[tuple[str, str]]:
 
 
 def _prompted(text: str) -> list[tuple[str, str]]:
-    try:
-        parsed = doctest.DocTestParser().get_examples(text)
-    except ValueError:
-        return []
-    return [(example.source.strip(), example.want.strip()) for example in parsed]
+    """Return examples in the notation of doctest: a call after the prompt, and the lines of its value below it."""
+    lines = [line.strip() for line in text.splitlines()]
+    found = []
+    for row, line in enumerate(lines):
+        if not line.startswith(">>>"):
+            continue
+        wanted: list[str] = []
+        for below in lines[row + 1 :]:
+            if not below or below.startswith((">>>", '"""', "'''")) or (wanted and _is_literal(" ".join(wanted))):
+                break
+            wanted.append(below)
+        found.append((line[3:].strip(), " ".join(wanted)))
+    return found
 
 
 def _written(text: str, name: str) -> list[tuple[str, str]]:

@@ -188,8 +188,8 @@ def _unclear(context: RunContext, when: WhenSettings) -> frozenset[str]:
     task_ids: frozenset[str] = frozenset()
     # Each split is taken by itself, as the vote will take it.
     for questions in (list(stored_questions(context.run)), list(context.ensemble.fit_questions)):
-        votes = load_votes(context.run, context.ensemble.voters, when.of, questions)
-        task_ids |= unclear(when, {name: votes[name].votes for name in when.of})
+        votes = load_votes(context.run, context.ensemble.voters, when.names, questions)
+        task_ids |= unclear(when, {name: votes[name].votes for name in when.names})
     return task_ids
 
 

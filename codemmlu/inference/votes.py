@@ -75,13 +75,13 @@ def resolve_votes(
         name = waiting[-1]
         voter = voters[name]
         when = when_of(voter.settings)
-        if before := [other for other in (when.of if when else ()) if other not in resolved]:
+        if before := [other for other in (when.names if when else ()) if other not in resolved]:
             waiting += before
             continue
         waiting.pop()
         if name in resolved:
             continue
-        asked = unclear(when, {other: resolved[other].votes for other in when.of}) if when else None
+        asked = unclear(when, {other: resolved[other].votes for other in when.names}) if when else None
         wanted = {voter.spec.key(question) for question in questions if asked is None or question.task_id in asked}
         answers = find(voter.pool, wanted)
         prior = prior_of(voter, answers)
@@ -95,13 +95,20 @@ def resolve_votes(
 def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozenset[str]:
     """Return the task_ids on which the voters that a cascade waits for are too close, or silent."""
     task_ids = set()
-    for row in zip(*(votes[name] for name in when.of), strict=True):
+    for row in zip(*(votes[name] for name in when.names), strict=True):
         answered = [vote.probabilities for vote in row if vote.status == "answered"]
         if not answered and any(vote.status == "skipped" for vote in row):
             continue  # The question was clear before these voters were asked.
-        if not answered or margin(mean(answered)) < when.margin_below:
+        if not answered or not _is_clear(when, answered):
             task_ids.add(row[0].task_id)
     return frozenset(task_ids)
+
+
+def _is_clear(when: WhenSettings, answered: Sequence[tuple[float, ...]]) -> bool:
+    """Tell whether the probabilities of the voters that answered decide a question."""
+    if when.margin_below is not None:
+        return bool(margin(mean(answered)) >= when.margin_below)
+    return any(max(probabilities, default=0.0) >= when.enough for probabilities in answered)
 
 
 def votes_from_answers(

@@ -10,17 +10,42 @@ from codemmlu.recipe.base import Name, Settings
 class WhenSettings(Settings):
     """A cascade: the voter is asked only the questions that cheaper voters leave unclear.
 
-    A question is unclear where the two likeliest choices, by the mean of the cheaper voters' probabilities, are less
-    than `margin_below` apart, or where none of these voters has an answer. A question that an earlier cascade found
-    clear stays clear.
+    With `margin_below` a question is unclear where the two likeliest choices, by the mean of the cheaper voters'
+    probabilities, are less than that apart, or where none of these voters has an answer. With `undecided_by` it is
+    unclear where none of these voters gives a choice at least the probability `confidence`. A question that an earlier
+    cascade found clear stays clear.
 
     Attributes:
         margin_below: Margin below which a question is unclear.
-        of: Names of the cheaper voters.
+        of: Names of the cheaper voters, with `margin_below`.
+        undecided_by: Names of the voters that decide alone, such as those that look at tools.
+        confidence: The learnt probability from which a voter of `undecided_by` decides.
     """
 
-    margin_below: Annotated[float, Field(gt=0, le=1)]
-    of: Annotated[tuple[Name, ...], Field(min_length=1)]
+    margin_below: Annotated[float, Field(gt=0, le=1)] | None = None
+    of: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    undecided_by: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.margin_below is None) == (self.undecided_by is None):
+            raise ValueError("give either margin_below with of, or undecided_by with confidence")
+        if (self.of is None) != (self.margin_below is None):
+            raise ValueError("of: names the voters of margin_below; with undecided_by leave it out")
+        if self.confidence is not None and self.undecided_by is None:
+            raise ValueError("confidence: belongs to undecided_by; with margin_below leave it out")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the voters that are waited for."""
+        return self.of or self.undecided_by or ()
+
+    @property
+    def enough(self) -> float:
+        """Return the probability from which a voter of `undecided_by` decides."""
+        return 0.9 if self.confidence is None else self.confidence
 
 
 class _ModelVoter(Settings):

@@ -86,10 +86,10 @@ def own_prior_sums(
             partition.find,
             lambda voter, _: priors[voter.name],
             ensemble.voters,
-            when.of if when else (),
+            when.names if when else (),
             partition.questions,
         )
-        asked = unclear(when, {other: before[other].votes for other in when.of}) if when else None
+        asked = unclear(when, {other: before[other].votes for other in when.names}) if when else None
         own_keys = {voter.spec.key(q) for q in partition.questions if asked is None or q.task_id in asked}
         readings = (
             answer.readings for answer in partition.find(voter.pool, own_keys).values() if answer.status == "answered"
@@ -106,7 +106,7 @@ def needs_own_prior(voter: ResolvedVoter) -> bool:
 def waits_for(ensemble: Ensemble, name: str) -> set[str]:
     """Return the voters whose votes decide what a voter is asked, and the voters that these wait for."""
     when = when_of(ensemble.voters[name].settings)
-    return {*when.of}.union(*(waits_for(ensemble, other) for other in when.of)) if when else set()
+    return {*when.names}.union(*(waits_for(ensemble, other) for other in when.names)) if when else set()
 
 
 def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, VoterPrior | None]) -> Tally:

@@ -17,7 +17,9 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import VoterPrior, voter_prior
@@ -116,6 +118,33 @@ def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partit
     run.clear(VERDICTS)
     tables = partitions.each(stored(run, VOTES), partial(_decide, run.address, chosen, fitted))
     return pa.concat_tables(tables).combine_chunks().sort_by("position")
+
+
+def letters_without(
+    run: RunDir, rule: str, fitted: EnsembleModel, partitions: Partitions, without: frozenset[str]
+) -> npt.NDArray[np.int8]:
+    """Return the letters that a rule chooses from the stored votes without those of some voters.
+
+    Args:
+        run: The run directory, with the votes in voters.parquet.
+        rule: The rule that decides.
+        fitted: The ensemble model of the other voters.
+        partitions: The partitions of the run.
+        without: The names of the voters that are left out.
+
+    Returns:
+        Indices of letters in the order of positions; -1 where no other voter votes.
+    """
+    tables = partitions.each(stored(run, VOTES), partial(_decide_without, run.address, rule, fitted, without))
+    letters_by_position = pa.concat_tables(tables).combine_chunks().sort_by("position")["letter"]
+    return np.asarray(letters_by_position.to_numpy(), dtype=np.int8)
+
+
+def _decide_without(address: str, rule: str, fitted: EnsembleModel, without: frozenset[str], file: str) -> pa.Table:
+    table = RunDir(address).read_table(file)
+    table = table.filter(pc.invert(pc.is_in(table["voter"], value_set=pa.array(sorted(without), pa.string()))))
+    cast = ballots(table)
+    return pa.table({"position": cast.positions, "letter": rules.decide(rule, cast, fitted).letters.astype(np.int8)})
 
 
 def parts(questions: int, most: int) -> int:
