@@ -36,7 +36,7 @@ def run_batch(
     if not sources:
         return []
     job = {"sources": list(sources), "seconds": limits.seconds, "most": limits.output, "setup": setup}
-    wall, core = 20 + 5 * limits.seconds * len(sources), 20 + int(limits.seconds + 1) * len(sources)
+    wall, core = 20 + (4 + 12 * limits.seconds) * len(sources), 20 + int(limits.seconds + 1) * len(sources)
     whole = replace(limits, seconds=wall, cpu=core, output=16 * 2**20)
     ended = start(json.dumps(job | {"filter": steps.hex()}).encode(), whole)
     try:

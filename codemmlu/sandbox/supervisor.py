@@ -17,6 +17,7 @@ from codemmlu.sandbox.protocol import Limits
 _POLL = 0.1  # seconds between two looks at the memory
 _FIRST_LOOK = 0.4  # seconds before the first look: most programs have ended by then
 _CHUNK = 65_536
+_OWN = 4  # processes of the sandbox itself
 
 
 @dataclass(frozen=True)
@@ -106,26 +107,30 @@ def _read(process: "subprocess.Popen[bytes]", limits: Limits, began: float) -> t
                 limit = "output"
             elif now >= next_look:
                 next_look = now + _POLL
-                limit = "memory" if _resident(process.pid) > limits.memory * 2**20 else ""
+                limit = "memory" if _is_over(process.pid, limits) else ""
         # Both outputs may be closed while the command goes on.
         while not limit and process.poll() is None:
             if time.monotonic() - began > limits.seconds:
                 limit = "timeout"
-            elif _resident(process.pid) > limits.memory * 2**20:
+            elif _is_over(process.pid, limits):
                 limit = "memory"
             time.sleep(0.005)
     printed, errors = (bytes(stream[: limits.output]) for stream in streams.values())
     return (printed, errors), limit
 
 
-def _resident(pid: int) -> int:
-    """Return the bytes of memory that a process and its descendants hold."""
-    total = 0
+def _is_over(pid: int, limits: Limits) -> bool:
+    """Tell whether the descendants of a process hold more memory than they may, or are too many.
+
+    The kernel's own limit on processes does not hold everywhere: it never stops a user that is root on the host.
+    """
+    total = count = 0
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(pid).children(recursive=True):
+            count += 1
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
-    return total
+    return total > limits.memory * 2**20 or count > limits.processes + _OWN
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
