@@ -17,6 +17,7 @@ from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
 from codemmlu.report.figures import stored_figures
 from codemmlu.report.kinds import by_kind, kinds_of
+from codemmlu.report.mix import mixed, shares_of
 from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
@@ -45,6 +46,7 @@ def evaluate(
     Returns:
         The report and the number of failed answers.
     """
+    shares = shares_of(job.recipe.report.mix) if job.recipe.report.mix else None
     partitions = _partitions(run, ensemble, reduction.parts(stream.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, ensemble, partitions)
     without = letters_without(
@@ -59,6 +61,7 @@ def evaluate(
         "artefacts": totals(job.recipe, scores, without),
         "saved": savings(scores, report["voters"]),
     }
+    report["mix"] = mixed(report["kinds"], shares) if shares else None
     lines, blanks = _submission(job, run)
     report |= {"submission": {"rows": lines, "blank": blanks}, "models": dict(models)}
     run.write("report.json", json.dumps(report, indent=1).encode())
@@ -118,6 +121,10 @@ def _show(job: JobContext, run: RunDir, report: dict[str, Any], failed: int, mis
         *saved_lines(report["saved"]),
     ):
         say(line)
+    if (mix := report["mix"]) and mix["vote"]["accuracy"] is not None:
+        low, high = mix["vote"]["interval"]
+        share = f"{mix['vote']['accuracy']:.1%} right (95 % interval {low:.1%} to {high:.1%})"
+        say(f"In the mix of kinds of report.mix, the vote is {share}.")
     if failed:
         say(f"{failed:,} answers failed:")
         for failure in report["failures"][:10]:

@@ -120,10 +120,8 @@ def _read(process: "subprocess.Popen[bytes]", limits: Limits, began: float) -> t
 
 
 def _is_over(pid: int, limits: Limits) -> bool:
-    """Tell whether the descendants of a process hold more memory than they may, or are too many.
-
-    The kernel's own limit on processes does not hold everywhere: it never stops a user that is root on the host.
-    """
+    """Tell whether the descendants of a process hold more memory than they may, or are too many."""
+    # The kernel's own limit on processes does not hold everywhere: it never stops a user that is root on the host.
     total = count = 0
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(pid).children(recursive=True):
