@@ -151,7 +151,9 @@ def _namespaces(fds: list[int]) -> list[str]:
     if os.geteuid():
         return [*options, "--unshare-user", "--disable-userns", "--uid", _NOBODY, "--gid", _NOBODY]
     fds.append(_two_ids())
-    return [*options, "--userns", str(fds[-1]), "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    # bwrap leaves the descriptor of the namespace open; it closes one that it waits for, and a namespace has no data.
+    options += ["--userns", str(fds[-1]), "--block-fd", str(fds[-1])]
+    return [*options, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
 
 
 def _root(limits: Limits) -> list[str]:

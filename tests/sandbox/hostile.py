@@ -40,6 +40,12 @@ def _js(body: str) -> str:
 
 _LEAKS = "for k, v in os.environ.items():\n    if 'SECRET' in k: print('ESCAPED')\nassert 0"
 
+_DESCRIPTORS = """for n in os.listdir('/proc/self/fd'):
+    try: target = os.readlink(f'/proc/self/fd/{n}')
+    except OSError: continue
+    if int(n) > 2: print('ESCAPED', target)
+assert 0"""
+
 HOSTILE = {
     # Files of the host.
     "python reads a host file": Hostile("python", _python("assert 'canary' in open('{canary}').read()")),
@@ -63,6 +69,7 @@ HOSTILE = {
     "python chroots": Hostile("python", _python("os.chroot('/tmp')")),
     "python becomes root": Hostile("python", _python("os.setuid(0)\nassert os.getuid() == 0")),
     "python leaves by sudo": Hostile("python", _python("assert os.system('su -c id 2>/dev/null </dev/null') == 0")),
+    "python finds an open descriptor": Hostile("python", _python(_DESCRIPTORS)),
     # The network.
     "python reaches a host port": Hostile(
         "python", _python("import socket\nsocket.create_connection(('127.0.0.1', {port}), 2)")
