@@ -62,12 +62,13 @@ class Execute:
         if kind_of(question) == "completion":
             return _passed(observation.runs)
         (run,) = observation.runs
+        if run.status not in ("ok", "timeout", "output") and is_incomplete(run.errors):
+            return None  # The program fails by what the question leaves out.
         ways = match(run.status, run.printed, run.errors, question.choices)  # type: ignore[arg-type]
         if not any(ways):
             return None
         matched = [way for way in ways if way]
         detail = f"{'several ' if len(matched) > 1 else ''}{matched[0]}"
-        detail += ", incomplete" if run.status != "ok" and is_incomplete(run.errors) else ""
         side = ["matches" if way else "rival" for way in ways]
         return [
             (f"{one}: {matched[0]}", f"{one}: {detail}", f"{one}: {detail}, {observation.language}") for one in side

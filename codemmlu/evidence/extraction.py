@@ -28,7 +28,10 @@ _NAMED: tuple[tuple[str, str | None], ...] = (
 )
 # What only programs of one language have.
 _MARKS: tuple[tuple[str, str | None], ...] = (
-    (r"#\s*include\s*<\s*(iostream|vector|string|algorithm|map)\b|\bcout\s*<<|using\s+namespace\s+std|\bstd::", "c++"),
+    (
+        r"#\s*include\s*<\s*(iostream(\.h)?|vector|string|algorithm|map)\s*>|\bcout\s*<<|using\s+namespace\s+std|\bstd::",
+        "c++",
+    ),
     (r"Console\.Write|using\s+System\s*;|\bDim\s+\w+\s+As\b", None),
     (r"System\.out\.|public\s+static\s+void\s+main|public\s+class\b", "java"),
     (r"#\s*include|\bprintf\s*\(|\bint\s+main\s*\(|\bvoid\s+main\s*\(|^\s*main\s*\(\s*\)\s*\{", "c"),
@@ -258,10 +261,18 @@ def _echoing(code: str) -> str:
     return _ECHO.format(source=code)
 
 
+def _shell_lines(code: str) -> str:
+    """Give each command a line of its own after the line that names the shell."""
+    if code.count("\n") > 1 or not code.lstrip().startswith("#!"):
+        return code
+    return re.sub(r"[ \t]{2,}(?=\S)", "\n", re.sub(r"(#!\s*\S+)[ \t]+", r"\1\n", code.strip()))
+
+
 REPAIRS: dict[str, tuple[Callable[[str], str], ...]] = {
     "c": (_c_lines, _c_headers, _c_main),
     "c++": (_c_lines, _cpp_headers, _c_main),
     "java": (_java_lines, _java_main),
     "javascript": (_js_script, _js_echo),
+    "bash": (_shell_lines,),
     "python": (_python_2, _python_prompt, _python_echo),
 }

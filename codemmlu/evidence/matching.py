@@ -7,7 +7,7 @@ from codemmlu.evidence.extraction import plain
 from codemmlu.sandbox import Status
 
 # The ways to match, from the strictest to the loosest.
-TYPES = ("same", "same words", "same numbers", "ends with it", "names the error", "an error", "nothing", "endless")
+TYPES = ("same", "same words", "same numbers", "names the error", "an error", "nothing", "endless")
 
 # What a program says that was not whole when it was copied: its failure may not be what the question means.
 _INCOMPLETE = re.compile(
@@ -62,9 +62,6 @@ def _print_ways(printed: str, choice: str) -> set[str]:
     numbers = _numbers(printed)
     if numbers and numbers == _numbers(choice) and not re.search("[A-Za-z]{3}", printed):
         ways.add("same numbers")
-    own, shown = _words(choice), _words(printed)
-    if len(shown) >= 1 and len(own) > len(shown) and own.endswith(shown) and len(own) < 3 * len(shown) + 40:
-        ways.add("ends with it")
     return ways
 
 

@@ -14,7 +14,7 @@ from codemmlu.sandbox import Status
         ("ok", "['a']\n", "", ("[‘a’]", "[a, b]"), ("same", None)),
         ("ok", "3.50\n", "", ("3.5", "35"), ("same numbers", None)),
         ("ok", "5", "", ("6", "7"), (None, None)),
-        ("ok", "Hi", "", ("It prints Hi", "Ho"), ("ends with it", None)),
+        ("ok", "Hi", "", ("It prints Hi", "Ho"), (None, None)),
         ("ok", "", "", ("0", "No output"), (None, "nothing")),
         ("compile_error", "", "main.c:1: error: x", ("1", "Compile time error"), (None, "names the error")),
         ("runtime_error", "", "ValueError: bad", ("KeyError", "ValueError"), (None, "names the error")),
