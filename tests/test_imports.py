@@ -17,9 +17,11 @@ ROOMS = (
     "errors",
     "schema",
     "run_dir",
+    "sandbox",
     "recipe",
     "dataset",
     "mcq",
+    "evidence",
     "engine",
     "cluster",
     "retrieval",
@@ -73,7 +75,7 @@ OWNERS = {
     "matplotlib": {"codemmlu.report.canvas", "codemmlu.report.charts"},
     "jinja2": {"codemmlu.report.page"},
     "statsmodels": set(),  # the tests' alone
-    "rich": {"codemmlu.cli.console", "codemmlu.cli.tables"},
+    "rich": {"codemmlu.cli.console", "codemmlu.cli.tables", "codemmlu.cli.kinds_table"},
 }
 HEAVY = (
     "sentence_transformers",

@@ -20,8 +20,11 @@ from codemmlu.engine.placement.allocation import allocate
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu, place_without_engine
 from codemmlu.engine.scripted import is_scripted
+from codemmlu.inference.tools import describe_tools
 from codemmlu.recipe import (
+    EvidenceVoter,
     FinetuneSettings,
+    ModelVoter,
     Recipe,
     RetrieveVoter,
     SubmissionVoter,
@@ -81,7 +84,7 @@ def plan(job: JobContext) -> Outcome:
         say(line)
     for line in findings(stream, rows):
         say(line)
-    templates = [voter.template for voter in recipe.asked.values() if not isinstance(voter, RetrieveVoter)]
+    templates = [voter.template for voter in recipe.asked.values() if isinstance(voter, ModelVoter)]
     for line in first_prompt(rows[0], templates[0]) if templates else []:
         say(line)
     examples = examples_of(recipe, questions)
@@ -114,6 +117,9 @@ def plan(job: JobContext) -> Outcome:
     if without_engine := sum(isinstance(voter, RetrieveVoter) for voter in recipe.voters.values()):
         workers = place_without_engine(hardware, recipe.examples.embedder.device)
         say(f"retrieve: {without_engine * len(rows):,} asks of the index; {workers}")
+    for voter in recipe.asked.values():
+        if isinstance(voter, EvidenceVoter):
+            say(describe_tools(voter))
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.command()}")
     report = _Plan(
         questions=stream.questions,
@@ -129,7 +135,7 @@ def plan(job: JobContext) -> Outcome:
 def _waits(recipe: Recipe, model: str) -> bool:
     """Return whether a model waits for another model, whose uncertain questions it is asked."""
     conditions = [when for voter in recipe.asked.values() if voter.pool == model and (when := when_of(voter))]
-    return any(recipe.asked[name].pool != model for when in conditions for name in when.of)
+    return any(recipe.asked[name].pool != model for when in conditions for name in when.names)
 
 
 def _besides(recipe: Recipe, rows: list[Question], fit: tuple[Question, ...]) -> list[str]:

@@ -21,8 +21,8 @@ from codemmlu.inference.voters import SpecBuilder, weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import (
     FinetuneSettings,
+    ModelVoter,
     Recipe,
-    RetrieveVoter,
     method_settings,
     uses_examples,
 )
@@ -183,7 +183,7 @@ def model_of(
         refuse_idle_gpus(hardware)
     known = model_source.known(settings.source, settings.revision, cache_folder())
     placement = place(name, settings, hardware, known)
-    voters = [v for v in recipe.asked.values() if not isinstance(v, RetrieveVoter) and v.model == name]
+    voters = [v for v in recipe.asked.values() if isinstance(v, ModelVoter) and v.model == name]
     prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
     # Further readings share the question's tokens in the prefix cache and add only the tokens of the choices.
     characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)

@@ -7,13 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from codemmlu.cli.artefacts import artefact_line, letters_without, mix_lines, saved_lines
 from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.kinds_table import kinds_table
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.dataset import QuestionStream, read_sample
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
 from codemmlu.report.figures import stored_figures
+from codemmlu.report.mix import shares_of
 from codemmlu.report.page import page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
@@ -42,13 +45,18 @@ def evaluate(
     Returns:
         The report and the number of failed answers.
     """
+    shares = shares_of(job.recipe.report.mix) if job.recipe.report.mix else None
     partitions = _partitions(run, ensemble, reduction.parts(stream.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, ensemble, partitions)
+    # It comes first: the fit that stays is the whole.
+    without = letters_without(job, run, ensemble, reduced, partitions)
     learnt = learn(job.recipe, run, ensemble, reduced, job.terminal)
     rule = job.recipe.vote.rule
     scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
     written = _submission(job, run)
-    evaluation = Evaluation(job.recipe, run, ensemble, stream, reduced, learnt, scores, written, models)
+    evaluation = Evaluation(
+        job.recipe, run, ensemble, stream, reduced, learnt, scores, written, models, without, shares
+    )
     report, failed = build_report(evaluation)
     content = report.model_dump(mode="json")
     run.write("report.json", json.dumps(content, indent=1).encode())
@@ -100,13 +108,19 @@ def _show(job: JobContext, run: RunDir, report: Report, failed: int, missing: in
     again = job.command("run" if job.name == "vote" else None)  # A vote does not infer missing answers.
     tables = [voters_table(report)]
     if len(report.voters) > 1:
-        tables += [cost_table(report), weights_table(report), rules_table(report)]
+        tables += [kinds_table(report), cost_table(report), weights_table(report), rules_table(report)]
     for table in tables:
         if table.row_count:
             say("")
             show(table)
     say("")
-    for line in (*order_lines(report), *leakage_lines(report)):
+    for line in (
+        *order_lines(report),
+        *leakage_lines(report),
+        *artefact_line(report.artefacts),
+        *saved_lines(report.saved),
+        *mix_lines(report.mix),
+    ):
         say(line)
     if failed:
         say(f"{failed:,} answers failed:")

@@ -6,7 +6,7 @@ from codemmlu.engine import adapter_check, lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.errors import UserError
-from codemmlu.recipe import AskedVoter, Recipe, RetrieveVoter, adapter_name
+from codemmlu.recipe import AskedVoter, ModelVoter, Recipe, adapter_name
 from codemmlu.run_dir import RunDir
 
 
@@ -40,7 +40,7 @@ def find_adapters(
 
 def _adapter_path(recipe: Recipe, name: str, voter: AskedVoter) -> str | None:
     """Return where the adapter of a voter is; a UserError where the recipe has yet to train it."""
-    if isinstance(voter, RetrieveVoter) or voter.adapter is None:
+    if not isinstance(voter, ModelVoter) or voter.adapter is None:
         return None
     if recipe.finetune is None or voter.adapter != recipe.finetune.name:
         return voter.adapter

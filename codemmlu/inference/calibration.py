@@ -38,7 +38,7 @@ NULL_TEXTS = ("N/A", "[MASK]", "?")
 
 
 # Where an estimate comes from: the voter's own answers to all questions of the run; a pilot that is asked first;
-# content-free questions; the fit split, for a threshold.
+# content-free questions; the fit split, for a threshold, or labelled examples, for the worth of observations.
 CalibrationSource = Literal["own", "pilot", "null", "fit"]
 _SPLITS: dict[CalibrationSource, Split] = {"own": "test", "pilot": "test", "null": "null", "fit": "fit"}
 

@@ -20,12 +20,14 @@ from codemmlu.engine.placement.placement import (
     Placement,
     block_size,
     place,
+    place_tools,
     place_without_engine,
     refuse_idle_gpus,
 )
 from codemmlu.engine.protocol import EngineSettings
 from codemmlu.engine.scripted import SCRIPTED, is_scripted
 from codemmlu.errors import Progress
+from codemmlu.evidence import PROBES
 from codemmlu.inference.answer_store import AnswerKeySet, KnownKeys, known_keys
 from codemmlu.inference.backlog import (
     NOTHING,
@@ -40,10 +42,11 @@ from codemmlu.inference.letter_mass import LetterMass
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.inference.stages import PoolSession, Stage, items
+from codemmlu.inference.tools import describe_tools
 from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import load_votes, unclear
 from codemmlu.inference.worker import WorkerSpec
-from codemmlu.recipe import Recipe, WhenSettings
+from codemmlu.recipe import EvidenceVoter, Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -151,6 +154,9 @@ def _go(context: RunContext, resources: Resources, start: _Start) -> None:
 
     run, name, stages, placement = context.run, start.session.pool, start.stages, start.placement
     worker_spec = _worker_spec(context, start, resources)
+    for voter in context.ensemble.voters.values():
+        if voter.pool == name and isinstance(voter.settings, EvidenceVoter):
+            context.progress.say(describe_tools(voter.settings))
     source = f", {context.models[name].source}" if name in context.models else ""
     context.progress.say(
         f"{name}: asking {start.pending.due:,}{_later(stages)}; starting {placement} ({resources}){source}"
@@ -242,8 +248,8 @@ def _unclear(context: RunContext, when: WhenSettings) -> frozenset[str]:
     task_ids: frozenset[str] = frozenset()
     # Each split is taken by itself, as the vote will take it.
     for questions in (list(stored_questions(context.run)), list(context.ensemble.fit_questions)):
-        votes = load_votes(context.run, context.ensemble.voters, when.of, questions)
-        task_ids |= unclear(when, {name: votes[name].votes for name in when.of})
+        votes = load_votes(context.run, context.ensemble.voters, when.names, questions)
+        task_ids |= unclear(when, {name: votes[name].votes for name in when.names})
     return task_ids
 
 
@@ -254,6 +260,8 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
             return place(pool, settings, resources)
         refuse_idle_gpus(resources)
         return place(pool, settings, resources, ModelFacts(model.config, model.weight_bytes))
+    if pool in PROBES:
+        return place_tools(resources)
     return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from codemmlu.dataset.references import references_position, without_letters
+from codemmlu.evidence import PROBES
 from codemmlu.mcq import template_digest
 from codemmlu.recipe import digest
 from codemmlu.schema import Question
@@ -31,6 +32,8 @@ class InferenceSpec:
         index: Fingerprint of the index and the selection policy; empty for a spec without retrieval.
         adapter: Where the adapter is; it is not part of the key, as the adapter's content is.
         wording: Digest of the method's own wording; see `Method`.
+        tools: The tool and its version for each language, for a method that uses tools; part of a question's key is the
+            tool of its own language, so that a question is looked at again once a tool is there or is another one.
         length: The recipe's limit on the tokens of prompt and reply, where it decides what is shown; else 0.
         early_exit: Whether `direct` reads on only while choices are close. The key has it by the settings `margin` and
             `pilot`, which no other spec has.
@@ -49,6 +52,7 @@ class InferenceSpec:
     length: int = 0
     wording: str = ""
     early_exit: bool = False
+    tools: tuple[tuple[str, str], ...] | None = None
 
     def option(self, name: str) -> Any:
         """Return one setting of the method."""
@@ -68,7 +72,14 @@ class InferenceSpec:
     def key(self, question: Question) -> str:
         """Return the key of the answer to a question under this spec: 32 hex digits."""
         # The task_id is part of the key because real files repeat whole questions.
-        return digest(self._digest, question.task_id, question.question, question.choices, *self._changes(question))
+        changes = [*self._changes(question), *self._tool(question)]
+        return digest(self._digest, question.task_id, question.question, question.choices, *changes)
+
+    def _tool(self, question: Question) -> list[str]:
+        """Return the tool of the question's language; empty text where there is none, nothing for other methods."""
+        if self.tools is None:
+            return []
+        return [dict(self.tools).get(PROBES[self.method].language(question) or "", "")]
 
     def _changes(self, question: Question) -> list[str]:
         """Return what prompts have changed since keys exist, for the questions that this concerns (issue 9)."""

@@ -101,7 +101,7 @@ def concurrent_groups(
 
 
 def _waited_for(session: PoolSession) -> set[str]:
-    return {name for stage in session.stages for task in stage if task.when for name in task.when.of}
+    return {name for stage in session.stages for task in stage if task.when for name in task.when.names}
 
 
 def _depths(voters: Sequence[ResolvedVoter], done: set[str]) -> dict[str, int]:
@@ -112,7 +112,7 @@ def _depths(voters: Sequence[ResolvedVoter], done: set[str]) -> dict[str, int]:
         grew = False
         for voter in voters:
             when = when_of(voter.settings)
-            of = set(when.of) - done if when else set()
+            of = set(when.names) - done if when else set()
             if voter.name not in depths and of <= set(depths):
                 first = 1 if voter.waits else 0
                 depths[voter.name] = max([first, *(depths[name] + 1 for name in of)])

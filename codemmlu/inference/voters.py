@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from codemmlu.dataset import QuestionSet
+from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.examples import FIT
 from codemmlu.engine import model_source
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
@@ -12,10 +14,12 @@ from codemmlu.inference.adapters import find_adapters
 from codemmlu.inference.calibration import PILOT_FILE, Calibration, identity, null_questions, stored_pilot
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.spec import InferenceSpec
+from codemmlu.inference.tools import evidence_spec
 from codemmlu.mcq import wording_digest
 from codemmlu.recipe import (
     AskedVoter,
     DirectVoter,
+    EvidenceVoter,
     ModelSettings,
     ModelVoter,
     Recipe,
@@ -101,6 +105,7 @@ class _CalibrationQuestions:
     pilot: tuple[Question, ...]
     null: tuple[Question, ...]
     fit: tuple[Question, ...]
+    learning: tuple[Question, ...] = ()
 
 
 def resolve_voters(
@@ -127,7 +132,9 @@ def resolve_voters(
     pilot = stored_pilot(run, iter(questions)) if any(map(exits_early, direct)) else ()
     empty = any(voter.calibrate == "null-prompt" for voter in direct)
     null = null_questions({len(question.choices) for question in questions} if empty else set())
-    known = _CalibrationQuestions(pilot, null, questions.fit_examples)
+    evidence = any(isinstance(voter, EvidenceVoter) for voter in recipe.asked.values())
+    learning = learning_examples(questions, recipe.seed) if evidence else ()
+    known = _CalibrationQuestions(pilot, null, questions.fit_examples, learning)
     adapters = find_adapters(recipe, models)
     resolved = {}
     for name, voter in recipe.asked.items():
@@ -170,6 +177,8 @@ class SpecBuilder:
         if isinstance(voter, RetrieveVoter):
             assert key is not None
             return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=key.fitted)
+        if isinstance(voter, EvidenceVoter):
+            return evidence_spec(voter)
         method = METHODS[voter.method]
         settings = tuple(sorted((method_settings(voter) | ({"pilot": pilot} if pilot else {})).items()))
         spec = InferenceSpec(
@@ -203,6 +212,11 @@ def _resolve_voter(
     name: str, voter: AskedVoter, builder: SpecBuilder, questions: _CalibrationQuestions
 ) -> ResolvedVoter:
     """Resolve one voter, with the calibration that its settings ask for."""
+    if isinstance(voter, EvidenceVoter):
+        spec = builder.build(voter)
+        return ResolvedVoter(
+            name, voter, voter.pool, spec, Calibration(spec, questions.learning[: voter.learn_from], "fit")
+        )
     if isinstance(voter, VerifyVoter) and voter.threshold == "fit":
         to_the_end = builder.build(voter.model_copy(update={"threshold": NEVER}))
         known = digest(*sorted(to_the_end.key(question) for question in questions.fit))
@@ -220,6 +234,14 @@ def _resolve_voter(
         calibration = Calibration(builder.build(voter))
     known = digest(*sorted(single.key(question) for question in calibration.questions)) if exits_early(voter) else ""
     return ResolvedVoter(name, voter, voter.pool, builder.build(voter, known), calibration)
+
+
+def learning_examples(questions: QuestionSet, seed: int) -> tuple[Question, ...]:
+    """Return the labelled examples that are not asked, under the names of examples, in a seeded order."""
+    asked = questions.content_keys
+    rows = [example for example in questions.examples if content_key(example) not in asked]
+    rows.sort(key=lambda q: digest("fit", seed, q.question, q.choices, q.task_id))
+    return tuple(replace(q, task_id=f"{FIT}{q.task_id}") for q in rows)
 
 
 def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:

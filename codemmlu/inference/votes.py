@@ -6,7 +6,8 @@ from functools import partial
 
 from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
-from codemmlu.inference.calibration import prior_of, stored_prior
+from codemmlu.inference.calibration import calibration_answers, prior_of, stored_prior
+from codemmlu.inference.learnt_evidence import LearntEvidence, learn_evidence
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
@@ -15,7 +16,7 @@ from codemmlu.mcq import (
     mean,
     pick,
 )
-from codemmlu.recipe import AskedVoter, RetrieveVoter, WhenSettings, when_of
+from codemmlu.recipe import AskedVoter, EvidenceVoter, RetrieveVoter, WhenSettings, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Vote, VoteStatus, letters
 
@@ -32,7 +33,7 @@ class VoterVotes:
 
     votes: list[Vote]
     answers: dict[str, Answer]
-    prior: Prior | None
+    prior: "VoterPrior | None"
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ class Response:
     probabilities: tuple[float, ...] = ()
 
 
+# What turns a voter's stored answers into probabilities: a letter prior, or the worth of observations.
+VoterPrior = Prior | LearntEvidence
 # Returns the stored answers of a pool under the wanted keys.
 Find = Callable[[str, set[str]], dict[str, Answer]]
-PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], Prior | None]
+PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], VoterPrior | None]
 
 
 def load_votes(
@@ -87,13 +90,13 @@ def resolve_votes(
         name = waiting[-1]
         voter = voters[name]
         when = when_of(voter.settings)
-        if before := [other for other in (when.of if when else ()) if other not in resolved]:
+        if before := [other for other in (when.names if when else ()) if other not in resolved]:
             waiting += before
             continue
         waiting.pop()
         if name in resolved:
             continue
-        asked = unclear(when, {other: resolved[other].votes for other in when.of}) if when else None
+        asked = unclear(when, {other: resolved[other].votes for other in when.names}) if when else None
         wanted = {voter.spec.key(question) for question in questions if asked is None or question.task_id in asked}
         answers = find(voter.pool, wanted)
         prior = prior_of(voter, answers)
@@ -107,20 +110,27 @@ def resolve_votes(
 def unclear(when: WhenSettings, votes: Mapping[str, Sequence[Vote]]) -> frozenset[str]:
     """Return the task_ids on which the voters that a cascade waits for are too close, or silent."""
     task_ids = set()
-    for row in zip(*(votes[name] for name in when.of), strict=True):
+    for row in zip(*(votes[name] for name in when.names), strict=True):
         answered = [vote.probabilities for vote in row if vote.status == "answered"]
         if not answered and any(vote.status == "skipped" for vote in row):
             continue  # The question was clear before these voters were asked.
-        if not answered or margin(mean(answered)) < when.margin_below:
+        if not answered or not _is_clear(when, answered):
             task_ids.add(row[0].task_id)
     return frozenset(task_ids)
+
+
+def _is_clear(when: WhenSettings, answered: Sequence[tuple[float, ...]]) -> bool:
+    """Tell whether the probabilities of the voters that answered decide a question."""
+    if when.margin_below is not None:
+        return bool(margin(mean(answered)) >= when.margin_below)
+    return any(max(probabilities, default=0.0) >= when.enough for probabilities in answered)
 
 
 def votes_from_answers(
     voter: ResolvedVoter,
     questions: Iterable[Question],
     answers: Mapping[str, Answer],
-    prior: Prior | None = None,
+    prior: VoterPrior | None = None,
 ) -> list[Vote]:
     """Return one voter's votes; a question that was never asked counts as failed.
 
@@ -141,13 +151,23 @@ def votes_from_answers(
             status = "abstained"
         probabilities: tuple[float, ...] = ()
         if answer and status == "answered":
-            probabilities = tuple(
-                float(p) for p in METHODS[voter.settings.method].probabilities(answer, len(question.choices), prior)
-            )
+            probabilities = _probabilities(voter, question, answer, prior)
+            status = status if probabilities else "abstained"
         letter = pick(probabilities) if probabilities else None
         response = Response(status, letter, probabilities)
         votes.append(vote_on(voter.name, question, response, answer.nearest if answer else None))
     return votes
+
+
+def _probabilities(
+    voter: ResolvedVoter, question: Question, answer: Answer, prior: VoterPrior | None
+) -> tuple[float, ...]:
+    """Return the probabilities of the choices; none where an observation says nothing about them."""
+    if isinstance(prior, LearntEvidence):
+        learnt = prior.probabilities(question, answer)
+        return () if learnt is None else tuple(map(float, learnt))
+    method = METHODS[voter.settings.method]
+    return tuple(float(p) for p in method.probabilities(answer, len(question.choices), prior))
 
 
 def submitted(voter: str, questions: Iterable[Question], predicted: Mapping[str, str | None]) -> list[Vote]:
@@ -203,7 +223,7 @@ def _skipped(vote: Vote) -> Vote:
     return replace(vote, status="skipped", letter=None, probabilities=())
 
 
-def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> Prior | None:
+def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer] | None = None) -> VoterPrior | None:
     """Return the letter prior that a voter divides out.
 
     Args:
@@ -216,6 +236,9 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
     """
     if voter.calibration is None or voter.fits_threshold:
         return None
+    if isinstance(voter.settings, EvidenceVoter):
+        observed = {answer.key: answer for answer in calibration_answers(run, voter.pool, voter.calibration)}
+        return learn_evidence(voter.spec, voter.calibration.questions, observed)
     if voter.calibration.source == "own":
         return prior_of((answers or {}).values())
     return stored_prior(run, voter.pool, voter.calibration)

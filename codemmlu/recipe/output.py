@@ -39,9 +39,13 @@ class ReportSettings(Settings):
         order_sensitivity: Voters whose accuracy is measured with the right choice swapped to A, B, C and D in turn
             (CodeMMLU, arXiv:2410.01999). This adds four times the inference, on questions with an answer and four
             choices.
+        artefacts: Whether totals are given with and without the voters that read a defect of the file, or only with.
+        mix: A file of questions, or weights by kind: totals are also given in that mix of kinds. Labels are not needed.
     """
 
     order_sensitivity: tuple[Name, ...] = ()
+    artefacts: Literal["both", "only_with"] = "both"
+    mix: str | dict[str, float] | None = None
 
 
 class SubmissionSettings(Settings):

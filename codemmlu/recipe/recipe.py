@@ -13,11 +13,14 @@ from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
 from codemmlu.recipe.voters import (
     AskedVoter,
+    EvidenceVoter,
     ModelVoter,
     RetrieveVoter,
     SubmissionVoter,
+    VerbatimVoter,
     VerifyVoter,
     VoterSettings,
+    WhenSettings,
     uses_examples,
     when_of,
 )
@@ -49,15 +52,20 @@ class Recipe(Settings):
             if isinstance(voter, ModelVoter) and voter.model not in self.models:
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
-            if isinstance(voter, RetrieveVoter) and voter.pool in self.models:
+            if isinstance(voter, RetrieveVoter | EvidenceVoter) and voter.pool in self.models:
                 raise ValueError(
                     f"models.{voter.pool}: voters.{name} keeps its answers under that name; choose another"
                 )
             if uses_examples(voter) and not (self.examples.source or self.examples.index):
                 raise ValueError(f"voters.{name}: needs solved examples; give examples.source, or examples.index")
+            if isinstance(voter, EvidenceVoter) and not self.examples.source:
+                raise ValueError(
+                    f"voters.{name}: learns on solved examples what a finding is worth; give examples.source"
+                )
             if isinstance(voter, VerifyVoter) and voter.threshold == "fit" and not self.vote.fit:
                 raise ValueError(f"voters.{name}.threshold: to fit it give vote.fit, such as vote.fit.limit=300")
             _check_when(name, self.voters)
+            _check_artefacts(name, self)
         _check_vote(self.vote, self.voters)
         _check_finetune(self)
         for name in self.report.order_sensitivity:
@@ -114,18 +122,37 @@ def _check_finetune(recipe: "Recipe") -> None:
             )
 
 
+def _check_artefacts(name: str, recipe: "Recipe") -> None:
+    """Refuse a cascade that spares questions by an artefact voter, where totals without it are reported."""
+    when = when_of(recipe.voters[name])
+    for other in when.names if when else ():
+        if isinstance(recipe.voters[other], VerbatimVoter) and recipe.report.artefacts == "both":
+            raise ValueError(
+                f"voters.{name}.when: {other} is an artefact voter, and no total without it exists where it spares "
+                "questions; set report.artefacts=only_with"
+            )
+
+
+def _waiting_key(when: WhenSettings | None) -> str:
+    return "undecided_by" if when and when.undecided_by else "of"
+
+
 def _check_when(name: str, voters: Mapping[str, VoterSettings]) -> None:
     """Refuse a cascade that waits for an unknown voter, for a voter that is never unsure, or for itself."""
     waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
     while waits:
         voter, path = waits.pop()
         when = when_of(voters[voter])
-        for other in when.of if when else ():
+        key = f"voters.{voter}.when.{_waiting_key(when)}"
+        for other in when.names if when else ():
             if isinstance(voters.get(other), SubmissionVoter):
-                raise ValueError(f"voters.{voter}.when.of: {other} is never unsure, it says letters alone")
+                raise ValueError(f"{key}: {other} is never unsure, it says letters alone")
             if other not in voters:
-                raise ValueError(f"voters.{voter}.when.of: there is no voter {other!r}; {_known(voters)}")
+                raise ValueError(f"{key}: there is no voter {other!r}; {_known(voters)}")
             if other == name:
-                raise ValueError(f"voters.{name}.when.of: it waits for itself: {' -> '.join((*path, name))}")
+                raise ValueError(
+                    f"voters.{name}.when.{_waiting_key(when_of(voters[name]))}: it waits for itself: "
+                    f"{' -> '.join((*path, name))}"
+                )
             if other not in path:
                 waits.append((other, (*path, other)))

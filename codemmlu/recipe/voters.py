@@ -10,17 +10,42 @@ from codemmlu.recipe.base import Name, Settings
 class WhenSettings(Settings):
     """A cascade: the voter is asked only the questions that cheaper voters leave unclear.
 
-    A question is unclear where the two likeliest choices, by the mean of the cheaper voters' probabilities, are less
-    than `margin_below` apart, or where none of these voters has an answer. A question that an earlier cascade found
-    clear stays clear.
+    With `margin_below` a question is unclear where the two likeliest choices, by the mean of the cheaper voters'
+    probabilities, are less than that apart, or where none of these voters has an answer. With `undecided_by` it is
+    unclear where none of these voters gives a choice at least the probability `confidence`. A question that an earlier
+    cascade found clear stays clear.
 
     Attributes:
         margin_below: Margin below which a question is unclear.
-        of: Names of the cheaper voters.
+        of: Names of the cheaper voters, with `margin_below`.
+        undecided_by: Names of the voters that decide alone, such as those that look at tools.
+        confidence: The learnt probability from which a voter of `undecided_by` decides.
     """
 
-    margin_below: Annotated[float, Field(gt=0, le=1)]
-    of: Annotated[tuple[Name, ...], Field(min_length=1)]
+    margin_below: Annotated[float, Field(gt=0, le=1)] | None = None
+    of: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    undecided_by: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    confidence: Annotated[float, Field(gt=0.5, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.margin_below is None) == (self.undecided_by is None):
+            raise ValueError("give either margin_below with of, or undecided_by with confidence")
+        if (self.of is None) != (self.margin_below is None):
+            raise ValueError("of: names the voters of margin_below; with undecided_by leave it out")
+        if self.confidence is not None and self.undecided_by is None:
+            raise ValueError("confidence: belongs to undecided_by; with margin_below leave it out")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the voters that are waited for."""
+        return self.of or self.undecided_by or ()
+
+    @property
+    def enough(self) -> float:
+        """Return the probability from which a voter of `undecided_by` decides."""
+        return 0.9 if self.confidence is None else self.confidence
 
 
 class _ModelVoter(Settings):
@@ -113,6 +138,38 @@ class RetrieveVoter(Settings):
         return self.method
 
 
+class _EvidenceVoter(Settings):
+    """A voter that looks at tools or at the text, without an engine; what its findings are worth is learnt."""
+
+    # bubblewrap: all languages, in namespaces. seccomp: Python alone, without privileges. auto: the first that works.
+    sandbox: Literal["auto", "bubblewrap", "seccomp"] = "auto"
+    # The most labelled examples that are looked at to learn what a finding is worth.
+    learn_from: Annotated[int, Field(ge=1)] = 5000
+
+    @property
+    def pool(self) -> str:
+        """Return the name of the pool of workers without an engine."""
+        return str(getattr(self, "method"))  # noqa: B009 - each voter declares its own literal
+
+
+class StaticVoter(_EvidenceVoter):
+    """A voter that compiles or parses the code of a question, alone or with each choice in its place."""
+
+    method: Literal["static"]
+
+
+class ExecuteVoter(_EvidenceVoter):
+    """A voter that runs the program of a question, and matches what it printed to the choices."""
+
+    method: Literal["execute"]
+
+
+class VerbatimVoter(_EvidenceVoter):
+    """A voter that finds a choice beside the gap it is to fill: an artefact, a defect of how a file was made."""
+
+    method: Literal["verbatim"]
+
+
 class SubmissionVoter(Settings):
     """Another system's answers, a CSV file of `task_id,answer`: no inference; a missing id has no answer."""
 
@@ -134,19 +191,24 @@ VoterSettings = Annotated[
     | Annotated[ReasonVoter, Tag("reason")]
     | Annotated[SampleVoter, Tag("sample")]
     | Annotated[RetrieveVoter, Tag("retrieve")]
+    | Annotated[StaticVoter, Tag("static")]
+    | Annotated[ExecuteVoter, Tag("execute")]
+    | Annotated[VerbatimVoter, Tag("verbatim")]
     | Annotated[SubmissionVoter, Tag("submission")],
     Discriminator(_method),
 ]
 
 
-# Voters that need inference: by a model, or by the index.
-AskedVoter = ModelVoter | RetrieveVoter
+# Voters that look at tools or at the text.
+EvidenceVoter = StaticVoter | ExecuteVoter | VerbatimVoter
+# Voters that need inference: by a model, by the index, or by tools.
+AskedVoter = ModelVoter | RetrieveVoter | EvidenceVoter
 
 METHODS = tuple(
     tag.tag for kind in get_args(get_args(VoterSettings)[0]) for tag in get_args(kind) if isinstance(tag, Tag)
 )
 # Settings of a voter that only process stored answers: changing them needs no new inference.
-_AFTERWARDS = {"calibrate", "abstain_below", "when"}
+_AFTERWARDS = {"calibrate", "abstain_below", "when", "learn_from"}
 # Settings of the model and the wording; all others belong to the method.
 _WHOM = {"method", "model", "adapter", "template", "examples"}
 
@@ -164,14 +226,14 @@ def exits_early(voter: VoterSettings) -> bool:
 
 def when_of(voter: VoterSettings) -> WhenSettings | None:
     """Return the condition under which a voter is asked; None: always."""
-    return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.when
+    return voter.when if isinstance(voter, ModelVoter) else None
 
 
 def adapter_name(voter: VoterSettings) -> str | None:
     """Return the LoRA weights of a voter: the name of the weights that `finetune` trains, or a directory."""
-    return None if isinstance(voter, RetrieveVoter | SubmissionVoter) else voter.adapter
+    return voter.adapter if isinstance(voter, ModelVoter) else None
 
 
 def uses_examples(voter: VoterSettings) -> bool:
     """Return whether a voter looks at solved examples, and so needs an index of examples."""
-    return isinstance(voter, RetrieveVoter) or (not isinstance(voter, SubmissionVoter) and voter.examples > 0)
+    return isinstance(voter, RetrieveVoter) or (isinstance(voter, ModelVoter) and voter.examples > 0)

@@ -15,7 +15,7 @@ from codemmlu.dataset.stored import stored_questions
 from codemmlu.inference.answer_store import stored_answers
 from codemmlu.inference.voters import Ensemble
 from codemmlu.mcq import render
-from codemmlu.recipe import RetrieveVoter
+from codemmlu.recipe import ModelVoter
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Verdict, letters
 
@@ -151,7 +151,7 @@ def prompts(ensemble: Ensemble, question: Question) -> list[FirstPrompt]:
     """Return the prompt that each voter's model is given for a question first, before the chat template."""
     texts: list[FirstPrompt] = []
     for name, voter in ensemble.voters.items():
-        if isinstance(voter.settings, RetrieveVoter):
+        if not isinstance(voter.settings, ModelVoter):
             continue
         prompt = render(question, voter.spec.template)
         shown = "\n\n".join(message.content for message in prompt.messages)

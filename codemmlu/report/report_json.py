@@ -4,13 +4,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from codemmlu.dataset import QuestionStream
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
+from codemmlu.inference.learnt_evidence import LearntEvidence
 from codemmlu.inference.voters import Ensemble
-from codemmlu.mcq import Prior
-from codemmlu.recipe import Recipe, adapter_name
-from codemmlu.report import statistics, summary
+from codemmlu.inference.votes import VoterPrior
+from codemmlu.recipe import EvidenceVoter, Recipe, adapter_name, when_of
+from codemmlu.report import artefacts, statistics, summary
+from codemmlu.report.kinds import by_kind, kinds_of
+from codemmlu.report.mix import mixed
+from codemmlu.report.savings import savings
 from codemmlu.report.schema import FitReport, ModelReport, Report, SubmissionReport, TrainingReport, VoterReport
 from codemmlu.report.score_table import ScoreTable, letter_counts
 from codemmlu.run_dir import RunDir
@@ -34,6 +41,9 @@ class Evaluation:
         scores: The score table.
         submission: The counts of submission.csv.
         models: By name, the models that were asked.
+        without_artefacts: The verdicts of all voters but artefact voters, as indices of letters by position; None
+            where there are no such verdicts.
+        mix: The share of each kind in the mix of report.mix; None without one.
     """
 
     recipe: Recipe
@@ -45,6 +55,8 @@ class Evaluation:
     scores: ScoreTable
     submission: SubmissionReport
     models: Mapping[str, ModelReport]
+    without_artefacts: npt.NDArray[np.int8] | None = None
+    mix: Mapping[str, float] | None = None
 
 
 def build_report(evaluation: Evaluation) -> tuple[Report, int]:
@@ -60,6 +72,9 @@ def build_report(evaluation: Evaluation) -> tuple[Report, int]:
     rule, sums = evaluation.recipe.vote.rule, evaluation.reduced.sums
     pairs, ranks = summary.comparisons(scores, rule)
     broken = _broken(learnt)
+    voters = {name: _voter(evaluation, name, ranks[name]) for name in evaluation.recipe.voters}
+    looks = _looks_at_tools(evaluation.recipe)
+    kinds = by_kind(kinds_of(evaluation.run), scores, rule) if looks or evaluation.mix else None
     report = Report(
         questions=loaded.questions,
         labelled=loaded.labelled,
@@ -67,7 +82,7 @@ def build_report(evaluation: Evaluation) -> tuple[Report, int]:
         notes=loaded.notes(),
         chance=summary.chance(scores),
         letters_right=letter_counts(scores.right),
-        voters={name: _voter(evaluation, name, ranks[name]) for name in evaluation.recipe.voters},
+        voters=voters,
         asks={spec: summary.cost(costs) for spec, costs in sums.asks.items()},
         vote=summary.vote(scores, rule, ranks.get(summary.VOTE)),
         rules=summary.rules(scores, learnt.fitted),
@@ -88,8 +103,20 @@ def build_report(evaluation: Evaluation) -> tuple[Report, int]:
         out=evaluation.run.shown,
         submission=evaluation.submission,
         models=dict(evaluation.models),
+        kinds=kinds,
+        artefacts=artefacts.totals(evaluation.recipe, scores, evaluation.without_artefacts),
+        saved=savings(scores, voters) if looks else None,
+        mix=mixed(kinds, evaluation.mix) if kinds and evaluation.mix else None,
     )
     return report, sums.failed + sums.swaps_failed + len(broken)
+
+
+def _looks_at_tools(recipe: Recipe) -> bool:
+    """Tell whether a voter looks at tools or at the text, or whether voters that decide alone spare it questions."""
+    conditions = [when for voter in recipe.asked.values() if (when := when_of(voter))]
+    return any(isinstance(voter, EvidenceVoter) for voter in recipe.asked.values()) or any(
+        when.undecided_by for when in conditions
+    )
 
 
 def _broken(learnt: Learnt) -> list[Failure]:
@@ -146,6 +173,8 @@ def _voter(evaluation: Evaluation, name: str, rank: int | None) -> VoterReport:
     )
 
 
-def _shares(prior: Prior | None) -> dict[str, list[float]] | None:
+def _shares(prior: VoterPrior | None) -> dict[str, list[float]] | None:
     """Return a prior as probabilities: the share of each letter, by the number of choices."""
-    return None if prior is None else {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}
+    if prior is None or isinstance(prior, LearntEvidence):
+        return None
+    return {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}

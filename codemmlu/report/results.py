@@ -4,10 +4,16 @@ Users' scripts read report.json, so a field keeps its name and its place. A fiel
 that a file from before is still read.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
 
 # The lower and the upper end of a 95 % interval.
 Interval = tuple[float, float]
+# A section that only some runs have: report.json of any other run is without its key.
+OptionalSection = Annotated[T | None, Field(exclude_if=lambda section: section is None)]
 
 
 class Section(BaseModel):

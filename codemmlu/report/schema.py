@@ -1,11 +1,13 @@
 """The sections of report.json. docs/report-schema.json describes them, too; `report.json_schema` writes that file."""
 
 from codemmlu.engine.adapter_store import Point
+from codemmlu.report.evidence_results import ArtefactReport, KindReport, MixReport, Saving
 from codemmlu.report.results import (
     Calibration,
     CoveragePoint,
     Interval,
     Leakage,
+    OptionalSection,
     OracleBounds,
     OrderSensitivity,
     Pair,
@@ -262,6 +264,10 @@ class Report(Section):
         out: The run directory.
         submission: The file submission.csv.
         models: By name, the models that were asked.
+        kinds: By kind of question, the numbers of all voters; only with voters that look at tools, and with report.mix.
+        artefacts: The artefact voters and the vote without them; only with such voters.
+        saved: By voter, the questions that a cascade spares it; only with voters that look at tools.
+        mix: Totals in another mix of kinds; only with report.mix.
     """
 
     questions: int
@@ -286,3 +292,7 @@ class Report(Section):
     out: str
     submission: SubmissionReport
     models: dict[str, ModelReport]
+    kinds: OptionalSection[dict[str, KindReport]] = None
+    artefacts: OptionalSection[ArtefactReport] = None
+    saved: OptionalSection[dict[str, Saving]] = None
+    mix: OptionalSection[MixReport] = None

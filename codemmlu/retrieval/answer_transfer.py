@@ -163,7 +163,9 @@ def _among_rivals(question: Question, texts: Sequence[str], vector: Vectors, cho
         sum(len(own & other) / (len(own | other) + 1) for j, other in enumerate(words) if i != j) / rivals
         for i, own in enumerate(words)
     ]
-    length = np.log([len(choice) + 1 for choice in question.choices])
+    # Blanks at the end are left out: a right choice of CodeMMLU often ends with a line break that the others lack. This
+    # is a trace of how the file was made and tells nothing about the problem.
+    length = np.log([len(choice.rstrip()) + 1 for choice in question.choices])
     return [
         (similarity.sum(axis=1) + 1) / rivals,
         similarity.max(axis=1),

@@ -12,8 +12,8 @@ import pyarrow as pa
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.inference.answer_store import earliest_valid_answers
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
-from codemmlu.inference.votes import VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
-from codemmlu.mcq import Prior, letter_prior, orders
+from codemmlu.inference.votes import VoterPrior, VoterVotes, resolve_votes, submitted, unclear, votes_from_answers
+from codemmlu.mcq import letter_prior, orders
 from codemmlu.recipe import when_of
 from codemmlu.schema import Answer, Question, Vote, question_from, to_table
 from codemmlu.voting.costs import cost_sums
@@ -63,7 +63,7 @@ class Tally:
 
 
 def own_prior_sums(
-    partition: Partition, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, Prior | None]
+    partition: Partition, ensemble: Ensemble, names: Sequence[str], priors: Mapping[str, VoterPrior | None]
 ) -> dict[str, PriorSums]:
     """Return the sums behind the priors of voters that divide out the mean of all their own answers.
 
@@ -86,10 +86,10 @@ def own_prior_sums(
             partition.find,
             lambda voter, _: priors[voter.name],
             ensemble.voters,
-            when.of if when else (),
+            when.names if when else (),
             partition.questions,
         )
-        asked = unclear(when, {other: before[other].votes for other in when.of}) if when else None
+        asked = unclear(when, {other: before[other].votes for other in when.names}) if when else None
         own_keys = {voter.spec.key(q) for q in partition.questions if asked is None or q.task_id in asked}
         readings = (
             answer.readings for answer in partition.find(voter.pool, own_keys).values() if answer.status == "answered"
@@ -106,10 +106,10 @@ def needs_own_prior(voter: ResolvedVoter) -> bool:
 def waits_for(ensemble: Ensemble, name: str) -> set[str]:
     """Return the voters whose votes decide what a voter is asked, and the voters that these wait for."""
     when = when_of(ensemble.voters[name].settings)
-    return {*when.of}.union(*(waits_for(ensemble, other) for other in when.of)) if when else set()
+    return {*when.names}.union(*(waits_for(ensemble, other) for other in when.names)) if when else set()
 
 
-def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]) -> Tally:
+def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, VoterPrior | None]) -> Tally:
     """Return all voters' votes on a partition; `priors` holds the prior that each voter divides out."""
     seen = resolve_votes(
         partition.find, lambda voter, _: priors[voter.name], ensemble.voters, ensemble.voters, partition.questions
@@ -159,7 +159,7 @@ def _failures(voter: str, answers: Iterable[Answer]) -> list[Failure]:
 
 
 def _swaps(
-    partition: Partition, ensemble: Ensemble, priors: Mapping[str, Prior | None]
+    partition: Partition, ensemble: Ensemble, priors: Mapping[str, VoterPrior | None]
 ) -> tuple[dict[str, dict[str, Score]], list[Failure]]:
     """Return how each voter does with the right choice moved to each letter.
 

@@ -17,11 +17,13 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu.inference.voters import Ensemble
-from codemmlu.inference.votes import voter_prior
-from codemmlu.mcq import Prior, letter_prior
+from codemmlu.inference.votes import VoterPrior, voter_prior
+from codemmlu.mcq import letter_prior
 from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Verdict, letters, to_table
@@ -56,7 +58,7 @@ class ReduceResult:
 
     columns: pa.Table
     sums: Sums
-    priors: dict[str, Prior | None]
+    priors: dict[str, VoterPrior | None]
 
 
 class Partitions(Protocol):
@@ -96,7 +98,9 @@ class OnePartition:
 def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> ReduceResult:
     """Write the votes of all voters to voters.parquet, and return what the driver needs to know of them."""
     run.clear(VOTES)
-    priors = {name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)}
+    priors: dict[str, VoterPrior | None] = {
+        name: voter_prior(run, voter) for name, voter in ensemble.voters.items() if not needs_own_prior(voter)
+    }
     while left := [name for name in ensemble.voters if name not in priors]:
         # A cascade comes after the voters that it waits for, as their votes decide which answers are its own.
         ready = [name for name in left if waits_for(ensemble, name) <= priors.keys()]
@@ -123,6 +127,33 @@ def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partit
     run.clear(VERDICTS)
     tables = partitions.each(stored(run, VOTES), partial(_decide, run.address, chosen, fitted))
     return pa.concat_tables(tables).combine_chunks().sort_by("position")
+
+
+def letters_without(
+    run: RunDir, rule: str, fitted: EnsembleModel, partitions: Partitions, without: frozenset[str]
+) -> npt.NDArray[np.int8]:
+    """Return the letters that a rule chooses from the stored votes without those of some voters.
+
+    Args:
+        run: The run directory, with the votes in voters.parquet.
+        rule: The rule that decides.
+        fitted: The ensemble model of the other voters.
+        partitions: The partitions of the run.
+        without: The names of the voters that are left out.
+
+    Returns:
+        Indices of letters in the order of positions; -1 where no other voter votes.
+    """
+    tables = partitions.each(stored(run, VOTES), partial(_decide_without, run.address, rule, fitted, without))
+    letters_by_position = pa.concat_tables(tables).combine_chunks().sort_by("position")["letter"]
+    return np.asarray(letters_by_position.to_numpy(), dtype=np.int8)
+
+
+def _decide_without(address: str, rule: str, fitted: EnsembleModel, without: frozenset[str], file: str) -> pa.Table:
+    table = RunDir(address).read_table(file)
+    table = table.filter(pc.invert(pc.is_in(table["voter"], value_set=pa.array(sorted(without), pa.string()))))
+    cast = ballots(table)
+    return pa.table({"position": cast.positions, "letter": rules.decide(rule, cast, fitted).letters.astype(np.int8)})
 
 
 def parts(questions: int, most: int) -> int:
@@ -170,13 +201,13 @@ class _VoteFiles:
 
 
 def _own_priors(
-    ensemble: Ensemble, names: list[str], priors: dict[str, Prior | None], number: int, partition: Partition
+    ensemble: Ensemble, names: list[str], priors: dict[str, VoterPrior | None], number: int, partition: Partition
 ) -> PartialResult[dict[str, PriorSums]]:
     return pa.table({}), own_prior_sums(partition, ensemble, names, priors)
 
 
 def _aggregate(
-    files: _VoteFiles, ensemble: Ensemble, priors: dict[str, Prior | None], number: int, partition: Partition
+    files: _VoteFiles, ensemble: Ensemble, priors: dict[str, VoterPrior | None], number: int, partition: Partition
 ) -> PartialResult[Sums]:
     tally = aggregate(partition, ensemble, priors)
     files.write(number, tally.votes)

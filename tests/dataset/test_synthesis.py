@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from codemmlu.dataset.synthetic import generate, verify
+from codemmlu.dataset.synthetic.execution import Ran, run
 from codemmlu.dataset.synthetic.mutate import mutations
-from codemmlu.dataset.synthetic.sandbox import Ran, run
 from codemmlu.schema import Question
 
 
@@ -53,29 +53,11 @@ def test_the_same_seed_makes_the_same_questions(made: list[Question]) -> None:
 
 
 def test_programs_are_bounded() -> None:
-    told = run(
-        [
-            "print(1)",
-            "while True: pass",
-            "print('x' * 10**10)",
-            "open('/etc/hostname')",
-            "import socket",
-            "import os; os.system('true')",
-            "raise ValueError(1)",
-            "print(2)",
-        ]
+    first, endless, huge, failing, last = run(
+        ["print(1)", "while True: pass", "print('x' * 10**10)", "raise ValueError(1)", "print(2)"]
     )
-    assert [one.error for one in told] == [
-        None,
-        "TimeoutError",
-        "MemoryError",
-        "PermissionError",
-        "PermissionError",
-        "PermissionError",
-        "ValueError",
-        None,
-    ]
-    assert (told[0], told[-1]) == (Ran("1\n", None), Ran("2\n", None))
+    assert [endless.error, huge.error, failing.error] == ["TimeoutError", "MemoryError", "ValueError"]
+    assert (first, last) == (Ran("1\n", None), Ran("2\n", None))
 
 
 def test_a_program_that_kills_its_process_takes_no_other_with_it() -> None:

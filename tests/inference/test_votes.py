@@ -196,3 +196,10 @@ def test_a_submission_skips_examples_that_it_does_not_answer() -> None:
         ("fit/t1", "skipped", None),
         ("fit/t2", "skipped", None),
     ]
+
+
+def test_a_sure_voter_decides_alone() -> None:
+    when = WhenSettings(undecided_by=("a", "b"), confidence=0.8)
+    sure, unsure, silent = ("answered", (0.9, 0.1)), ("answered", (0.7, 0.3)), ("abstained", ())
+    first, second = votes("a", sure, unsure, silent, silent), votes("b", silent, unsure, sure, silent)
+    assert unclear(when, {"a": first, "b": second}) == {"t1", "t3"}

@@ -187,3 +187,9 @@ def test_how_a_choice_is_laid_out_is_seen() -> None:
     for name, place in (("longest", 2), ("shortest", 0), ("none of", 1), ("all or both of", 2)):
         assert int(np.argmax(column(found, name))) == place, name
     assert int(np.argmax(column(found, "like the question"))) == 0
+
+
+def test_a_line_break_at_a_choices_end_says_nothing() -> None:
+    asked = question("q", question="which", choices=("  a b", "c d e", "f", "g h"), answer="A")
+    ended = question("q", question="which", choices=("  a b\n", "c d e", "f", "g h \n"), answer="A")
+    assert table(ended, []) == pytest.approx(table(asked, []))

@@ -140,8 +140,8 @@ def test_many_parts_say_what_one_says(run: RunDir) -> None:
     assert several.priors.keys() == one.priors.keys() == {"plain", "calibrated", "cascade"}
     for name in ("calibrated", "cascade"):
         here, there = one.priors[name], several.priors[name]
-        assert here is not None
-        assert there is not None
+        assert isinstance(here, dict)
+        assert isinstance(there, dict)
         assert [*there] == [*here] == [4]
         assert there[4] == pytest.approx(here[4])
     assert _sorted(pa.concat_tables([run.read_table(name) for name in files])) == _sorted(whole)

@@ -9,9 +9,9 @@ import ast
 from collections.abc import Callable, Sequence
 from random import Random
 
+from codemmlu.dataset.synthetic.execution import run
 from codemmlu.dataset.synthetic.mutate import mutations
 from codemmlu.dataset.synthetic.programs import FUNCTIONS, PROGRAMS, Defined
-from codemmlu.dataset.synthetic.sandbox import run
 from codemmlu.dataset.synthetic.verification import GAP, verify
 from codemmlu.errors import UserError
 from codemmlu.recipe import digest

@@ -2,7 +2,7 @@
 
 import re
 
-from codemmlu.dataset.synthetic.sandbox import run
+from codemmlu.dataset.synthetic.execution import run
 from codemmlu.schema import Question, letters
 
 GAP = "____"

@@ -219,6 +219,11 @@ def place_without_engine(resources: Resources, device: str) -> Placement:
     return Placement(max(1, resources.cpus // WORKER_CORES), 0, 256, {}, holds=Holds.RETRIEVER)
 
 
+def place_tools(resources: Resources) -> Placement:
+    """Place workers that run programs: one for each core, with one program at a time."""
+    return Placement(max(1, resources.cpus), 0, 1, {})
+
+
 def refuse_idle_gpus(resources: Resources) -> None:
     """Refuse a cluster without GPUs where vLLM is built for GPUs, which it would look for in vain.
 
