@@ -23,6 +23,7 @@ from codemmlu.retrieval.index_store import (
 )
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir, check_persistent_path
+from codemmlu.run_dir.ownership import check_ours, claim
 from codemmlu.schema import Question
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def ensure_index(recipe: Recipe, progress: Progress, questions: QuestionSet, lab
     elif settings.index is None or not inputs.index.is_local:
         manifest = _made(inputs)
     else:
+        check_ours(inputs.index, "examples.index")
         inputs.index.create()
         with inputs.index.lock():  # Outside the run directory another run may be building the same index.
             manifest = _made(inputs)
@@ -185,7 +187,11 @@ def _build(inputs: _IndexInputs, spec: IndexSpec, examples: Sequence[Question]) 
     resources = session.join()
     if spec.settings.embedder.device == "cuda":
         refuse_without_gpu(resources)
+    if spec.settings.index is not None:
+        check_ours(inputs.index, "examples.index")
     inputs.index.create()
+    if spec.settings.index is not None:
+        claim(inputs.index, "examples.index")
     locks.refuse_unshared(inputs.index)
     manifest = index_builder.build(inputs.progress, inputs.index, spec, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"
