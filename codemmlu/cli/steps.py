@@ -22,6 +22,7 @@ from codemmlu.dataset.stored import StoredQuestions, stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.errors import UserError, redact_credentials
+from codemmlu.inference import damage
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, adapter_of, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
@@ -161,6 +162,7 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
     from codemmlu.inference.driver import RunContext, ask  # These imports are slow, and a dry run does without them.
 
     index = _index(job, inputs.questions)
+    damage.set_aside(run, sorted({voter.pool for voter in job.recipe.asked.values()}), job.terminal)
     ensemble = _ensemble(job.recipe, run, inputs, index)
     begin(job.recipe, run, inputs)
     write_pilot(run, ensemble.voters)

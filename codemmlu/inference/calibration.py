@@ -21,7 +21,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 # The file of the content hashes of the pilot's questions.
-_PILOT = "pilot.json"
+PILOT_FILE = "pilot.json"
 
 
 # Questions of a pilot: enough for a prior by letter, few enough to be asked in seconds.
@@ -90,7 +90,7 @@ def identity(question: Question) -> str:
 
 
 def _pilot(run: RunDir, questions: Iterator[Question]) -> tuple[Question, ...]:
-    written = json.loads(run.read(_PILOT)) if run.exists(_PILOT) else []
+    written = json.loads(run.read(PILOT_FILE)) if run.exists(PILOT_FILE) else []
     return pilot_questions(questions, written)
 
 

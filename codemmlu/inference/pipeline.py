@@ -9,7 +9,6 @@ waits takes some of its cores (an idle Ray worker was measured at 0.7 % of one).
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import signal
 import time
@@ -26,6 +25,7 @@ from codemmlu.cluster import locks, tasks
 from codemmlu.engine import watchdog
 from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation
+from codemmlu.inference.answer_store import file_name
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
 from codemmlu.inference.worker import AnswerWorker
 from codemmlu.run_dir import ISSUE, RunDir
@@ -207,8 +207,7 @@ class BlockWorker:
     def _keep(self, answers: pa.Table) -> pa.Table:
         if self._run.read(ISSUE) != self._attempt:
             return _NOTHING
-        keys = "".join(sorted(str(key) for key in answers["key"].to_pylist()))
-        name = hashlib.sha256(keys.encode()).hexdigest()[:24]
+        name = file_name(str(key) for key in answers["key"].to_pylist())
         self._run.write_table(f"{self._folder}/{name}.parquet", answers)
         failed = sum(status == "failed" for status in answers["status"].to_pylist())
         return pa.table({"answers": [answers.num_rows], "failed": [failed]})

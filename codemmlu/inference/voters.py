@@ -10,7 +10,7 @@ from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.errors import UserError
-from codemmlu.inference.calibration import _PILOT, Calibration, _pilot, identity, null_questions
+from codemmlu.inference.calibration import PILOT_FILE, Calibration, _pilot, identity, null_questions
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import wording_digest
@@ -263,7 +263,7 @@ def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
     for voter in voters.values():
         if voter.exits_early and voter.calibration and voter.calibration.split == "test":
             pilot = voter.calibration.questions or ()
-            run.write(_PILOT, json.dumps([identity(question) for question in pilot]).encode())
+            run.write(PILOT_FILE, json.dumps([identity(question) for question in pilot]).encode())
 
 
 def weights_digest(model: model_source.Model, settings: ModelSettings) -> str:

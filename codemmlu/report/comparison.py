@@ -185,7 +185,7 @@ def _codes(names: Any, known: Sequence[str]) -> Codes:
 def _report(run: RunDir) -> dict[str, Any]:
     try:
         report = json.loads(run.read("report.json"))
-    except (OSError, ValueError, pa.ArrowInvalid):
+    except (OSError, ValueError, RecursionError, pa.ArrowInvalid):
         report = None
     if not isinstance(report, dict) or "voters" not in report or not run.files("questions"):
         raise UserError(f"{run.shown}: no report.json there; it is no run directory, or its run has not ended")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ def stored_figures(run: RunDir, report: Mapping[str, Any]) -> list[dict[str, str
     sources = [Path(file).read_text(encoding="utf-8") for file in _SOURCES]
     source = digest(report, sources, metadata.version("matplotlib"))
     if run.exists(_STORED):
-        stored = json.loads(run.read(_STORED))
-        if stored["source"] == source:
-            return list(stored["figures"])
+        with suppress(ValueError, TypeError, LookupError, RecursionError):  # A damaged file is drawn again.
+            stored = json.loads(run.read(_STORED))
+            if stored["source"] == source:
+                return list(stored["figures"])
     drawn = figures(report)
     run.write(_STORED, json.dumps({"source": source, "figures": drawn}).encode())
     return drawn

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from codemmlu.errors import UserError, first_line, redact_credentials
-from codemmlu.run_dir.lock import file_lock
+from codemmlu.run_dir.local import file_lock, sync_folder
 from codemmlu.run_dir.names import is_written
 from codemmlu.schema import SCHEMA_VERSION
 
@@ -31,7 +31,16 @@ ISSUE = ".issue"  # The file that names the job that writes here now.
 
 
 class DamagedError(UserError):
-    """The error of a file that a run wrote and that was changed or cut off since."""
+    """The error of a file that a run wrote and that was changed or cut off since; `why` says how it shows."""
+
+    def __init__(self, path: str, why: str) -> None:
+        """Name the file, and what is wrong with it."""
+        super().__init__(path, why)
+        self.why = why
+
+    def __str__(self) -> str:
+        """Return the message: what an exception is made of anew in another process are its arguments."""
+        return f"{self.args[0]} is damaged ({self.why}); delete it, or give another `out`"
 
 
 def check_persistent_path(address: str, key: str = "out") -> None:
@@ -143,7 +152,7 @@ class RunDir:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
             os.replace(temporary, target)
-            _sync_folder(folder)
+            sync_folder(folder)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -161,14 +170,14 @@ class RunDir:
         """Return whether the run has a folder of this name."""
         return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.Directory)
 
-    def files(self, folder: str) -> list[str]:
-        """Return the sorted names, for `read_table`, of the Parquet files in a folder of the run."""
+    def files(self, folder: str, ending: str = ".parquet") -> list[str]:
+        """Return the sorted names of the files in a folder that have an ending."""
         try:
             entries = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
         except OSError as error:  # A file or a loop of links stands where the folder should be.
             raise UserError(f"out: {self.shown}/{folder} cannot be read as a folder: {first_line(error)}") from None
         names = [info.base_name for info in entries if info.type == fs.FileType.File]
-        return sorted(f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith("."))
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(ending) and not name.startswith("."))
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Return a Parquet file of the run; one of another version is a UserError, a broken one a DamagedError.
@@ -179,13 +188,16 @@ class RunDir:
 
         Returns:
             The table.
+
+        Raises:
+            DamagedError: The file is not as it was written.
         """
         with self._parquet(name) as file:
             table = file.read(columns=columns)
             # A file without page checksums may hold text that is none, or offsets that lead outside.
             table.validate(full=True)
         if missing := set(columns or ()) - set(table.column_names):
-            raise self.damaged(name, f"it has no column {min(missing)}")
+            raise DamagedError(f"{self.shown}/{name}", f"it has no column {min(missing)}")
         return table
 
     def read_batches(self, name: str) -> Iterator[pa.RecordBatch]:
@@ -206,11 +218,7 @@ class RunDir:
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
-            raise self.damaged(name, first_line(error)) from None
-
-    def damaged(self, name: str, why: str) -> DamagedError:
-        """Return the error of a file that the run wrote and that is not as it was written."""
-        return DamagedError(f"{self.shown}/{name} is damaged ({why}); delete it, or give another `out`")
+            raise DamagedError(f"{self.shown}/{name}", first_line(error)) from None
 
     def set_aside(self, name: str) -> str:
         """Rename a damaged file to a name that no run reads or writes, and return the new name."""
@@ -283,7 +291,7 @@ class RunDir:
                 if name.rpartition("/")[2] not in names:
                     self.clear(name)
             if self.is_local:
-                _sync_folder(self.path(folder))
+                sync_folder(self.path(folder))
         except OSError as error:
             raise UserError(f"out: {self.shown}/{folder} cannot be written: {first_line(error)}") from error
         self.clear(new)
@@ -291,13 +299,3 @@ class RunDir:
     def lock(self) -> AbstractContextManager[None]:
         """Hold the lock of a local directory while a job writes; see `file_lock`."""
         return file_lock(self.path(".lock"), self.shown)
-
-
-def _sync_folder(folder: str) -> None:
-    """Make renames in a folder durable, where the file system has a way to."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

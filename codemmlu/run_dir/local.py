@@ -1,10 +1,10 @@
-"""The lock of a local run directory: one job writes there at a time."""
+"""What a local run directory needs: a lock, as one job writes there at a time, and durable renames."""
 
 import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from codemmlu.errors import UserError
 
@@ -40,3 +40,13 @@ def file_lock(path: str, shown: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def sync_folder(folder: str) -> None:
+    """Make renames in a folder durable, where the file system has a way to."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
