@@ -14,6 +14,7 @@ from codemmlu.retrieval.embedder import Embedder
 from codemmlu.retrieval.embedder import find as find_embedder
 from codemmlu.retrieval.index_store import (
     MANIFEST,
+    BrokenManifestError,
     IndexManifest,
     IndexSpec,
     check_embedder,
@@ -161,7 +162,7 @@ def _made(inputs: _IndexInputs) -> IndexManifest:
     """Return the index of examples.source: as it is, with other weights, or built anew."""
     recipe, index, embedder, say = inputs.recipe, inputs.index, inputs.embedder, inputs.progress.say
     settings = recipe.examples
-    manifest = read_manifest(index)
+    manifest = _own_manifest(inputs)
     examples = inputs.questions.examples
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
@@ -178,6 +179,22 @@ def _made(inputs: _IndexInputs) -> IndexManifest:
     for note in inputs.questions.example_notes:
         say(f"  {note}")
     return _build(inputs, spec, examples)
+
+
+def _own_manifest(inputs: _IndexInputs) -> IndexManifest | None:
+    """Return the manifest of an index that this run may build anew; a broken one in its own directory is set aside.
+
+    Raises:
+        BrokenManifestError: The manifest is broken, and the index lies where the recipe says.
+    """
+    try:
+        return read_manifest(inputs.index)
+    except BrokenManifestError as error:
+        if inputs.recipe.examples.index is not None:
+            raise
+        new = inputs.index.set_aside(MANIFEST)
+        inputs.progress.say(f"{str(error).partition(';')[0]}: it is kept as {new}, and the index is made anew")
+        return None
 
 
 def _build(inputs: _IndexInputs, spec: IndexSpec, examples: Sequence[Question]) -> IndexManifest:

@@ -36,6 +36,10 @@ EXAMPLE = (
 )
 
 
+class BrokenManifestError(UserError):
+    """The error of a manifest that was changed or cut off since it was written."""
+
+
 def _inside(name: str) -> str:
     """Refuse a name that leads out of the index directory."""
     if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
@@ -147,24 +151,25 @@ def read_manifest(index: RunDir) -> IndexManifest | None:
         The manifest; None where no index was finished.
 
     Raises:
-        UserError: The manifest is broken, or of another version.
+        UserError: The manifest is of another version.
+        BrokenManifestError: The manifest is not as it was written.
     """
     try:
         text = index.read(MANIFEST)
     except FileNotFoundError:
         return None
     try:
-        value: dict[str, Any] = json.loads(text)
-        if value.get("version") != VERSION:
+        value: Any = json.loads(text)
+        if isinstance(value, dict) and value.get("version") != VERSION:
             raise UserError(
                 f"examples.index: {index.shown} has version {value.get('version')}, this is {VERSION}; "
                 "delete it and run again"
             )
         return IndexManifest.model_validate(value)
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         details = error.errors()[0] if isinstance(error, ValidationError) else None
         first = f"{'.'.join(map(str, details['loc']))}: {details['msg']}" if details else first_line(error)
-        raise UserError(
+        raise BrokenManifestError(
             f"examples.index: {index.shown}/{MANIFEST} is broken ({first}); delete it and run again"
         ) from None
 

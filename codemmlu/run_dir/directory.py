@@ -33,14 +33,14 @@ ISSUE = ".issue"  # The file that names the job that writes here now.
 class DamagedError(UserError):
     """The error of a file that a run wrote and that was changed or cut off since; `why` says how it shows."""
 
-    def __init__(self, path: str, why: str) -> None:
-        """Name the file, and what is wrong with it."""
-        super().__init__(path, why)
+    def __init__(self, path: str, why: str, remedy: str = "delete it, or give another `out`") -> None:
+        """Name the file, what is wrong with it, and what would help."""
+        super().__init__(path, why, remedy)
         self.why = why
 
     def __str__(self) -> str:
         """Return the message: what an exception is made of anew in another process are its arguments."""
-        return f"{self.args[0]} is damaged ({self.why}); delete it, or give another `out`"
+        return f"{self.args[0]} is damaged ({self.why}); {self.args[2]}"
 
 
 def check_persistent_path(address: str, key: str = "out") -> None:
