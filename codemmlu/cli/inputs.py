@@ -11,6 +11,7 @@ from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.engine.scripted import SCRIPTED
 from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe, SubmissionVoter, adapter_name
+from codemmlu.recipe.models import names_of_code
 from codemmlu.run_dir import RunDir, writes_below
 
 
@@ -26,11 +27,17 @@ def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
 
 def foreign_code(recipe: Recipe) -> list[str]:
     """Return warnings of models that bring Python code and are allowed to run the code."""
-    return [
+    warnings = [
         f"WARNING: models.{name}.trust_remote_code: Python code that comes with {settings.source} runs on every node"
         for name, settings in recipe.models.items()
         if settings.trust_remote_code
     ]
+    warnings += [
+        f"WARNING: models.{name}.engine.{path}: the Python code that it names runs on every node"
+        for name, settings in recipe.models.items()
+        for path in names_of_code(settings.engine)
+    ]
+    return warnings
 
 
 def find_submissions(recipe: Recipe) -> dict[str, Submission]:

@@ -11,6 +11,9 @@ from codemmlu.engine import chat_template
 from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 
+# Pickled weights run code when they are read, and so does Python code beside a model.
+SAFE = {"use_safetensors": True, "trust_remote_code": False}
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -78,13 +81,14 @@ def load_with_peft(source: str, revision: str | None, settings: FinetuneSettings
         device_map=device_map,
         quantization_config=four_bits if settings.quantization == "nf4" else None,
         attn_implementation="sdpa",
+        **SAFE,
     )
     for module in base.modules():
         # On a CPU, bitsandbytes 0.50 packs weights at the first evaluation into a form that has no gradient, and leaves
         # them packed: later training learns through the other layers alone, without an error.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     chat_template.complete(tokenizer, source, revision)
     if start:
         model = PeftModel.from_pretrained(base, start, is_trainable=True)
@@ -116,6 +120,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         max_seq_length=settings.max_length,
         load_in_4bit=settings.quantization == "nf4",
         dtype=None,
+        **SAFE,
         use_exact_model_name=True,  # Unsloth's mirror of a model has other weights and another tokenizer
     )
     model = FastLanguageModel.get_peft_model(
@@ -128,7 +133,7 @@ def load_with_unsloth(source: str, revision: str | None, settings: FinetuneSetti
         use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
         random_state=settings.seed,
     )
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     chat_template.complete(tokenizer, source, revision)
     return LoadedModel(model, tokenizer, precision())
 

@@ -7,6 +7,7 @@ from typing import Any
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.adapter_store import folder_of
 from codemmlu.run_dir import RunDir
+from codemmlu.training.backends import SAFE
 
 
 def merge_adapter(address: str, name: str, model: model_source.Model) -> str:
@@ -40,6 +41,6 @@ def merged(source: str, revision: str | None, adapter: str, folder: str) -> None
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto")
+    base: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto", **SAFE)
     PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source, revision=revision).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False).save_pretrained(folder)
