@@ -14,7 +14,7 @@ import pytest
 from codemmlu.cli.inputs import foreign_code
 from codemmlu.cli.job import command_line
 from codemmlu.engine.gguf import convert
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, redact_credentials
 from codemmlu.recipe import Recipe
 from codemmlu.recipe.models import ModelSettings
 from codemmlu.retrieval.embedder import _check_modules
@@ -245,3 +245,44 @@ def test_a_plain_embedder_passes(tmp_path: Path) -> None:
     kinds = ["sentence_transformers.models.Transformer", "sentence_transformers.sentence_transformer.modules.Pooling"]
     (tmp_path / "modules.json").write_text(json.dumps([{"type": kind} for kind in kinds]))
     _check_modules(tmp_path)
+
+
+SECRETS = ["abc/def+ghi", "abc@def", "abc def", "a/b@c d/e", "x:y", "it's", 'sa"y', "ü/", "k" * 100 + " " + "l" * 100]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "key", ["out", "questions.source", "voters.smol.adapter", "finetune.start", "examples.index", "models.smol.source"]
+)
+def test_a_key_in_an_address_is_printed_nowhere(key: str, secret: str, tmp_path: Path) -> None:
+    address = f"s3://AKIAKEY:{secret}@bucket/x"
+    more = ["finetune={model: smol}", "examples.source=sample"] if key.startswith("finetune") else []
+    quoted = json.dumps(address, ensure_ascii=False)
+    done = job("run", "recipes/demo.yaml", "--dry-run", f"out={tmp_path}/x", *more, f"{key}={quoted}")
+    assert "AKIAKEY" not in done.out + done.err
+    assert secret not in done.out + done.err
+    unknown = job("run", "recipes/demo.yaml", f"--{key}={address}")
+    assert unknown.code == 2
+    assert secret not in unknown.err
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_key_in_an_address_is_kept_nowhere(secret: str) -> None:
+    address = f"s3://AKIAKEY:{secret}@bucket/x.csv"
+    voters = {"v": {"model": "m", "adapter": address}}
+    recipe = Recipe.model_validate(
+        {"out": address, "questions": {"source": address}, "models": {"m": {"source": "embedded"}}, "voters": voters}
+    )
+    kept = redact_credentials(recipe.as_yaml())
+    assert kept.count("s3://bucket/x.csv") == 3
+    assert "AKIAKEY" not in kept
+    assert secret not in kept
+    assert secret not in command_line("run", [f"out={address}", "questions.limit=3"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["s3://bucket/a@b.csv", "data at s3://b/x, of owner/name@main", "http://host:8265 answers", "a@b c://d e@f g/h"],
+)
+def test_an_address_without_keys_is_shown_whole(text: str) -> None:
+    assert redact_credentials(text) == text

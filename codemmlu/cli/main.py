@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and the command for help, and exit with code 2."""
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {safe(redact_credentials(message), 1000)}; see {self.prog} --help\n")
 
 
 def main(name: str, about: str, step: Callable[[JobContext], Outcome], arguments: list[str] | None = None) -> int:

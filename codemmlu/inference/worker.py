@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
-from codemmlu.errors import EngineDied, UserError
+from codemmlu.errors import EngineDied, UserError, redact_credentials
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult, NotFinite
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import render, render_check
@@ -201,10 +201,10 @@ class AnswerWorker:
                 result |= {"nearest": inputs.neighbours.nearest, "verbatim": inputs.neighbours.verbatim}
             result |= await METHODS[spec.method].run(self._engine, spec, inputs)
         except (DoesNotFit, _GivenUp) as error:
-            result["error"] = str(error)
+            result["error"] = redact_credentials(str(error))
         except NotFinite as error:
             reading = error.reading
-            result |= {"error": str(error), "readings": (reading,), "generated_tokens": 1}
+            result |= {"error": redact_credentials(str(error)), "readings": (reading,), "generated_tokens": 1}
             result |= {"prompt_tokens": reading.prompt_tokens, "cached_tokens": reading.cached_tokens}
         except EngineDied:
             raise

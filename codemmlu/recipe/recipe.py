@@ -81,7 +81,9 @@ class Recipe(Settings):
 
     def as_yaml(self) -> str:
         """Return the resolved recipe as the text that the run directory keeps."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+        values = self.model_dump(mode="json", exclude_none=True)
+        # On one line each, as credentials are removed from lines.
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=2**31)
 
 
 def _known(voters: dict[str, Any]) -> str:
