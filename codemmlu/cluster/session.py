@@ -11,9 +11,10 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from codemmlu.cluster.environment import reach, started_here
+from codemmlu.cluster.environment import given_address, reach, started_here
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kind_of, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu
 from codemmlu.errors import UserError
@@ -30,14 +31,23 @@ def join(gpus: str | None = None) -> Resources:
 
     Returns:
         The GPUs and CPUs to plan with.
+
+    Raises:
+        UserError: RAY_ADDRESS names a cluster that does not answer.
     """
     if not ray.is_initialized():
         on_terminate = signal.getsignal(signal.SIGTERM)
         # The output of workers stays in Ray's log files; users learn what they must know from rows and errors.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        given = os.environ.get("RAY_ADDRESS")
-        if given or started_here():
-            _join(given or "auto", quiet)  # `auto` finds the cluster's token, an address does not.
+        if given := given_address():
+            _join(given, quiet)
+        elif found := started_here():
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # As Ray does itself for `auto`.
+            _join(found, quiet)  # The address that answered: `auto` would look for one anew.
+        elif os.environ.get("RAY_ADDRESS"):
+            raise UserError(
+                "RAY_ADDRESS: no Ray cluster answers at auto; start it with `ray start --head`, or unset it"
+            )
         else:
             start_here(**quiet)
         signal.signal(signal.SIGTERM, on_terminate)  # Ray replaces the handler.
