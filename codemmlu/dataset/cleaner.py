@@ -36,9 +36,9 @@ AnswerForm = Literal["letter", "zero-based", "one-based", "text"]
 _NAMES = {"letter": "letter", "zero-based": "zero-based number", "one-based": "one-based number", "text": "text"}
 
 _DECORATED_LETTER = re.compile(
-    r"""[\s*_`"']*
-        (?:(?:the\s+)?(?:correct\s+)?(?:answer|ans|option|choice)\b(?:\s+is\b)?[\s:=*\-]*)?
-        [\s*_`"'(\[]*([A-Za-z])[\s*_`"')\].:]*""",
+    r"""[\s*_`"']*+
+        (?:(?:the\s+)?(?:correct\s+)?(?:answer|ans|option|choice)\b(?:\s+is\b)?[\s:=*\-]*+)?
+        [\s*_`"'(\[]*+([A-Za-z])[\s*_`"')\].:]*+""",
     re.IGNORECASE | re.VERBOSE,
 )
 # Characters. A longer text is no letter, and would cost the pattern above quadratic time.
@@ -50,7 +50,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def parse_answer_letter(text: str) -> str | None:
     """Return the letter of a text such as `ANSWER: **B**`; None where the text is no letter or says more."""
-    match = _DECORATED_LETTER.fullmatch(text) if len(text.strip()) <= _LONGEST_ANSWER else None
+    text = text.strip()  # The blanks around it are of any number.
+    match = _DECORATED_LETTER.fullmatch(text) if len(text) <= _LONGEST_ANSWER else None
     return match[1].upper() if match else None
 
 
@@ -188,7 +189,7 @@ class Cleaner:
                 return None
             index = names.index(letter) if letter else None
         else:
-            number = _NUMBER.fullmatch(text)
+            number = _NUMBER.fullmatch(text.strip())
             index = int(number[1]) - (self._answers == "one-based") if number else None
             index = index if index is not None and 0 <= index < len(choices) else None
         if index is None:
