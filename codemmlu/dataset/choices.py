@@ -11,9 +11,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from codemmlu.schema import MAX_CHOICES
+
 _OPTION_COLUMN = re.compile(r"(?!options|choices)(?:option|choice)[ _]?([a-z]|[0-9]{1,2})")
 # An empty string matches too, so a match only makes `_joins_strings` look closer.
 _STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")
+_LONGEST_LITERAL = 2**18  # characters
 _NUMBERS = (bool, int, float, complex)
 
 
@@ -83,6 +86,8 @@ def _choices(value: object) -> list[str]:
         value = _parsed(plain(value).strip())
     if not isinstance(value, list | tuple):
         raise RejectedRow("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
+    if len(value) > MAX_CHOICES:
+        return [""] * len(value)
     if any(isinstance(item, list | tuple | dict | set) for item in value):
         raise RejectedRow("choices hold a list inside the list")
     return [plain(item) for item in value]
@@ -96,8 +101,9 @@ def _parsed(text: str) -> object:
     """
     if not text:
         return None
-    # JSON goes first, because Python reads JSON's escape of one emoji as two lone surrogates.
-    for parse in (_read_json, _read_python):
+    # JSON goes first, because Python reads JSON's escape of one emoji as two lone surrogates. Python's parser takes a
+    # thousand times the memory of a text.
+    for parse in (_read_json, _read_python) if len(text) <= _LONGEST_LITERAL else (_read_json,):
         try:
             return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
@@ -114,6 +120,10 @@ def _read_python(text: str) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python warns of an escape such as \d, which a choice may contain.
         written = ast.parse(text, mode="eval").body
+    if isinstance(written, ast.List | ast.Tuple) and len(written.elts) > MAX_CHOICES:
+        return [""] * len(written.elts)  # They are rejected for their number; to find what each says takes long.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         value = ast.literal_eval(written)
     if not isinstance(written, ast.List | ast.Tuple):
         return value

@@ -62,7 +62,9 @@ def is_hub(source: str) -> bool:
     return looks_like and not os.path.exists(source)
 
 
-_QUESTION_KEY = re.compile(r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|split|revision)\b")
+_QUESTION_KEY = re.compile(
+    r"(?<![\w./-])questions\.(source|encoding|subjects|columns|answers|split|revision|max_\w+_mib)\b"
+)
 
 
 def as_examples(text: str) -> str:

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from codemmlu.dataset import files, hub
 from codemmlu.dataset.cleaner import Cleaner
+from codemmlu.dataset.limits import Limits
 from codemmlu.dataset.readers import READERS, Record, WrongBytesError
 from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
@@ -85,6 +86,10 @@ class QuestionStream:
         return [f"{count:,} x {note} (first at {cleaner.first[note]})" for note, count in cleaner.notes.most_common()]
 
 
+def _limits(settings: QuestionSettings) -> Limits:
+    return Limits(settings.max_line_mib, settings.max_field_mib, settings.max_row_group_mib)
+
+
 def _records(settings: QuestionSettings) -> Iterator[Record]:
     if files.is_hub(settings.source):
         yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision)
@@ -92,9 +97,9 @@ def _records(settings: QuestionSettings) -> Iterator[Record]:
     for file in files.files(settings.source):
         with file.open() as stream:
             try:
-                yield from READERS[file.ending](stream, file.name, settings.encoding)
-            # A cut archive or a broken Parquet page, for example, ends here.
-            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+                yield from READERS[file.ending](stream, file.name, settings.encoding, _limits(settings))
+            # A cut archive, a broken Parquet page or a struct with a name twice, for example, ends here.
+            except (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
                 raise UserError(f"questions.source: {file.name} cannot be read: {first_line(error)}") from None
             except WrongBytesError as error:
                 raise UserError(

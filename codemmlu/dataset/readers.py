@@ -4,7 +4,6 @@ import codecs
 import csv
 import io
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from codemmlu.dataset.limits import DEFAULT, Limits, check_fields, check_parquet, lines_within, too_long, whole_within
 from codemmlu.errors import UserError, first_line
 
 
@@ -39,7 +39,7 @@ class WrongBytesError(UserError):
     """The error of a file that is not written in the encoding in which it is read."""
 
 
-def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
+def _lines(stream: BinaryIO, name: str, encoding: str, limits: Limits) -> Iterator[str]:
     """Read lines with their own line ends, so that code keeps its whitespace.
 
     Yields:
@@ -53,7 +53,7 @@ def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     number = 0
     try:
-        for raw in [stream.read()] if whole else stream:
+        for raw in [whole_within(stream, name, limits)] if whole else lines_within(stream, name, limits):
             text = decoder.decode(raw, final=whole or not raw.endswith(b"\n"))
             for line in io.StringIO(text, newline="\n"):
                 number += 1
@@ -64,7 +64,7 @@ def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
         raise WrongBytesError(f"{name}:{number + before + 1}: byte {wrong!r} is not {encoding}") from None
 
 
-def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_csv(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read CSV with a header line; quoted fields may span lines.
 
     Yields:
@@ -73,8 +73,8 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
     Raises:
         UserError: A column appears twice, or quoting is broken, which would swallow rows.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader(_lines(stream, name, encoding), strict=True)
+    csv.field_size_limit(limits.field_characters)
+    reader = csv.reader(_lines(stream, name, encoding, limits), strict=True)
     line = 1
     try:
         header = [column.strip() for column in next(reader, [])]
@@ -97,6 +97,8 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
             note = "rows with fewer fields than the header: what is missing counts as empty" if short else None
             yield Record(name, line, dict(zip(header, values + [""] * short, strict=True)), note=note)
     except csv.Error as error:
+        if "field larger than" in str(error):
+            raise UserError(too_long(f"{name}:{line}", "a field", limits.field, "max_field_mib")) from None
         raise UserError(
             f"{name}:{line}: broken CSV quoting in the row that begins here ({error} in line {reader.line_num}); "
             "fix its quotes"
@@ -124,7 +126,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_jsonl(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read one JSON object per line.
 
     Numbers stay as they are written: 1.50 is not 1.5 where it is a choice. A field that is NaN is missing.
@@ -132,7 +134,7 @@ def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
     Yields:
         One record per line that is not blank.
     """
-    for line, text in enumerate(_lines(stream, name, encoding), start=1):
+    for line, text in enumerate(_lines(stream, name, encoding, limits), start=1):
         if not text.strip():
             continue
         try:
@@ -143,13 +145,14 @@ def read_jsonl(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
             yield Record(name, line, {}, f"not JSON: {first_line(error)}")
             continue
         if isinstance(value, dict):
+            check_fields(f"{name}:{line}", value, limits)
             fields = {field: None if isinstance(item, _Missing) else item for field, item in value.items()}
             yield Record(name, line, fields)
         else:
             yield Record(name, line, {}, f"a JSON {type(value).__name__} where an object should be")
 
 
-def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_parquet(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read Parquet, some rows at a time; `encoding` does not apply, because Parquet's strings are UTF-8.
 
     Yields:
@@ -164,12 +167,15 @@ def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]
         raise UserError(f"{name}: not a Parquet file ({first_line(error)})") from None
     if twice := [column for column, times in Counter(file.schema_arrow.names).items() if times > 1]:
         raise UserError(f"{name}: the column {twice[0]!r} appears twice; rename one of them")
+    check_parquet(file, stream.seek(0, io.SEEK_END), name, limits)
     line = 0
-    for batch in file.iter_batches(batch_size=1024):
+    # Few rows at a time: each may be as long as a field may be, and one stored text may stand in all of them.
+    for batch in file.iter_batches(batch_size=64):
         for fields in batch.to_pylist():
             line += 1
+            check_fields(f"{name}:{line}", fields, limits)
             yield Record(name, line, fields)
 
 
-Reader = Callable[[BinaryIO, str, str], Iterator[Record]]
+Reader = Callable[[BinaryIO, str, str, Limits], Iterator[Record]]
 READERS: dict[str, Reader] = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}

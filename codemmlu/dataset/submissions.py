@@ -8,6 +8,7 @@ import pyarrow as pa
 from codemmlu.dataset import files
 from codemmlu.dataset.choices import plain
 from codemmlu.dataset.cleaner import parse_answer_letter
+from codemmlu.dataset.limits import DEFAULT
 from codemmlu.dataset.readers import READERS, Record, WrongBytesError
 from codemmlu.errors import UserError, first_line
 
@@ -44,11 +45,17 @@ def read_submission(source: str, key: str) -> Submission:
     for file in files.files(source, key):
         with file.open() as stream:
             try:
-                for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
+                for record in READERS[file.ending](stream, file.name, "utf-8-sig", DEFAULT):
                     _take(submission, record, key)
             except WrongBytesError as error:
                 raise UserError(f"{key}: {error}; save it as UTF-8") from None
-            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
+            except (
+                OSError,
+                pa.ArrowException,
+                ValueError,
+                OverflowError,
+                MemoryError,
+            ) as error:  # such as a cut archive
                 raise UserError(f"{key}: {file.name} cannot be read: {first_line(error)}") from None
     if not submission.letters:
         raise UserError(f"{key}: {source} has no rows")
