@@ -200,7 +200,6 @@ def test_a_gguf_file_that_says_nothing_is_one_line(content: bytes, why: str, tmp
 
 def test_a_killed_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf())
-    monkeypatch.setattr("codemmlu.engine.gguf.fault_of", lambda _: "")
     monkeypatch.setattr("codemmlu.engine.gguf._convert", lambda file, target: (target / "config.json").write_text(""))
     target = convert(tmp_path / "m.gguf", tmp_path / "cache")
     (target / "config.json").unlink()

@@ -44,8 +44,6 @@ def convert(file: Path, cache: Path) -> Path:
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise UserError(f"models: {file} is no GGUF file")
-    if fault := fault_of(file):
-        raise UserError(f"models: {file} cannot be turned into a plain model: {fault}")
     target = cache / "models" / f"{file.stem}-{_sample_hash(file)}"
     with locked(target):
         if not (target / "config.json").exists():
@@ -86,6 +84,8 @@ def _convert(file: Path, target: Path) -> None:
 def _write_plain_model(file: Path, target: Path) -> None:
     """Write a GGUF file's weights and tokenizer as a plain model; runs in the separate process."""
     _end_with_parent()
+    if fault := fault_of(file):
+        sys.exit(fault)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

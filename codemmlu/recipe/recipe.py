@@ -1,6 +1,6 @@
 """The whole recipe: all sections, and the checks across sections."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -26,7 +26,7 @@ class Recipe(Settings):
     """The configuration of a whole run."""
 
     out: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     # GPUs that the cluster may grow to, such as 4x1xL4: four nodes with one L4 each. None: the GPUs that it has.
     gpus: str | None = None
     questions: QuestionSettings = QuestionSettings()
@@ -118,6 +118,7 @@ def _check_finetune(recipe: "Recipe") -> None:
 def _check_when(name: str, voters: dict[str, Any]) -> None:
     """Refuse a cascade that waits for an unknown voter, for a voter that is never unsure, or for itself."""
     waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
+    seen = {name}  # Many ways may lead to a voter; one is enough.
     while waits:
         voter, path = waits.pop()
         when = when_of(voters[voter])
@@ -128,5 +129,6 @@ def _check_when(name: str, voters: dict[str, Any]) -> None:
                 raise ValueError(f"voters.{voter}.when.of: there is no voter {other!r}; {_known(voters)}")
             if other == name:
                 raise ValueError(f"voters.{name}.when.of: it waits for itself: {' -> '.join((*path, name))}")
-            if other not in path:
+            if other not in seen:
+                seen.add(other)
                 waits.append((other, (*path, other)))

@@ -138,7 +138,14 @@ def _read(name: str, run: RunDir) -> _Finished:
     asked = pa.concat_tables([_asked(run, file) for file in run.files("questions")]).sort_by("task_id").combine_chunks()
     task_ids = asked["task_id"].combine_chunks()
     columns = {voter: _skipped(len(task_ids)) for voter in report["voters"]}
-    for file in reduction.stored(run, reduction.VOTES):
+    votes_files = reduction.stored(run, reduction.VOTES)
+    if (
+        not votes_files
+        or not reduction.stored(run, reduction.VERDICTS)
+        or len(task_ids) != report.get("questions", len(task_ids))
+    ):
+        raise UserError(f"{run.shown}: files of its questions, votes or verdicts are missing; run it again")
+    for file in votes_files:
         votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
         rows = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
         status, named = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
@@ -187,7 +194,7 @@ def _report(run: RunDir) -> dict[str, Any]:
         report = json.loads(run.read("report.json"))
     except (OSError, ValueError, RecursionError, pa.ArrowInvalid):
         report = None
-    if not isinstance(report, dict) or "voters" not in report or not run.files("questions"):
+    if not isinstance(report, dict) or not isinstance(report.get("voters"), dict) or not run.files("questions"):
         raise UserError(f"{run.shown}: no report.json there; it is no run directory, or its run has not ended")
     return report
 

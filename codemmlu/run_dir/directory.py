@@ -81,6 +81,8 @@ class RunDir:
         Raises:
             UserError: pyarrow cannot use the address.
         """
+        if "\0" in out:
+            raise UserError(f"out: {out!r} is no writable address: it has a NUL character")
         try:
             if out.startswith("file://"):
                 out = fs.FileSystem.from_uri(out)[1]
@@ -89,7 +91,7 @@ class RunDir:
             self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
             self.shown = self.address if self.is_local else redact_credentials(self.address).partition("?")[0]
         except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
-            raise UserError(f"out: {out} is no writable address: {str(error).splitlines()[0]}") from None
+            raise UserError(f"out: {out} is no writable address: {first_line(error)}") from None
 
     def below(self, name: str) -> "RunDir":
         """Return a folder of the run as a run directory of its own."""
