@@ -80,7 +80,7 @@ def parse(text: str) -> Any:
     except RecursionError:
         raise ValueError("it nests too deeply") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _unfolded(node: yaml.Node, known: dict[int, int], depth: int) -> int:

@@ -32,7 +32,7 @@ def listener() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-class Head(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Head(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]
     """A head that answers as a given kind of service."""
 
     def __init__(self, kind: str) -> None:
