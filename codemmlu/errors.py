@@ -79,8 +79,12 @@ def _escaped(character: str) -> str:
 
 def redact_credentials(text: str) -> str:
     """Remove the keys and options that s3:// addresses in a text may carry."""
-    plain = re.sub(r"://[^/@\s]*@", "://", text)
+    plain = _CREDENTIALS.sub("://", text)
     return re.sub(r"(\w://[^\s?'\"]*)\?[\w.]+=[^\s'\"]*", r"\1", plain)  # The ? of a glob stays.
+
+
+# KEY:SECRET@, or KEY@. A secret may hold a slash, a blank or an @ itself, so all of a line up to its last @ goes.
+_CREDENTIALS = re.compile(r"://(?:[^/\s:@'\"]*:(?:(?!://)[^\n])*@|[^/\s@]*@)")
 
 
 def first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 Every text from questions and models is untrusted here.
 """
 
+import os
 import sys
 import threading
 import time
@@ -27,11 +28,22 @@ class Terminal:
         # A file has no edge, so tables in a file are as wide as they need to be.
         self._console = Console(stderr=to_stderr, highlight=False, width=None if is_terminal else 160)
         self._bars = _Bars(self._console)
+        self.lost: OSError | None = None  # Why the output could not be written.
 
     def say(self, line: str) -> None:
         """Print one line, without the keys that addresses in the line may carry."""
-        self._console.print(Text(safe(redact_credentials(line), 2000)), soft_wrap=True)
-        self._console.file.flush()
+        with self._even_if_closed():
+            self._console.print(Text(safe(redact_credentials(line), 2000)), soft_wrap=True)
+            self._console.file.flush()
+
+    @contextmanager
+    def _even_if_closed(self) -> Iterator[None]:
+        """Let the run go on where the output cannot be written, as its reader has gone or its disk is full."""
+        try:
+            yield
+        except OSError as error:
+            self.lost = self.lost or error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._console.file.fileno())
 
     def show(self, table: Table) -> None:
         """Print a table.
@@ -39,7 +51,8 @@ class Terminal:
         Names and numbers are never cut: where the table is too wide, columns are left out and a line names them.
         """
         narrowed, left_out = _narrowed(table, self._console.width)
-        self._console.print(narrowed)
+        with self._even_if_closed():
+            self._console.print(narrowed)
         if left_out:
             self.say(f"({', '.join(left_out)}: no room in {self._console.width} columns; --json has them)")
 

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from codemmlu.cli.adapters import check_adapters
 from codemmlu.cli.check import findings, first_prompt
 from codemmlu.cli.estimates import ModelPlan, examples_of, model_of, placed, training_of
+from codemmlu.cli.inputs import foreign_code, refuse_overwritten
 from codemmlu.cli.job import JobContext, Outcome
-from codemmlu.cli.steps import describe, finetune_settings, foreign_code, refuse_without_examples
+from codemmlu.cli.steps import describe, finetune_settings, refuse_without_examples
 from codemmlu.dataset import InMemory, QuestionSet, read_submission
 from codemmlu.dataset.label_position import SWAPPED, with_answer_at
 from codemmlu.engine.adapter_store import read_manifest as read_adapter
@@ -33,6 +34,7 @@ from codemmlu.recipe import (
     when_of,
 )
 from codemmlu.run_dir import RunDir, check_persistent_path
+from codemmlu.run_dir.ownership import check_ours
 from codemmlu.schema import Question
 
 
@@ -77,6 +79,8 @@ def plan(job: JobContext) -> Outcome:
     if job.name == "vote":
         say("vote needs no inference and no engine: it reads what the run directory holds")
     check_persistent_path(recipe.out)
+    check_ours(RunDir(recipe.out))
+    refuse_overwritten(recipe, RunDir(recipe.out))
     questions = QuestionSet(recipe, rows := InMemory())
     stream = questions.stream
     hardware = job.hardware or (grown(recipe.gpus, here().cpus) if recipe.gpus else here())

@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and the command for help, and exit with code 2."""
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {safe(redact_credentials(message), 1000)}; see {self.prog} --help\n")
 
 
 def main(name: str, about: str, step: Callable[[JobContext], Outcome], arguments: list[str] | None = None) -> int:
@@ -92,6 +92,9 @@ def _parser(name: str, about: str) -> _Parser:
 
 def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> int:
     """Run a job, report errors in one line each, and return the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # It was closed before this process began.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # A terminal that is not UTF-8 is no reason to stop.
@@ -100,7 +103,8 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
     try:
         # Libraries print too: with --json their output goes to stderr, like our own lines.
         with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-            outcome = run(Terminal(to_stderr=as_json))
+            terminal = Terminal(to_stderr=as_json)
+            outcome = run(terminal)
     except UserError as error:
         print(f"error: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)
         return 2
@@ -116,8 +120,16 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
     except KeyboardInterrupt:
         print(f"\nStopped. What was answered is kept; to continue: {again}", file=sys.stderr)
         return 130
+    lost = terminal.lost
     if as_json:
-        print(json.dumps(outcome.report), flush=True)
+        try:
+            print(json.dumps(outcome.report), flush=True)
+        except OSError as error:
+            lost = error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if lost and not isinstance(lost, BrokenPipeError):  # A reader that has gone, such as head, wants no more.
+        print(f"not finished: the output cannot be written: {lost.strerror}", file=sys.stderr)
+        return 1
     return 1 if outcome.failed else 0
 
 

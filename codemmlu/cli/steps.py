@@ -13,23 +13,29 @@ from functools import cache, partial
 
 from codemmlu.cli.adapters import check_adapters, other_bases
 from codemmlu.cli.console import Terminal
+from codemmlu.cli.inputs import find_models, find_submissions, foreign_code, refuse_overwritten
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
-from codemmlu.dataset import QuestionSet, Submission, read_sample, read_submission
+from codemmlu.dataset import QuestionSet, Submission, read_sample
 from codemmlu.dataset.stored import StoredQuestions, stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
-from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.errors import UserError, redact_credentials
+from codemmlu.inference import damage
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
 from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
 from codemmlu.report.schema import ModelReport
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path
+from codemmlu.run_dir.ownership import check_ours, claim, remove_leftovers
 from codemmlu.schema import Rejected, letters, to_table
+from codemmlu.voting.fit_split import FITTED
+from codemmlu.voting.reduction import VERDICTS, VOTES
 
+# What a run leaves at its end.
+OUTPUTS = ("report.json", "report.html", "submission.csv", VOTES, VERDICTS, FITTED)
 NO_HOLDOUT = "questions.holdout is ignored: questions.source and examples.source are not the same"
 
 
@@ -158,6 +164,7 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
     from codemmlu.inference.driver import RunContext, ask, refuse_low_mass  # slow; a dry run does without
 
     index = _index(job, inputs.questions)
+    damage.set_aside(run, sorted({voter.pool for voter in job.recipe.asked.values()}), job.terminal)
     ensemble = _ensemble(job.recipe, run, inputs, index)
     for line in other_bases(ensemble, inputs.models):
         job.terminal.say(line)
@@ -208,14 +215,19 @@ def _run_directory(job: JobContext) -> Iterator[RunDir]:
     check_persistent_path(job.recipe.out)
     run = RunDir(job.recipe.out)
     job.terminal.say(f"Run directory {run.shown}")
+    check_ours(run)
     run.create()
     with _alone(run):
+        claim(run)
+        refuse_overwritten(job.recipe, run)
+        if left := remove_leftovers(run):
+            job.terminal.say(f"{left:,} temporary files that killed jobs had left in {run.shown} are removed")
         yield run
 
 
 def begin(recipe: Recipe, run: RunDir, inputs: Inputs) -> None:
     """Put this attempt's questions into the run directory, once the recipe is validated."""
-    for name in ("report.json", "report.html"):  # These reports are of an earlier attempt.
+    for name in OUTPUTS:  # These are of an earlier attempt, and perhaps of another recipe.
         run.clear(name)
     inputs.stored.publish()
     run.write_table("rejected.parquet", to_table(inputs.questions.rejected, Rejected))
@@ -229,34 +241,6 @@ def describe(recipe: Recipe, questions: QuestionSet) -> list[str]:
     rejected = f", {stream.rejected:,} rejected (see rejected.parquet)" if stream.rejected else ""
     head = f"{stream.questions:,} questions from {stream.settings.source}, {stream.labelled:,} with an answer{rejected}"
     return [*ignored, head, *(f"  {note}" for note in stream.notes())]
-
-
-def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
-    """Return the models that are asked, by name; a model that is not there is a UserError."""
-    models = {}
-    for name, settings in recipe.models.items():
-        if any(voter.pool == name for voter in recipe.asked.values()):
-            check_engine_arguments(name, settings)
-            models[name] = model_source.validate(settings.source, settings.revision, model_source.cache_folder())
-    return models
-
-
-def foreign_code(recipe: Recipe) -> list[str]:
-    """Return warnings of models that bring Python code and are allowed to run the code."""
-    return [
-        f"WARNING: models.{name}.trust_remote_code: Python code that comes with {settings.source} runs on every node"
-        for name, settings in recipe.models.items()
-        if settings.trust_remote_code
-    ]
-
-
-def find_submissions(recipe: Recipe) -> dict[str, Submission]:
-    """Read other systems' answers, by voter; a file that cannot be read is a UserError."""
-    return {
-        name: read_submission(voter.source, f"voters.{name}.source")
-        for name, voter in recipe.voters.items()
-        if isinstance(voter, SubmissionVoter)
-    }
 
 
 def tell_submissions(job: JobContext, run: RunDir, submissions: Mapping[str, Submission]) -> None:

@@ -3,12 +3,14 @@
 import os
 import secrets
 import socket
+import stat
 from pathlib import Path
 
 # What an HTTP/2 client says first, with its empty settings: a gRPC server answers with its own settings at once.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _FRAME, _SETTINGS = 9, 4  # bytes of a frame's header, and the type of a frame with settings
 _SECONDS = 5  # a busy head may take some to answer
+_LONGEST_ADDRESS = 300  # characters
 
 
 def configure() -> None:
@@ -16,7 +18,7 @@ def configure() -> None:
 
     A cluster that this process starts listens on loopback only, as Ray has no passwords.
     """
-    given, running = os.environ.get("RAY_ADDRESS"), started_here()
+    given, running = given_address(), started_here()
     if (running or "127.0.0.1:").startswith("127.0.0.1:") and (running or not given):
         # With 0, the value on Windows and macOS, Ray stays on loopback instead of looking for an outer address.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -32,14 +34,51 @@ def configure() -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 
+def given_address() -> str | None:
+    """Return the address in RAY_ADDRESS; None where there is none, or it is `auto`: see `started_here`."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "auto") else address
+
+
 def started_here() -> str | None:
-    """Return the address of a cluster that `ray start` left on this machine, if it still answers."""
+    """Return the address of a cluster that `ray start` left on this machine, if it still answers.
+
+    The file of the address has to be this user's or root's: the driver unpickles what a cluster sends, so whoever names
+    the cluster runs code here.
+    """
+    path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     try:
-        address = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            is_trusted = status.st_uid in (os.getuid(), 0) and not status.st_mode & stat.S_IWOTH
+            if not (is_trusted and stat.S_ISREG(status.st_mode)):
+                return None
+            address = file.read(_LONGEST_ADDRESS).strip()
         reach(address)
     except (OSError, ValueError):  # There is no such file, or the cluster is gone.
         return None
-    return address
+    return address if is_ray(address) else None
+
+
+def is_ray(address: str) -> bool:
+    """Return whether the head of a Ray cluster answers at an address, within seconds."""
+    if _is_encrypted():
+        return True  # Only a client with the cluster's certificates could ask.
+    # Ray must not be imported before `configure`, and its own client would wait for minutes.
+    import grpc
+
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        check = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        try:
+            check(b"", timeout=_SECONDS)
+        except grpc.RpcError as error:
+            # A cluster with tokens says so; nobody is sent the token before.
+            return error.code() == grpc.StatusCode.UNAUTHENTICATED and "AuthToken" in str(error.details())
+    return True
+
+
+def _is_encrypted() -> bool:
+    return os.environ.get("RAY_USE_TLS", "0") != "0"
 
 
 def reach(address: str) -> None:
@@ -52,7 +91,7 @@ def reach(address: str) -> None:
     """
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as connection:
-        if os.environ.get("RAY_USE_TLS", "0") != "0":
+        if _is_encrypted():
             return  # The greeting would have to be encrypted.
         connection.settimeout(_SECONDS)
         try:

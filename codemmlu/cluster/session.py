@@ -12,9 +12,10 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from codemmlu.cluster.environment import reach, started_here
+from codemmlu.cluster.environment import given_address, reach, started_here
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kind_of, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu
 from codemmlu.errors import UserError
@@ -42,15 +43,17 @@ def join(gpus: str | None = None) -> Resources:
         on_terminate = signal.getsignal(signal.SIGTERM)
         # The output of workers stays in Ray's log files; users learn what they must know from rows and errors.
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        given, running = os.environ.get("RAY_ADDRESS"), started_here()
-        if given == "auto" and not running:
+        if given := given_address():
+            _join(given, quiet)
+        elif found := started_here():
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # As Ray does itself for `auto`.
+            _join(found, quiet)  # The address that answered: `auto` would look for one anew.
+        elif os.environ.get("RAY_ADDRESS"):
             # Ray would look through all processes, and wait minutes for the Ray of another job.
             raise UserError(
-                "RAY_ADDRESS: auto finds no Ray on this machine: the head that `ray start` left is gone, or there was "
-                "none; start it, or unset RAY_ADDRESS"
+                "RAY_ADDRESS: no Ray cluster answers at auto: the head that `ray start` left on this machine is gone, "
+                "or there was none; start it with `ray start --head`, or unset RAY_ADDRESS"
             )
-        if given or running:
-            _join(given or "auto", quiet)  # `auto` finds the cluster's token, an address does not.
         else:
             refuse_long_folder(os.environ.get("RAY_TMPDIR", "/tmp"))
             start_here(**quiet)

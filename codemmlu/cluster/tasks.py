@@ -30,7 +30,7 @@ def reason(error: Exception) -> Exception:
         A UserError or an EngineDied.
     """
     text = str(error)
-    if mistake := re.search(rf"{UserError.__module__}\.{UserError.__name__}: (.+)", text):
+    if mistake := re.search(r"codemmlu\.[\w.]+\.(?:UserError|DamagedError): (.+)", text):
         return UserError(mistake[1])
     if died := re.search(rf"{EngineDied.__module__}\.{EngineDied.__name__}: (.+)", text):
         return EngineDied(f"the run stopped: {died[1]}")

@@ -15,10 +15,10 @@ _NAMES = {"letter": "letter", "zero-based": "zero-based number", "one-based": "o
 # Characters. A longer text is no letter, and would cost the patterns below quadratic time.
 _LONGEST_ANSWER = 100
 _DECORATED_LETTER = re.compile(
-    r"""[*_`"'$]*
+    r"""[*_`"'$]*+
         (?:(?:(?:the\ +)?(?:(?:final|correct|right|best)\ +)?(?:answer|ans|option|choice)(?:\b|_)|correct\b)
-           (?:\ +is\b)?[\s.:=*\-]*){0,2}
-        (?:\\boxed\{|<b>)?[*_`"'$(\[]*([A-Za-z])[*_`"'$)\].:]*(?:\}|</b>)?""",
+           (?:\ +is\b)?[\s.:=*\-]*+){0,2}
+        (?:\\boxed\{|<b>)?[*_`"'$(\[]*+([A-Za-z])[*_`"'$)\].:]*+(?:\}|</b>)?""",
     re.IGNORECASE | re.VERBOSE,
 )
 _LETTER_AND_TEXT = re.compile(r"[(\[*]?([A-Za-z])(?:[)\].:*]+\s*|\s+)(\S.*)", re.DOTALL)

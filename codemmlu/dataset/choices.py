@@ -57,7 +57,7 @@ def _of_list(value: object) -> Choices:
     if not isinstance(value, list | tuple):
         raise RejectedRow("no choices" if value is None else f"choices are not a list but {type(value).__name__}")
     if len(value) > MAX_CHOICES:
-        raise RejectedRow(f"{len(value)} choices, where 2 to {MAX_CHOICES} can be asked")
+        raise RejectedRow(_too_many(len(value)))
     if value and all(isinstance(item, dict) for item in value):
         texts, labels = [_first(item, _TEXT) for item in value], [_first(item, _LABEL) for item in value]
         if not all(isinstance(text, str | int | float) for text in texts):
@@ -79,6 +79,8 @@ def _of_object(value: dict[str, Any]) -> Choices:
         if set(names) == {"0", "1"} and names.count("1") == 1 and "labels" in value:
             return replace(choices, marked=names.index("1"))
         return replace(choices, labels=names)
+    if len(value) > MAX_CHOICES:
+        raise RejectedRow(_too_many(len(value)))
     names = tuple(name.strip().upper() for name in value)
     numbers = [tuple(str(i + start) for i in range(len(names))) for start in (0, 1)]
     if names in (tuple(map(chr, range(ord("A"), ord("A") + len(names)))), *numbers):
@@ -97,6 +99,10 @@ def without_holes(texts: list[Any]) -> tuple[str, ...]:
     if any(plain(text) == "" for text in texts):
         raise RejectedRow("an empty option column before a filled one")
     return _plain(texts)
+
+
+def _too_many(count: int) -> str:
+    return f"{count} choices, where 2 to {MAX_CHOICES} can be asked"
 
 
 def _plain(values: Sequence[object]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _WILDCARD = re.compile(r"[*?\[]")
 _GLOB_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", re.DOTALL)
+_MOST_STARS = 6  # in one pattern: each multiplies the ways to match by the length of a path
 _GLOB_MEANING = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
@@ -133,13 +134,30 @@ def _expand(filesystem: fs.FileSystem, path: str, source: str, key: str) -> list
 
 def _inside(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[str]:
     """Return the files in a folder; hidden ones, such as macOS puts into archives, are no files of the user."""
-    below = filesystem.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
-    paths = [info.path.removeprefix("./") for info in below if info.type == fs.FileType.File]
+    if recursive and isinstance(filesystem, fs.LocalFileSystem):
+        paths = list(_walk(folder))
+    else:
+        below = filesystem.get_file_info(fs.FileSelector(folder, recursive=recursive, allow_not_found=True))
+        paths = [info.path.removeprefix("./") for info in below if info.type == fs.FileType.File]
     return [path for path in paths if not _is_hidden(path.removeprefix(folder.removeprefix("./")))]
 
 
 def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Return the files below a local folder; a folder that links lead to again is read once."""
+    seen = set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for name in names:
+            if os.path.isfile(os.path.join(path, name)):
+                yield os.path.join(path, name).removeprefix("./")
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
@@ -150,7 +168,10 @@ def _glob(pattern: str) -> re.Pattern[str]:
             return part.replace("\\", r"\\").replace("[!", "[^", 1)
         return _GLOB_MEANING.get(part, re.escape(part))
 
-    return re.compile("".join(meaning(part) for part in _GLOB_PART.findall(pattern)), re.DOTALL)
+    parts = _GLOB_PART.findall(re.sub(r"(\*\*/)+", "**/", re.sub(r"\*{3,}", "**", pattern)))
+    if sum(part.startswith("*") for part in parts) > _MOST_STARS:
+        raise re.error(f"more than {_MOST_STARS} stars in a pattern, which may match in too many ways")
+    return re.compile("".join(meaning(part) for part in parts), re.DOTALL)
 
 
 def _ending(path: str) -> str:

@@ -10,6 +10,7 @@ from codemmlu.dataset import files, hub
 from codemmlu.dataset.base_of_numbers import check_base
 from codemmlu.dataset.cleaner import SECTION, Cleaner
 from codemmlu.dataset.columns import Columns
+from codemmlu.dataset.limits import Limits
 from codemmlu.dataset.readers import READERS, NoTableError, Record, WrongBytesError
 from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
@@ -142,11 +143,12 @@ def _records(settings: QuestionSettings, section: str, columns: Columns) -> Iter
         yield from hub.read_hub(settings.source, settings.subjects, settings.split, settings.revision, section)
         return
     found = list(files.files(settings.source, f"{section}.source"))
+    limits = Limits(settings.max_line_mib, settings.max_field_mib, settings.max_row_group_mib, section)
     for file in found:
         try:
-            yield from _of_file(file, settings.encoding, columns, is_alone=len(found) == 1)
-        # A cut archive or a broken Parquet page, for example, ends here.
-        except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+            yield from _of_file(file, settings.encoding, limits, columns, is_alone=len(found) == 1)
+        # A cut archive, a broken Parquet page or a struct with a name twice, for example, ends here.
+        except (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
             raise UserError(f"{file.name} cannot be read: {first_line(error)}", key=f"{section}.source") from None
         except NoTableError as error:
             raise UserError(str(error), key=f"{section}.source") from None
@@ -154,7 +156,9 @@ def _records(settings: QuestionSettings, section: str, columns: Columns) -> Iter
             raise UserError(str(error).replace(SECTION, section)) from None
 
 
-def _of_file(file: files.SourceFile, encoding: str, columns: Columns, is_alone: bool) -> Iterator[Record]:
+def _of_file(
+    file: files.SourceFile, encoding: str, limits: Limits, columns: Columns, is_alone: bool
+) -> Iterator[Record]:
     """Read the rows of a file; one of several files is passed over where it has no column for a question.
 
     Yields:
@@ -164,7 +168,7 @@ def _of_file(file: files.SourceFile, encoding: str, columns: Columns, is_alone: 
         NoTableError: The only file is no text.
     """
     with file.open() as stream:
-        rows = READERS[file.ending](stream, file.name, encoding)
+        rows = READERS[file.ending](stream, file.name, encoding, limits)
         try:
             first = next(rows, None)
         except NoTableError as error:

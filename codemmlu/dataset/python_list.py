@@ -8,6 +8,7 @@ import tokenize
 import warnings
 
 from codemmlu.dataset.values import RejectedRow
+from codemmlu.schema import MAX_CHOICES
 
 # An empty string matches too, so a match only makes `_joins_strings` look closer.
 _STRINGS_SIDE_BY_SIDE = re.compile(r"""['"]\s*[rRbBuUfF]{0,2}['"]""")
@@ -21,6 +22,7 @@ _DOUBTFUL_ESCAPE = re.compile(
         (?![A-Za-z]))|\b[A-Za-z]:\\[nrt]""",
     re.VERBOSE,
 )
+_LONGEST_LITERAL = 2**18  # characters; Python's parser takes a thousand times the memory of a text
 _WRITTEN_AS_IS = (bool, int, float, complex, type(None))
 
 
@@ -35,10 +37,15 @@ def read_python(text: str, keep_escapes: bool = False) -> object:
         The value; a list of strings where the literal is a list or a tuple.
 
     Raises:
-        RejectedRow: It is a list, but it does not say for sure what its items are. Where it is no literal, the errors
-            are those of ast.parse, ast.literal_eval and tokenize.
+        RejectedRow: It is a list, but it does not say for sure what its items are.
+        ValueError: It is too long. Where it is no literal, the errors are those of ast.parse, ast.literal_eval and
+            tokenize.
     """
+    if len(text) > _LONGEST_LITERAL:
+        raise ValueError("too long for a literal")
     written = _parsed(text)
+    if isinstance(written, ast.List | ast.Tuple) and len(written.elts) > MAX_CHOICES:
+        return [""] * len(written.elts)  # They are rejected for their number; to find what each says takes long.
     value = ast.literal_eval(written)
     if not isinstance(written, ast.List | ast.Tuple):
         return value

@@ -8,10 +8,14 @@ import pyarrow as pa
 
 from codemmlu.dataset import files
 from codemmlu.dataset.answers import parse_answer_letter
+from codemmlu.dataset.limits import Limits
 from codemmlu.dataset.readers import READERS, NoTableError, Record, WrongBytesError
 from codemmlu.dataset.values import plain
 from codemmlu.errors import UserError, first_line
 
+_LIMITS = Limits(section="")  # No setting of the recipe raises them.
+# What readers raise for a cut archive, a broken Parquet page or a struct with a name twice, for example.
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 _NO_ANSWER = ("", "none", "null", "nan", "n/a", "-")
 
 
@@ -95,7 +99,7 @@ def _records(source: str, key: str, notes: Counter[str] | None = None) -> Iterat
     for file in files.files(source, key):
         with file.open() as stream:
             try:
-                for record in READERS[file.ending](stream, file.name, "utf-8-sig"):
+                for record in READERS[file.ending](stream, file.name, "utf-8-sig", _LIMITS):
                     if notes is not None:
                         notes.update(record.notes)
                     if record.fault:
@@ -107,7 +111,7 @@ def _records(source: str, key: str, notes: Counter[str] | None = None) -> Iterat
             except WrongBytesError as error:
                 reason = str(error).partition("; ")[0]
                 raise UserError(f"{reason}; save it as UTF-8", key=key) from None
-            except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:  # such as a cut archive
+            except _UNREADABLE as error:
                 raise UserError(f"{file.name} cannot be read: {first_line(error)}", key=key) from None
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS
+from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS, content_keys
 from codemmlu.engine.weight_files import read_shapes
-from codemmlu.errors import redact_credentials
+from codemmlu.errors import Progress, first_line, redact_credentials
 from codemmlu.recipe import FinetuneSettings
-from codemmlu.run_dir import RunDir
+from codemmlu.run_dir import DamagedError, RunDir
 
 # Settings that say where and when weights are trained but do not change them. The number of sequences in a step does.
 _WITHOUT_EFFECT = {"name", "merge", "checkpoint_steps", "backend"}
@@ -95,9 +95,43 @@ def folder_of(name: str) -> str:
 
 
 def read_manifest(run: RunDir, name: str) -> Manifest | None:
-    """Return the manifest of a published adapter; None where the adapter was never finished."""
+    """Return the manifest of a published adapter; None where the adapter was never finished.
+
+    Raises:
+        DamagedError: The manifest is not as it was written.
+    """
     path = f"{folder_of(name)}/{MANIFEST}"
-    return Manifest.model_validate_json(run.read(path)) if run.exists(path) else None
+    if not run.exists(path):
+        return None
+    try:
+        return Manifest.model_validate_json(run.read(path))
+    except ValueError as error:
+        raise DamagedError(f"{run.shown}/{path}", first_line(error)) from None
+
+
+def standing(run: RunDir, name: str, progress: Progress) -> Manifest | None:
+    """Return the manifest of an adapter that may be trained again; a damaged file of the adapter is set aside.
+
+    Args:
+        run: The run directory.
+        name: The name of the adapter.
+        progress: Where to report.
+
+    Returns:
+        The manifest; None where the adapter was never finished, or is not as it was written.
+    """
+    manifest: Manifest | None = None
+    try:
+        if manifest := read_manifest(run, name):
+            path = f"{folder_of(name)}/{LEARNT}"
+            # Without the training questions nobody would see that the adapter is evaluated on some of them.
+            content_keys(run.read(path) if run.exists(path) else b"", f"{run.shown}/{path}")
+        return manifest
+    except DamagedError as error:
+        damaged = f"{folder_of(name)}/{LEARNT if manifest else MANIFEST}"
+        kept = f"it is kept as {run.set_aside(damaged)}, and " if run.exists(damaged) else ""
+        progress.say(f"{str(error).partition(';')[0]}: {kept}{name} is trained again")
+        return None
 
 
 def publish(run: RunDir, weights: Path, learnt: Iterable[str], manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 The embedded default model is a GGUF file. `gguf_reader` reads a file in a process of its own.
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -39,7 +40,7 @@ def convert(file: Path, cache: Path, *, known: bool = False) -> Path:
         The folder of the plain model.
 
     Raises:
-        UserError: The file is no whole GGUF file, or transformers cannot read its architecture.
+        UserError: The file is no whole GGUF file, describes no model, or transformers cannot read its architecture.
     """
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
@@ -50,6 +51,7 @@ def convert(file: Path, cache: Path, *, known: bool = False) -> Path:
     with locked(target):
         if not (target / ("config.json" if known else _COMPLETE)).exists():
             target.parent.mkdir(parents=True, exist_ok=True)
+            _remove_unfinished(target)
             building = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
             try:
                 _convert(file, building)
@@ -70,11 +72,19 @@ def one_of_several(file: Path, part: int, total: int) -> str:
     )
 
 
+def _remove_unfinished(target: Path) -> None:
+    """Remove what conversions into a folder left when they were killed; the caller holds the folder's lock."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _convert(file: Path, target: Path) -> None:
     """Convert a GGUF file in a separate process."""
     # transformers and torch take memory that the caller should not keep.
     done = subprocess.run(
         [sys.executable, "-m", "codemmlu.engine.gguf_reader", str(file), str(target)],
+        stdin=subprocess.DEVNULL,  # Without a terminal, no library can ask a question that nobody sees.
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},

@@ -6,13 +6,17 @@ and the rotary scaling, which transformers drops too, is carried over.
     python -m codemmlu.engine.gguf_reader FILE FOLDER
 """
 
+import ctypes
 import math
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from codemmlu.engine.gguf import one_of_several
+from codemmlu.engine.gguf_header import fault_of
 from codemmlu.errors import UserError
 
 # The table by which Llama 3.x scales each rotary frequency, and the numbers that all of its models share.
@@ -29,6 +33,9 @@ _SCALING = {
 }
 
 
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
 def write_plain_model(file: Path, target: Path) -> None:
     """Write a GGUF file's weights and tokenizer as a plain model.
 
@@ -39,6 +46,8 @@ def write_plain_model(file: Path, target: Path) -> None:
     Raises:
         UserError: The file is a part of a model, or lacks something of it, or holds what would be lost.
     """
+    if fault := fault_of(file):
+        raise UserError(f"{file} cannot be turned into a plain model: {fault}", key="models")
     from gguf import GGUFReader
 
     reader = GGUFReader(str(file))
@@ -49,7 +58,8 @@ def write_plain_model(file: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     tables = {tensor.name: tensor.data for tensor in reader.tensors if tensor.name.startswith("rope_f")}
-    name = {"gguf_file": file.name}
+    # Code that lies beside the file is not run, and not asked about.
+    name: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
     model, report = AutoModelForCausalLM.from_pretrained(
         str(file.parent),
         quantization_config=GgufConfig(dequantize=True),
@@ -167,5 +177,14 @@ def llama3_table(theta: float, size: int, factor: float) -> list[float]:
     return table
 
 
+def _end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, of which nobody would wait for the result."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the process that wanted the model has ended")
+
+
 if __name__ == "__main__":
+    _end_with_parent()
     write_plain_model(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from codemmlu.engine.model_source import cache_folder
-from codemmlu.errors import UserError
-from codemmlu.run_dir import RunDir
+from codemmlu.errors import UserError, first_line
+from codemmlu.run_dir import DamagedError, RunDir
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MANIFEST, LEARNT = "manifest.json", "learnt.json"  # only of adapters that this project trained: see adapter_store.py
+_REMEDY = "train the adapter again, or use another"
 # The ranks that vLLM reserves memory for.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -48,9 +49,18 @@ def local(path: str, cache: str) -> Path:
 
 
 def base_of(adapter: Adapter) -> str | None:
-    """Return the fingerprint of the model that an adapter was trained on; None if trained elsewhere."""
+    """Return the fingerprint of the model that an adapter was trained on; None if trained elsewhere.
+
+    Raises:
+        DamagedError: The adapter's manifest is not as it was written.
+    """
     manifest = Path(adapter.folder) / MANIFEST
-    return str(json.loads(manifest.read_text(encoding="utf-8"))["base_fingerprint"]) if manifest.is_file() else None
+    if not manifest.is_file():
+        return None
+    try:
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["base_fingerprint"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DamagedError(str(manifest), first_line(error), _REMEDY) from None
 
 
 def learnt_by(path: str) -> frozenset[str]:
@@ -63,7 +73,22 @@ def learnt_by(path: str) -> frozenset[str]:
         The content keys; empty where this project did not train it.
     """
     learnt = local(path, cache_folder()) / LEARNT
-    return frozenset(json.loads(learnt.read_text(encoding="utf-8"))) if learnt.is_file() else frozenset()
+    return content_keys(learnt.read_bytes(), str(learnt)) if learnt.is_file() else frozenset()
+
+
+def content_keys(text: bytes, path: str) -> frozenset[str]:
+    """Return the content keys in a file of them.
+
+    Raises:
+        DamagedError: The file holds something else.
+    """
+    try:
+        keys = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(path, first_line(error), _REMEDY) from None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise DamagedError(path, "it is no list of content keys", _REMEDY)
+    return frozenset(keys)
 
 
 def check(path: str, key: str) -> int:
@@ -84,13 +109,15 @@ def check(path: str, key: str) -> int:
         raise UserError(f"{path} has no {missing[0]}; name the directory that peft's save_pretrained wrote", key=key)
     try:
         config = json.loads(folder.read(CONFIG))
-    except ValueError as error:
-        raise UserError(f"{folder.shown}/{CONFIG} is no JSON: {error}", key=key) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder.shown}/{CONFIG} is no JSON: {first_line(error)}", key=key) from None
+    if not isinstance(config, dict):
+        raise UserError(f"{folder.shown}/{CONFIG} is no adapter's configuration: it holds no object", key=key)
     kind, rank = config.get("peft_type"), config.get("r")
-    if kind != "LORA" or not isinstance(rank, int):
+    if kind != "LORA" or not isinstance(rank, int) or rank < 1:
         raise UserError(f"{path} is a {kind} adapter; a LORA one with a rank `r` can be served", key=key)
     rank = max([rank, *_layer_ranks(config, path, key)])
-    if not 0 < rank <= _RANKS[-1]:
+    if rank > _RANKS[-1]:
         raise UserError(f"{path} has rank {rank}; vLLM serves up to {_RANKS[-1]}", key=key)
     return rank
 

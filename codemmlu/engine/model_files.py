@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, first_line
 
 INDEX = "model.safetensors.index.json"  # names the file of each tensor, where the weights are in several files
 # Suffixes of configurations, tokenizers (also merges.txt), chat templates, and the code that some models bring along.
@@ -30,8 +30,8 @@ def read_config(folder: Path, source: str) -> dict[str, Any]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{source} has no config.json: not a model directory", key="models") from None
-    except ValueError as error:
-        raise UserError(f"{source}/config.json is broken: {error}", key="models") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}/config.json is broken: {first_line(error)}", key="models") from None
     if not isinstance(config, dict):
         raise UserError(f"{source}/config.json is broken: it holds no object", key="models")
     if not any(folder.glob("*.safetensors")):
@@ -59,7 +59,7 @@ def check_complete(folder: Path, source: str) -> None:
     try:
         named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         missing = [name for name in named if not (folder / name).exists()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{source}/{index.name} is broken: {error!r}", key="models") from None
     if missing:
         raise UserError(f"{source} has no {missing[0]}, which its index names: an incomplete copy", key="models")
@@ -68,15 +68,19 @@ def check_complete(folder: Path, source: str) -> None:
 def tensor_starts(file: Path) -> list[int]:
     """Return where the tensors of a safetensors file begin, in bytes; refuse an incomplete file."""
     try:
+        if not file.is_file():
+            raise ValueError("it is a pipe, a device or a folder")
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > 100_000_000:
                 raise ValueError("its header is not one")
             header = json.loads(stream.read(length))
         spans = [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
-        starts, ends = [int(start) for start, _ in spans], [int(end) for _, end in spans]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise UserError(f"{file} is no safetensors file: {error}", key="models") from None
+        if not all(type(edge) is int and 0 <= edge < 2**63 for span in spans for edge in span):
+            raise ValueError("a tensor lies outside")
+        starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as error:
+        raise UserError(f"{file} is no safetensors file: {first_line(error)}", key="models") from None
     # The header gives the length of the file, so a download that was cut off is refused before minutes of loading.
     expected = 8 + length + max(ends, default=0)
     if file.stat().st_size != expected:

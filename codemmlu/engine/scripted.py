@@ -82,7 +82,7 @@ def read_script(source: str) -> Script:
         return Script()
     try:
         fields = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"the script {path} cannot be read: {reason}", key="models") from None
     except yaml.YAMLError as error:

@@ -1,5 +1,6 @@
 """The stored answers of a pool, and their keys: a run has millions, all of which its driver holds."""
 
+import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -40,6 +41,11 @@ class AnswerKeySet:
     def __len__(self) -> int:
         """Return the number of keys."""
         return len(self._sorted)
+
+
+def file_name(keys: Iterable[str]) -> str:
+    """Return the name of the file of answers under these keys: a block that is answered twice is written once."""
+    return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:24]
 
 
 class KnownKeys(NamedTuple):

@@ -9,7 +9,6 @@ waits takes some of its cores (an idle Ray worker was measured at 0.7 % of one).
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import signal
 import time
@@ -27,6 +26,7 @@ from codemmlu.engine import watchdog
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, ProgressLine, UserError
 from codemmlu.inference import crash_isolation, letter_mass
+from codemmlu.inference.answer_store import file_name
 from codemmlu.inference.pool import ActorArguments, Pool, StageBlocks
 from codemmlu.inference.startup import Startup
 from codemmlu.inference.worker import AnswerWorker
@@ -231,8 +231,7 @@ class BlockWorker:
     def _keep(self, answers: pa.Table) -> pa.Table:
         if self._run.read(ATTEMPT) != self._attempt:
             return _NOTHING
-        keys = "".join(sorted(str(key) for key in answers["key"].to_pylist()))
-        name = hashlib.sha256(keys.encode()).hexdigest()[:24]
+        name = file_name(str(key) for key in answers["key"].to_pylist())
         self._run.write_table(f"{self._folder}/{name}.parquet", answers)
         failed = sum(status == "failed" for status in answers["status"].to_pylist())
         masses = pa.array([letter_mass.sums_of(answers)], letter_mass.SUMS)

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from codemmlu.engine import watchdog
 from codemmlu.engine.protocol import DoesNotFit, Engine, EngineSettings, OpenEngine
-from codemmlu.errors import EngineDied, UserError
+from codemmlu.errors import EngineDied, UserError, redact_credentials
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult, NotFinite
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.mcq import render, render_check
@@ -214,11 +214,11 @@ class AnswerWorker:
                 raise inputs
             return await METHODS[spec.method].run(self._engine, spec, inputs), None
         except (DoesNotFit, _GivenUp) as error:
-            return failed, str(error)
+            return failed, redact_credentials(str(error))
         except NotFinite as error:
             reading = error.reading
             tokens = (reading.prompt_tokens, reading.cached_tokens, 1)
-            return MethodResult("failed", None, (reading,), (), (), *tokens), str(error)
+            return MethodResult("failed", None, (reading,), (), (), *tokens), redact_credentials(str(error))
         except EngineDied:
             raise
         except Exception as error:  # This is a boundary: the trouble of one row ends here, whatever it is.

@@ -10,6 +10,8 @@ marker   words that name the answer (`Answer: B`, `the correct option is (C)`, `
 option   the reply, or the last line of a long reply, contains the text of exactly one choice
 
 The thoughts of a reasoning model before `</think>` do not count, nor does a further question that a model asks itself.
+Every pattern takes time in proportion to the length of a reply: a model may write anything, and its actor waits. So
+runs of blanks and punctuation are shortened first, and what stands before a letter is read for some characters only.
 A letter that the question does not have, two letters at once (`A or B`) and a denial alone (`not A`) are no answer.
 """
 
@@ -23,7 +25,7 @@ from codemmlu.schema import letters
 # A Turn may also have `retry`: the letters were read because the reply gave none.
 Found = Literal["exact", "boxed", "marker", "option", "none"]
 
-_DRESS = r"[\s*_`\"'(\[{<]*"
+_DRESS = r"[\s*_`\"'(\[{<]*+"
 _UNDRESS = r"[\s*_`\"')\]}>.,:;!]*"
 _LONE = re.compile(rf"{_DRESS}([A-Za-z]){_UNDRESS}")
 # An opening letter counts only where something sets it off, as `A` may be an article.
@@ -38,7 +40,7 @@ _NAMED = (
 )
 _SAYS = re.compile(
     rf"\b{_NAMED}{_UNDRESS}(?:(?:\s|to\b|here|for|this|the|question|would|should|must|be|is|are|was|=|:|\u2192|->)*)"
-    rf"(?:\bis|\bbe|[:=]|\u2192|->|\*\*)\s*(?:therefore|thus|clearly|actually|indeed|likely|definitely)?{_LETTER}",
+    rf"(?:\bis|\bbe|[:=]|\u2192|->|\*\*)\s*+(?:therefore|thus|clearly|actually|indeed|likely|definitely)?{_LETTER}",
     re.IGNORECASE,
 )
 _IS_RIGHT = re.compile(
@@ -78,6 +80,10 @@ _GOES_ON = re.compile(
 )
 _EACH = re.compile(r"\b(?:each|every|the) (?:of the )?(?:given )?(?:options|choices|option|choice):", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|cannot|never|nor|neither|incorrect|wrong|false|invalid)\b|n['\u2019]t\b", re.IGNORECASE)
+# Runs of blanks and punctuation, which the patterns above may share among their parts in many ways.
+_RUN = re.compile(r"[\s*_`\"'()\[\]{}<>.,:;!?=#-]{17,}")
+_LONGEST_REPLY = 100_000  # Characters; of a longer reply the end counts.
+_LONGEST_CLAUSE = 2_000  # Characters; words that deny a letter stand nearer to it.
 _SHORTEST_OPTION = 3  # Characters; a shorter text of a choice means nothing in a reply.
 _SHORT_REPLY = 200  # Characters; a longer reply may well discuss the text of a choice, so only its last line counts.
 _LAST_LINE = re.compile(r"(?:^|\n)([^\n]{1,300}[.!`*\"')])\s*$")
@@ -115,8 +121,14 @@ def _final_text(text: str) -> str:
         text = text.rpartition("</think>")[2]
     elif "<think>" in text:
         text = ""  # The model never stopped thinking.
+    text = _RUN.sub(_shortened, text[-_LONGEST_REPLY:])
     asks_on = _NEXT.search(text.strip())
     return (text.strip()[: asks_on.start()] if asks_on and asks_on.start() else text).strip()
+
+
+def _shortened(run: re.Match[str]) -> str:
+    """Return the ends of a run of blanks and punctuation, with a line end where one lay between."""
+    return f"{run[0][:12]}{chr(10) if chr(10) in run[0][12:-4] else ''}{run[0][-4:]}"
 
 
 def _named(letter: str, names: str, found: Found) -> Reply:
@@ -133,13 +145,15 @@ def _marked(text: str, names: str) -> str | None:
         for match in pattern.finditer(text):
             letter = next(group for group in reversed(match.groups()) if group and len(group) == 1 and group.isalpha())
             end = match.end()
-            if goes_through and _LISTED.match(text[text.rfind("\n", 0, match.start() + 1) + 1 :]):
+            if goes_through and _LISTED.match(_line_at(text, match.start())):
                 continue  # `A) The correct answer is A. B) The correct answer is B.` names no answer.
             if letter.upper() not in names or _is_article(letter, text, end) or _TWO.match(text, end):
                 continue
             if _TAKEN_BACK.match(text, end):
                 continue
-            if pattern is not _BUT and (_denied(text, match.start(), end) or _LISTS.search(text[: match.start()])):
+            if pattern is not _BUT and (
+                _denied(text, match.start(), end) or _LISTS.search(_before(text, match.start()))
+            ):
                 continue
             if best is None or end >= best[0]:
                 best = (end, letter.upper())
@@ -156,8 +170,24 @@ def _is_article(letter: str, text: str, end: int) -> bool:
 def _denied(text: str, start: int, end: int) -> bool:
     """Return whether the clause up to `end` is a denial or an `if`."""
     # `I don't think B is correct`, `the wrong answer is B`.
-    clause = _CLAUSE.split(text[:start])[-1] + text[start:end]
+    clause = _CLAUSE.split(_before(text, start))[-1] + text[start:end]
     return _DENIAL.search(clause) is not None or _IF.search(clause) is not None
+
+
+def _before(text: str, start: int) -> str:
+    """Return the text before a position, as far as it can concern what follows."""
+    return text[max(0, start - _LONGEST_CLAUSE) : start]
+
+
+def _after(text: str, end: int) -> str:
+    """Return the text after a position, as far as it can concern what stands before."""
+    return text[end : end + _LONGEST_CLAUSE]
+
+
+def _line_at(text: str, start: int) -> str:
+    """Return the beginning of the line that a position is in."""
+    line = text.rfind("\n", 0, start + 1) + 1
+    return text[line : line + _LONGEST_CLAUSE]
 
 
 def _by_text(text: str, choices: Sequence[str], names: str) -> Reply:
@@ -187,7 +217,7 @@ def _affirmed(choice: str, reply: str) -> bool:
     """Return whether a choice occurs in a reply as whole words, and no occurrence is denied."""
     matches = list(re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", reply))
     return bool(matches) and not any(
-        _denied(reply, match.start(), match.start()) or _denied_after(reply[match.end() :]) for match in matches
+        _denied(reply, match.start(), match.start()) or _denied_after(_after(reply, match.end())) for match in matches
     )
 
 

@@ -1,10 +1,15 @@
 """The sections `questions` and `examples`: the source of the rows, and how rows are read."""
 
+import codecs
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from codemmlu.recipe.base import Settings
+
+# Codecs of Python in which no file is written.
+_NO_FILES = ("punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape")
+_PROBE = 'task_id,"A1"\n'
 
 
 class _SourceSettings(Settings):
@@ -23,12 +28,19 @@ class _SourceSettings(Settings):
     encoding: str = "utf-8-sig"
     split: str = "test"  # Hub only
     revision: str | None = None  # Hub only
+    # Longer lines, fields and Parquet row groups end the job before they fill the memory.
+    max_line_mib: Annotated[int, Field(ge=1)] = 32
+    max_field_mib: Annotated[int, Field(ge=1)] = 16
+    max_row_group_mib: Annotated[int, Field(ge=1)] = 1024
 
     @model_validator(mode="after")
     def _encoding_exists(self) -> Self:
         try:
-            "".encode(self.encoding)
-        except LookupError:
+            text = codecs.lookup(self.encoding).name
+            is_text = _PROBE.encode(self.encoding).decode(self.encoding) == _PROBE and text not in _NO_FILES
+        except (LookupError, ValueError, TypeError):
+            is_text = False
+        if not is_text:
             raise ValueError(f"encoding: there is no {self.encoding!r}; try utf-8-sig or cp1252") from None
         return self
 

@@ -45,7 +45,7 @@ class FinetuneSettings(Settings):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     gradient_checkpointing: bool = True
     max_length: Annotated[int, Field(ge=16)] = 8092  # tokens; a longer sequence is left out and counted, never cut
-    seed: int = 3407
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407
     evaluations: Annotated[int, Field(ge=1)] = 2  # per epoch, on the tune part
     tune_limit: Annotated[int, Field(ge=1)] = 256  # most examples of the tune part
     patience: Annotated[int, Field(ge=1)] = 4  # evaluations without improvement after which training stops

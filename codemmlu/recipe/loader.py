@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +13,7 @@ from codemmlu.errors import UserError
 from codemmlu.recipe.data import QuestionSettings
 from codemmlu.recipe.recipe import Recipe
 from codemmlu.recipe.voters import METHODS
+from codemmlu.recipe.yaml_text import parse, read_text
 
 
 def load(path: str, overrides: list[str]) -> Recipe:
@@ -40,7 +40,11 @@ def load(path: str, overrides: list[str]) -> Recipe:
     if chosen is not None:
         values["voters"] = _choose(values.get("voters") or {}, chosen)
     try:
+        json.dumps(values, ensure_ascii=False, default=str).encode()
         return Recipe.model_validate(values)
+    except UnicodeEncodeError as error:
+        odd = error.object[error.start : error.start + 1]
+        raise UserError(f"{path}: {odd!r} is half a character (a lone surrogate), which no file can hold") from None
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(_faults(error))}") from None
 
@@ -78,31 +82,11 @@ def digest(*parts: object) -> str:
 
 
 _QUOTE = "put it in quotes, on the command line in two pairs: key='\"value\"'"
-_MERGE = "tag:yaml.org,2002:merge"  # The tag of `<<: *other`, which is flattened later.
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe YAML loader that refuses a repeated key instead of keeping the last value."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._seen: set[int] = set()
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse a repeated key, then merge other mappings in as yaml.SafeLoader does."""
-        # A merged mapping may repeat a key without a mistake, so the mapping's own keys are checked before the merge.
-        if id(node) not in self._seen:
-            self._seen.add(id(node))
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
-            for key in keys:
-                if isinstance(key, str) and keys.count(key) > 1:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
-        super().flatten_mapping(node)
 
 
 def _read(path: str) -> dict[str, object]:
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        values = parse(read_text(path))
     except OSError as error:
         raise UserError(f"{path}: the recipe cannot be read ({error.strerror}); see recipes/ for examples") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are not UTF-8, a date such as 2024-13-45.
@@ -117,7 +101,7 @@ def _parse(override: str) -> tuple[list[str], Any]:
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", path):
         raise UserError(f"{override!r}: an override is written key.path=value, for example questions.limit=100")
     try:
-        value = yaml.load(text, _Loader) if text.strip() else text
+        value = parse(text) if text.strip() else text
     except (yaml.YAMLError, ValueError) as error:
         twice = error.problem if isinstance(error, yaml.constructor.ConstructorError) else None
         raise UserError(f"{override!r}: {twice or 'the value is not YAML; quote it'}") from None

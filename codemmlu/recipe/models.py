@@ -1,10 +1,44 @@
 """The section `models`: each entry is a model and the engines that serve the model."""
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from codemmlu.recipe.base import Settings
+
+# Engine arguments, and keys inside them, whose value is a class, a function or a module that vLLM imports.
+_CODE = re.compile(
+    r".*(_cls|_class|_plugins?|module_path|_passes?|_hook|_fn)|logits_processors|auto_map|custom_ops_path|code_revision"
+)
+_EXECUTORS = (None, "mp", "ray", "uni", "external_launcher")
+
+
+def names_of_code(arguments: Mapping[str, JsonValue]) -> list[str]:
+    """Return the paths of the engine arguments that name Python code."""
+    return [path for path, key, value in _leaves(dict(arguments), "") if _is_code(key, value)]
+
+
+def _is_code(key: str, value: JsonValue) -> bool:
+    if value is None or value == [] or value == {}:
+        return False
+    if key == "distributed_executor_backend":
+        return value not in _EXECUTORS
+    if key == "backend":  # Of a compilation; its own ones have no dots.
+        return isinstance(value, str) and "." in value
+    return _CODE.fullmatch(key) is not None and not isinstance(value, bool | int | float) and value != "auto"
+
+
+def _leaves(value: JsonValue, path: str) -> Iterator[tuple[str, str, JsonValue]]:
+    """Return the path, the last key and the value of everything in nested mappings and lists."""
+    entries = value.items() if isinstance(value, dict) else []
+    for key, inner in entries:
+        here = f"{path}.{key}".removeprefix(".")
+        yield here, str(key).replace("-", "_").rpartition(".")[2], inner
+        yield from _leaves(inner, here)
+    for inner in value if isinstance(value, list) else []:
+        yield from _leaves(inner, path)
 
 
 class ModelSettings(Settings):
@@ -48,6 +82,11 @@ class ModelSettings(Settings):
             raise ValueError("engine.hf_token: recipes are kept and shown; set HF_TOKEN in the environment instead")
         if repeated := sorted(set(self.engine) & set(ours)):
             raise ValueError(f"engine.{repeated[0]}: say this with `{ours[repeated[0]]}`, one level up")
+        if not self.trust_remote_code and (code := names_of_code(self.engine)):
+            raise ValueError(
+                f"engine.{code[0]}: it names Python code that every node would run; set trust_remote_code as well if "
+                "you trust it"
+            )
         if self.experts_per_token and "hf_overrides" in self.engine:
             raise ValueError("engine.hf_overrides: give num_experts_per_tok in it as well, or use experts_per_token")
         if self.engines and self.engines[0] > self.engines[1]:

@@ -1,7 +1,7 @@
 """The whole recipe: all sections, and the checks across sections."""
 
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Annotated, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -30,7 +30,7 @@ class Recipe(Settings):
     """The configuration of a whole run."""
 
     out: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     # GPUs that the cluster may grow to, such as 4x1xL4: four nodes with one L4 each. None: the GPUs that it has.
     gpus: str | None = None
     questions: QuestionSettings = QuestionSettings()
@@ -90,7 +90,9 @@ class Recipe(Settings):
 
     def as_yaml(self) -> str:
         """Return the resolved recipe as the text that the run directory keeps."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+        values = self.model_dump(mode="json", exclude_none=True)
+        # On one line each, as credentials are removed from lines.
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=2**31)
 
 
 def _known(voters: Iterable[str]) -> str:
@@ -140,6 +142,7 @@ def _waiting_key(when: WhenSettings | None) -> str:
 def _check_when(name: str, voters: Mapping[str, VoterSettings]) -> None:
     """Refuse a cascade that waits for an unknown voter, for a voter that is never unsure, or for itself."""
     waits: list[tuple[str, tuple[str, ...]]] = [(name, (name,))]
+    seen = {name}  # Many ways may lead to a voter; one is enough.
     while waits:
         voter, path = waits.pop()
         when = when_of(voters[voter])
@@ -154,5 +157,6 @@ def _check_when(name: str, voters: Mapping[str, VoterSettings]) -> None:
                     f"voters.{name}.when.{_waiting_key(when_of(voters[name]))}: it waits for itself: "
                     f"{' -> '.join((*path, name))}"
                 )
-            if other not in path:
+            if other not in seen:
+                seen.add(other)
                 waits.append((other, (*path, other)))

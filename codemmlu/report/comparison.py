@@ -54,7 +54,7 @@ def read_report(address: str) -> Report:
         UserError: There is no finished run, or its report lacks a section that this version reads.
     """
     run = RunDir(address)
-    _voters(run)  # refuses an address without a finished run
+    _report(run)  # refuses an address without a finished run
     try:
         # Not by model_validate_json, which refuses the lone surrogate of a path that is not UTF-8.
         return Report.model_validate(json.loads(run.read("report.json")))
@@ -161,11 +161,15 @@ def _letter(code: int) -> str | None:
 
 
 def _read(name: str, run: RunDir) -> _Finished:
-    voters = _voters(run)  # refuses an address without a finished run
+    report = _report(run)  # refuses an address without a finished run
     asked = pa.concat_tables([_asked(run, file) for file in run.files("questions")]).sort_by("task_id").combine_chunks()
     task_ids = asked["task_id"].combine_chunks()
-    columns = {voter: _skipped(len(task_ids)) for voter in voters}
-    for file in reduction.stored(run, reduction.VOTES):
+    columns = {voter: _skipped(len(task_ids)) for voter in report["voters"]}
+    votes_files = reduction.stored(run, reduction.VOTES)
+    is_whole = len(task_ids) == report.get("questions", len(task_ids))
+    if not (is_whole and votes_files and reduction.stored(run, reduction.VERDICTS)):
+        raise UserError(f"{run.shown}: files of its questions, votes or verdicts are missing; run it again")
+    for file in votes_files:
         votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
         rows = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
         status, named = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
@@ -209,15 +213,15 @@ def _codes(names: Any, known: Sequence[str]) -> Codes:
     return np.asarray(indices.to_numpy(), dtype=np.int8)
 
 
-def _voters(run: RunDir) -> list[str]:
-    """Return the voters of a finished run."""
+def _report(run: RunDir) -> dict[str, Any]:
+    """Return the report of a finished run as it is stored, of whichever version."""
     try:
         report = json.loads(run.read("report.json"))
-    except (OSError, ValueError, pa.ArrowInvalid):
+    except (OSError, ValueError, RecursionError, pa.ArrowInvalid):
         report = None
-    if not isinstance(report, dict) or "voters" not in report or not run.files("questions"):
+    if not isinstance(report, dict) or not isinstance(report.get("voters"), dict) or not run.files("questions"):
         raise UserError(f"{run.shown}: no report.json there; it is no run directory, or its run has not ended")
-    return list(report["voters"])
+    return report
 
 
 def _hash(question: str, choices: Sequence[str]) -> bytes:

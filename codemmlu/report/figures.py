@@ -1,6 +1,7 @@
 """The figures of the report: which figures a report has, and the figures stored with it."""
 
 import json
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def stored_figures(run: RunDir, report: Report) -> list[canvas.Figure]:
     sources = [Path(file).read_text(encoding="utf-8") for file in _SOURCES]
     source = digest(report.model_dump(mode="json"), sources, metadata.version("matplotlib"))
     if run.exists(_STORED):
-        stored = json.loads(run.read(_STORED))
-        if stored["source"] == source:
-            return list(stored["figures"])
+        with suppress(ValueError, TypeError, LookupError, RecursionError):  # A damaged file is drawn again.
+            stored = json.loads(run.read(_STORED))
+            if stored["source"] == source:
+                return list(stored["figures"])
     drawn = figures(report)
     run.write(_STORED, json.dumps({"source": source, "figures": drawn}).encode())
     return drawn

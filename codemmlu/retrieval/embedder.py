@@ -1,6 +1,7 @@
 """The embedder, which turns texts into vectors: a sentence-transformers model, or hashed words."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy.typing as npt
 
 from codemmlu.engine import model_source
 from codemmlu.engine.bundled import MINILM, unpacked
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import EmbedderSettings, ExampleSettings
 from codemmlu.retrieval.hashing import FINGERPRINT, HASHING, HashingEncoder
 from codemmlu.schema import Question
 
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 Vectors = npt.NDArray[np.float32]
 
 
@@ -78,6 +80,7 @@ def find(settings: EmbedderSettings, cache: str) -> Embedder:
                 )
             model_source.validate(source, revision, cache)
             source = str(Path(source).expanduser().absolute())
+            _check_modules(Path(source))
             fingerprint = _fingerprint(Path(source))
     except UserError as error:
         raise UserError(error.message, key="examples.embedder") from None
@@ -144,6 +147,34 @@ def of_length_one(vectors: Vectors) -> Vectors:
         return vectors
     normalised: Vectors = vectors / np.maximum(lengths, 1e-12)
     return normalised
+
+
+def _check_modules(folder: Path) -> None:
+    """Refuse an embedder whose layers are pickled, or are classes of somebody else's code.
+
+    Args:
+        folder: The directory of the embedder.
+
+    Raises:
+        UserError: A layer would run code when it is loaded, or modules.json is broken.
+    """
+    pickled = sorted(file for ending in _PICKLED for file in folder.rglob(f"*{ending}"))
+    for file in pickled:
+        if not any(file.parent.glob("*.safetensors")):
+            raise UserError(
+                f"{folder} has {file.relative_to(folder)} without safetensors beside it, which would run code when "
+                "read; convert it to safetensors"
+            )
+    modules = folder / "modules.json"
+    if not modules.exists():  # A plain model, whose token vectors are averaged.
+        return
+    try:
+        layers = json.loads(modules.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{modules} is broken: {first_line(error)}") from None
+    kinds = [str(layer.get("type")) for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
+    if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
+        raise UserError(f"{modules} names {foreign[0]}, which is not of sentence_transformers: its code is not run")
 
 
 def _fingerprint(folder: Path) -> str:

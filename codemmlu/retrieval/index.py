@@ -14,6 +14,7 @@ from codemmlu.retrieval.embedder import Embedder
 from codemmlu.retrieval.embedder import find as find_embedder
 from codemmlu.retrieval.index_store import (
     MANIFEST,
+    BrokenManifestError,
     IndexManifest,
     IndexSpec,
     check_embedder,
@@ -23,6 +24,7 @@ from codemmlu.retrieval.index_store import (
 )
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir, check_persistent_path
+from codemmlu.run_dir.ownership import check_ours, claim
 from codemmlu.schema import Question
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ def ensure_index(recipe: Recipe, progress: Progress, questions: QuestionSet, lab
     elif settings.index is None or not inputs.index.is_local:
         manifest = _made(inputs)
     else:
+        check_ours(inputs.index, "examples.index")
         inputs.index.create()
         with inputs.index.lock():  # Outside the run directory another run may be building the same index.
             manifest = _made(inputs)
@@ -153,7 +156,7 @@ def _made(inputs: _IndexInputs) -> IndexManifest:
     """Return the index of examples.source: as it is, with other weights, or built anew."""
     recipe, index, embedder, say = inputs.recipe, inputs.index, inputs.embedder, inputs.progress.say
     settings = recipe.examples
-    manifest = read_manifest(index)
+    manifest = _own_manifest(inputs)
     examples = inputs.questions.examples
     kind = kind_for(settings.kind, len(examples))
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
@@ -172,6 +175,22 @@ def _made(inputs: _IndexInputs) -> IndexManifest:
     return _build(inputs, spec, examples)
 
 
+def _own_manifest(inputs: _IndexInputs) -> IndexManifest | None:
+    """Return the manifest of an index that this run may build anew; a broken one in its own directory is set aside.
+
+    Raises:
+        BrokenManifestError: The manifest is broken, and the index lies where the recipe says.
+    """
+    try:
+        return read_manifest(inputs.index)
+    except BrokenManifestError as error:
+        if inputs.recipe.examples.index is not None:
+            raise
+        new = inputs.index.set_aside(MANIFEST)
+        inputs.progress.say(f"{str(error).partition(';')[0]}: it is kept as {new}, and the index is made anew")
+        return None
+
+
 def _build(inputs: _IndexInputs, spec: IndexSpec, examples: Sequence[Question]) -> IndexManifest:
     from codemmlu.cluster import locks, session  # Slow to import, and most runs find their index.
     from codemmlu.retrieval import index_builder
@@ -179,7 +198,11 @@ def _build(inputs: _IndexInputs, spec: IndexSpec, examples: Sequence[Question]) 
     resources = session.join()
     if spec.settings.embedder.device == "cuda":
         refuse_without_gpu(resources)
+    if spec.settings.index is not None:
+        check_ours(inputs.index, "examples.index")
     inputs.index.create()
+    if spec.settings.index is not None:
+        claim(inputs.index, "examples.index")
     locks.refuse_unshared(inputs.index)
     manifest = index_builder.build(inputs.progress, inputs.index, spec, examples)
     recall = "" if manifest.recall_at_10 is None else f", recall@10 {manifest.recall_at_10:.3f} against exact"

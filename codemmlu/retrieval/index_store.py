@@ -8,12 +8,12 @@ manifest.json                       what the index was made of, and the hash of 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import ExampleSettings, digest
 from codemmlu.retrieval.embedder import Embedder
 from codemmlu.run_dir import RunDir
@@ -36,6 +36,20 @@ EXAMPLE = (
 )
 
 
+class BrokenManifestError(UserError):
+    """The error of a manifest that was changed or cut off since it was written."""
+
+
+def _inside(name: str) -> str:
+    """Refuse a name that leads out of the index directory."""
+    if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
+        raise ValueError(f"{name!r} leads out of the index")
+    return name
+
+
+_InsideName = Annotated[str, AfterValidator(_inside)]
+
+
 class _Model(BaseModel):
     """A part of the manifest."""
 
@@ -46,9 +60,9 @@ class Shard(_Model):
     """One shard: its number of examples, and its files by name in the index directory, with their sha256."""
 
     count: int
-    index: str
+    index: _InsideName
     index_sha256: str
-    examples: str
+    examples: _InsideName
     examples_sha256: str
 
 
@@ -139,23 +153,25 @@ def read_manifest(index: RunDir) -> IndexManifest | None:
         The manifest; None where no index was finished.
 
     Raises:
-        UserError: The manifest is broken, or of another version.
+        UserError: The manifest is of another version.
+        BrokenManifestError: The manifest is not as it was written.
     """
     try:
         text = index.read(MANIFEST)
     except FileNotFoundError:
         return None
     try:
-        value: dict[str, Any] = json.loads(text)
-        if value.get("version") != VERSION:
+        value: Any = json.loads(text)
+        if isinstance(value, dict) and value.get("version") != VERSION:
             raise UserError(
                 f"{index.shown} has version {value.get('version')}, this is {VERSION}; delete it and run again",
                 key="examples.index",
             )
         return IndexManifest.model_validate(value)
-    except (ValueError, AttributeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
+    except (ValueError, RecursionError) as error:
+        details = error.errors()[0] if isinstance(error, ValidationError) else None
+        first = f"{'.'.join(map(str, details['loc']))}: {details['msg']}" if details else first_line(error)
+        raise BrokenManifestError(
             f"{index.shown}/{MANIFEST} is broken ({first}); delete it and run again", key="examples.index"
         ) from None
 

@@ -10,7 +10,7 @@ from functools import partial
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
 from codemmlu.engine import lora, model_source
-from codemmlu.engine.adapter_store import Manifest, folder_of, read_manifest
+from codemmlu.engine.adapter_store import Manifest, folder_of, standing
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
 from codemmlu.inference.adapters import refuse_other_base
@@ -55,7 +55,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
     wanted = fingerprint(settings, model, training_set, start_fingerprint)
     known = lora.learnt_by(base.source) | (lora.learnt_by(start.folder) if start else frozenset())
     training_set = replace(training_set, learnt=training_set.learnt | known)
-    manifest = read_manifest(run, settings.name)
+    manifest = standing(run, settings.name, progress)
     merged = run.below(f"merged/{settings.name}")
     if manifest and manifest.fingerprint == wanted:
         say(f"finetune: {settings.name} stands and nothing changed: reused")

@@ -12,6 +12,9 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import FinetuneSettings
 from codemmlu.training.targets import check_targets
 
+# Pickled weights run code when they are read.
+SAFE = {"use_safetensors": True}
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -85,6 +88,7 @@ def load_with_peft(
         quantization_config=four_bits if settings.quantization == "nf4" else None,
         attn_implementation="sdpa",
         trust_remote_code=trust,
+        **SAFE,
     )
     for module in base.modules():
         # On a CPU, bitsandbytes 0.50 packs weights at the first evaluation into a form that has no gradient, and leaves
@@ -124,6 +128,7 @@ def load_with_unsloth(
         load_in_4bit=settings.quantization == "nf4",
         dtype=None,
         trust_remote_code=trust,
+        **SAFE,
         use_exact_model_name=True,  # Unsloth's mirror of a model has other weights and another tokenizer
     )
     check_targets(model, settings.targets)

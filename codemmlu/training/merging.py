@@ -7,6 +7,7 @@ from typing import Any
 from codemmlu.engine import chat_template, lora, model_source
 from codemmlu.engine.adapter_store import folder_of
 from codemmlu.run_dir import RunDir
+from codemmlu.training.backends import SAFE
 
 
 def merge_adapter(address: str, name: str, model: model_source.Model, trust_remote_code: bool = False) -> str:
@@ -42,7 +43,7 @@ def merged(source: str, revision: str | None, adapter: str, folder: str, trust_r
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     given = {"revision": revision, "trust_remote_code": trust_remote_code}
-    base: Any = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **given)
+    base: Any = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **given, **SAFE)
     PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(source, **given)
     chat_template.complete(tokenizer, source, revision)

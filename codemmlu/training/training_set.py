@@ -6,6 +6,7 @@ examples -> parts -> (asked ones leave) -> neighbours by leave-one-out | likelie
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.adapter_store import what_is_learnt
 from codemmlu.engine.model_source import Model
-from codemmlu.errors import UserError
+from codemmlu.errors import UserError, first_line
 from codemmlu.mcq import choice_probabilities, template_digest
 from codemmlu.recipe import FinetuneSettings, digest
 from codemmlu.run_dir import RunDir
@@ -177,6 +178,21 @@ def _likeliest_wrong(settings: FinetuneSettings, start: str) -> dict[tuple[str, 
     return rejected
 
 
+def _voters(run: RunDir) -> list[dict[str, Any]]:
+    """Return the voters of a finished run's report; none where there is no report.
+
+    Raises:
+        UserError: The report is broken.
+    """
+    if not run.exists("report.json"):
+        return []
+    try:
+        voters = list(json.loads(run.read("report.json"))["voters"].values())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"finetune.pairs_from: {run.shown}/report.json is broken: {first_line(error)}") from None
+    return [voter for voter in voters if isinstance(voter, dict)]
+
+
 def _direct_specs(run: RunDir, settings: FinetuneSettings, start: str) -> frozenset[str]:
     """Return the direct specs under which a finished run asked the model that is to be trained.
 
@@ -194,9 +210,8 @@ def _direct_specs(run: RunDir, settings: FinetuneSettings, start: str) -> frozen
     Raises:
         UserError: The run has no such answers.
     """
-    report = json.loads(run.read("report.json")) if run.exists("report.json") else {"voters": {}}
-    voters = [voter for voter in report["voters"].values() if voter["model"] == settings.model]
-    direct = [voter for voter in voters if str(voter["ask"]).startswith("direct-")]
+    voters = [voter for voter in _voters(run) if voter.get("model") == settings.model]
+    direct = [voter for voter in voters if str(voter.get("ask")).startswith("direct-")]
     for weights in (start, ""):
         if specs := frozenset(voter["ask"] for voter in direct if (voter.get("adapter") or "") == weights):
             return specs

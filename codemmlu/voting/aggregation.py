@@ -106,7 +106,15 @@ def needs_own_prior(voter: ResolvedVoter) -> bool:
 def waits_for(ensemble: Ensemble, name: str) -> set[str]:
     """Return the voters whose votes decide what a voter is asked, and the voters that these wait for."""
     when = when_of(ensemble.voters[name].settings)
-    return {*when.names}.union(*(waits_for(ensemble, other) for other in when.names)) if when else set()
+    before: set[str] = set()
+    waiting = list(when.names) if when else []
+    while waiting:  # Many ways may lead to one voter, which is looked at once.
+        other = waiting.pop()
+        if other not in before:
+            before.add(other)
+            condition = when_of(ensemble.voters[other].settings)
+            waiting += condition.names if condition else ()
+    return before
 
 
 def aggregate(partition: Partition, ensemble: Ensemble, priors: Mapping[str, VoterPrior | None]) -> Tally:

@@ -3,15 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from codemmlu.errors import UserError
-from codemmlu.recipe import ExampleSettings
+from codemmlu.recipe import ExampleSettings, Recipe
 from codemmlu.retrieval import faiss_index
 from codemmlu.retrieval.hashing import DIMENSIONS, HashingEncoder
+from codemmlu.retrieval.index import _own_manifest, place_of
 from codemmlu.retrieval.index_store import (
     INDEX,
     MANIFEST,
@@ -29,6 +31,7 @@ from codemmlu.run_dir import RunDir
 from tests.support.embedders import HASHED
 from tests.support.example_indexes import LIKE_RIGHT, SETTINGS
 
+SAMPLE = {"source": "sample"}
 CONTENT = faiss_index.build("exact", HashingEncoder().encode(["one", "two", "three"]))
 
 
@@ -238,3 +241,24 @@ def test_too_few_examples_for_codes_are_said_with_both_numbers() -> None:
     with pytest.raises(UserError) as error:
         kind_for("ivfpq", 9_999)
     assert fault(error) == "examples.kind: ivfpq needs at least 10,000 examples, here are 9,999: exact"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"[" * 100_000, b"\xff", b'{"version": 1}'])
+def test_a_broken_manifest_of_this_run_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    recipe = Recipe.model_validate({"out": str(tmp_path), "voters": {"v": {"method": "retrieve"}}, "examples": SAMPLE})
+    run = place_of(recipe)
+    run.write(MANIFEST, content)
+    lines: list[str] = []
+    inputs = SimpleNamespace(index=run, recipe=recipe, progress=SimpleNamespace(say=lines.append))
+    assert _own_manifest(inputs) is None  # type: ignore[arg-type]
+    assert "is broken (" in lines[0]
+    assert run.read(f"{MANIFEST}.damaged") == content
+
+
+@pytest.mark.parametrize("name", ["../x/index.faiss", "/etc/passwd", "", "a/../../b"])
+def test_a_manifest_that_leads_outside_is_one_line(index: RunDir, name: str) -> None:
+    value = json.loads(index.read(MANIFEST))
+    value["shards"][0]["index"] = name
+    index.write(MANIFEST, json.dumps(value).encode())
+    with pytest.raises(UserError, match=r"is broken \(shards\.0\.index: "):
+        read_manifest(index)

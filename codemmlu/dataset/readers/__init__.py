@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from codemmlu.dataset.limits import Limits
 from codemmlu.dataset.readers.arrow_reader import read_parquet
 from codemmlu.dataset.readers.csv_reader import read_csv
 from codemmlu.dataset.readers.excel_reader import read_excel
 from codemmlu.dataset.readers.json_reader import read_json
 from codemmlu.dataset.readers.record import NoTableError, Record, WrongBytesError
 
-Reader = Callable[[BinaryIO, str, str], Iterator[Record]]
+Reader = Callable[[BinaryIO, str, str, Limits], Iterator[Record]]
 READERS: dict[str, Reader] = {
     ".csv": read_csv,
     ".tsv": read_csv,

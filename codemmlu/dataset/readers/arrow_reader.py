@@ -1,5 +1,6 @@
 """The readers of typed tables: Parquet files, and tables of the Hub; numbers that are no text are read as written."""
 
+import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,20 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from codemmlu.dataset.limits import DEFAULT, Limits, check_fields, check_parquet
 from codemmlu.dataset.readers.record import Record
 from codemmlu.errors import UserError, first_line
 
 Convert = Callable[[Any], Any]
 
 
-def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_parquet(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read Parquet, some rows at a time; `encoding` does not apply, because Parquet's strings are UTF-8.
 
     Yields:
         One record per row.
 
     Raises:
-        UserError: The file is not Parquet, or a column appears twice.
+        UserError: The file is not Parquet, a column appears twice, or a part exceeds its limit.
     """
     try:
         file = pq.ParquetFile(stream)
@@ -32,12 +34,16 @@ def read_parquet(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]
     schema = file.schema_arrow
     if twice := [column for column, times in Counter(schema.names).items() if times > 1]:
         raise UserError(f"{name}: the column {twice[0]!r} appears twice; rename one of them")
+    check_parquet(file, stream.seek(0, io.SEEK_END), name, limits)
     holes = {
         field.name
         for field in schema
         if pa.types.is_floating(field.type) and is_integers_with_holes(file.read(columns=[field.name]).column(0))
     }
-    yield from records(file.iter_batches(batch_size=1024), name, schema, holes)
+    # Few rows at a time: each may be as long as a field may be, and one stored text may stand in all of them.
+    for record in records(file.iter_batches(batch_size=64), name, schema, holes):
+        check_fields(f"{name}:{record.line}", record.fields, limits)
+        yield record
 
 
 def records(batches: Iterable[pa.RecordBatch], name: str, schema: pa.Schema, holes: set[str]) -> Iterator[Record]:

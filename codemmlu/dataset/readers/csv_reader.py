@@ -3,11 +3,11 @@
 import csv
 import itertools
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from codemmlu.dataset.limits import DEFAULT, Limits, too_long
 from codemmlu.dataset.readers.record import Record
 from codemmlu.dataset.readers.text import open_text
 from codemmlu.errors import UserError
@@ -22,7 +22,7 @@ _BLANKS = "files with a blank before quoted fields: the blank is left out"
 _AGAIN = "lines that repeat the header: passed over"
 
 
-def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_csv(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read a table; the separator (comma, semicolon, tab or vertical bar) is found in the header.
 
     Yields:
@@ -31,10 +31,13 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
     Raises:
         UserError: A column appears twice, or quoting is broken, which would swallow rows.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    text = open_text(stream, name, encoding)
-    head = list(itertools.islice(text.lines, _LOOK))
-    separator = _separator(head[0] if head else "")
+    csv.field_size_limit(limits.field_characters)
+    text = open_text(stream, name, encoding, limits)
+    head = _head(text.lines, limits)
+    try:
+        separator = _separator(head[0] if head else "")
+    except csv.Error:
+        raise UserError(too_long(f"{name}:1", "a field", limits)) from None
     has_blanks = _has_blanks(head, separator)
     notes = list(text.notes)
     notes += [f"files whose columns are separated by {_NAMES[separator]}: read as such"] if separator in _NAMES else []
@@ -55,10 +58,23 @@ def read_csv(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
                 yield _record(name, line, header, values, notes)
                 notes = []
     except csv.Error as error:
+        if "field larger than" in str(error):
+            raise UserError(too_long(f"{name}:{line}", "a field", limits)) from None
         raise UserError(
             f"{name}:{line}: broken CSV quoting in the row that begins here ({error} in line {reader.line_num}); "
             "fix its quotes"
         ) from None
+
+
+def _head(lines: Iterator[str], limits: Limits) -> list[str]:
+    """Return the first lines, of which there are fewer where they are long."""
+    head, size = [], 0
+    for line in itertools.islice(lines, _LOOK):
+        head.append(line)
+        size += len(line)
+        if size > limits.line_bytes:
+            break
+    return head
 
 
 def _record(name: str, line: int, header: list[str], values: list[str], notes: list[str]) -> Record:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from datetime import date, datetime, time
 from typing import Any, BinaryIO
 
+from codemmlu.dataset.limits import DEFAULT, Limits, check_archive, check_fields
 from codemmlu.dataset.readers.record import Record
 from codemmlu.errors import UserError, first_line
 
 _DATES = "cells that Excel holds as dates: read as YYYY-MM-DD"
 
 
-def read_excel(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_excel(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read the first sheet that has rows; `encoding` does not apply. Formulas are read as their last results.
 
     Yields:
@@ -24,6 +25,8 @@ def read_excel(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
     from openpyxl.utils.exceptions import InvalidFileException
 
     try:
+        with zipfile.ZipFile(stream) as archive:
+            check_archive(archive, name, limits)
         book = load_workbook(stream, read_only=True, data_only=True)
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
         raise UserError(f"{name}: not an Excel workbook ({first_line(error)})") from None
@@ -40,6 +43,7 @@ def read_excel(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
         for line, values in filled:
             dates = [_DATES] if any(isinstance(value, date | time) for value in values) else []
             fields = {column: _plain(value) for column, value in zip(header, values, strict=False) if column}
+            check_fields(f"{name}:{line}", fields, limits)
             yield Record(name, line, fields, notes=(*notes, *dates))
             notes = []
         return

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from codemmlu.dataset.limits import DEFAULT, Limits, check_fields, join_within
 from codemmlu.dataset.readers.record import Record
 from codemmlu.dataset.readers.text import open_text
 from codemmlu.errors import first_line
@@ -19,7 +20,7 @@ class _Missing(str):
     """NaN, which pandas writes for a missing value: it may be a choice in a list, but never a field."""
 
 
-def read_json(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
+def read_json(stream: BinaryIO, name: str, encoding: str, limits: Limits = DEFAULT) -> Iterator[Record]:
     """Read the objects of a file; the first line shows whether there is one object per line.
 
     Numbers stay as they are written: 1.50 is not 1.5 where it is a choice. A field that is NaN is missing.
@@ -27,18 +28,19 @@ def read_json(stream: BinaryIO, name: str, encoding: str) -> Iterator[Record]:
     Yields:
         One record per object; the line is where the object begins.
     """
-    text = open_text(stream, name, encoding)
+    text = open_text(stream, name, encoding, limits)
     lines = enumerate(text.lines, start=1)
     number, first = next(((number, line) for number, line in lines if line.strip()), (1, ""))
     second = next(((number, line) for number, line in lines if line.strip()), None)
     if _is_whole(first, alone=second is None):
-        rest = (second[1] if second else "") + "".join(line for _, line in lines)
+        rest = (second[1] if second else "") + join_within((line for _, line in lines), name, limits)
         between = "\n" * (second[0] - number - 1) if second else ""
         records = _whole(first + between + rest, name, number)
     else:
         records = _by_line(number, first, second, lines, name)
     notes = text.notes
     for record in records:
+        check_fields(f"{name}:{record.line}", record.fields, limits)
         yield Record(record.file, record.line, record.fields, record.fault, notes)
         notes = ()
 

@@ -9,6 +9,7 @@ from typing import BinaryIO, Literal, cast
 
 import pyarrow as pa
 
+from codemmlu.dataset.limits import Limits, lines_within, whole_within
 from codemmlu.dataset.readers.record import NoTableError, WrongBytesError
 
 # Bytes of a file that are looked at before it is read, and after a wrong byte to find the encoding.
@@ -43,13 +44,14 @@ class Text:
     notes: tuple[str, ...]
 
 
-def open_text(stream: BinaryIO, name: str, encoding: str) -> Text:
+def open_text(stream: BinaryIO, name: str, encoding: str, limits: Limits) -> Text:
     """Decode a file; a compression that its name does not show, and a byte order mark, are found by content.
 
     Args:
         stream: The file's bytes.
         name: The file's name in errors.
         encoding: The encoding to read in.
+        limits: The longest line, and the most of a file that is decoded as a whole, also of an archive.
 
     Returns:
         The lines, without a byte order mark. Reading them raises WrongBytesError where a byte is wrong in the
@@ -71,8 +73,8 @@ def open_text(stream: BinaryIO, name: str, encoding: str) -> Text:
         notes.append(f"files with the byte order mark of {marked.upper()}: read as such")
     if b"\r" in head and b"\n" not in head and _is_bytewise(encoding):
         notes.append("files whose lines end in a carriage return alone: read as such")
-        return Text(_split_at_returns(_lines(source, name, encoding)), tuple(notes))
-    return Text(_lines(source, name, encoding), tuple(notes))
+        return Text(_split_at_returns(_lines(source, name, encoding, limits)), tuple(notes))
+    return Text(_lines(source, name, encoding, limits), tuple(notes))
 
 
 def _peek(stream: BinaryIO | pa.NativeFile) -> tuple[BinaryIO, bytes]:
@@ -90,7 +92,7 @@ def _split_at_returns(lines: Iterator[str]) -> Iterator[str]:
     return itertools.chain.from_iterable(io.StringIO(line, newline=None) for line in lines)
 
 
-def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
+def _lines(stream: BinaryIO, name: str, encoding: str, limits: Limits) -> Iterator[str]:
     """Read lines with their own line ends, so that code keeps its whitespace.
 
     Yields:
@@ -103,7 +105,7 @@ def _lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     number = 0
     try:
-        for raw in [stream.read()] if whole else stream:
+        for raw in [whole_within(stream, name, limits)] if whole else lines_within(stream, name, limits):
             text = decoder.decode(raw, final=whole or not raw.endswith(b"\n"))
             for line in io.StringIO(text, newline="\n"):
                 number += 1

@@ -9,31 +9,36 @@
     voters.parquet verdicts.parquet submission.csv report.json
 
 A file appears whole or not at all: a local file is renamed into place, and an object store gets a file in one piece.
+Only files that `names` lists are ever replaced or deleted.
 """
 
-import errno
-import fcntl
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from codemmlu.errors import UserError, is_disk_full
+from codemmlu.errors import UserError, first_line, is_disk_full, redact_credentials
+from codemmlu.run_dir.local import file_lock, sync_folder
+from codemmlu.run_dir.names import is_written
 from codemmlu.schema import SCHEMA_VERSION
 
 ATTEMPT = ".issue"  # The file that names the attempt that writes here now; its name on disk is an older word.
 
 
-def _hidden(match: re.Match[str]) -> str:
-    """Return the replacement of credentials or options in an address: only the slashes of the scheme stay."""
-    return "//" if match[0].startswith("//") else ""
+class DamagedError(UserError):
+    """The error of a file that a run wrote and that was changed or cut off since; `why` says how it shows."""
+
+    def __init__(self, path: str, why: str, remedy: str = "delete it, or give another `out`") -> None:
+        """Name the file, what is wrong with it, and what would help."""
+        super().__init__(f"{path} is damaged ({why}); {remedy}")
+        self.args = (path, why, remedy)  # what the error is made of anew in another process
+        self.why = why
 
 
 def check_persistent_path(address: str, key: str = "out") -> None:
@@ -99,15 +104,17 @@ class RunDir:
             UserError: pyarrow cannot use the address.
         """
         self.key = key
+        if "\0" in out:
+            raise UserError(f"{out!r} is no writable address: it has a NUL character", key=key)
         try:
             if out.startswith("file://"):
                 out = fs.FileSystem.from_uri(out)[1]
             self.is_local = "://" not in out
             self.address = str(Path(out).expanduser().absolute()) if self.is_local else out.rstrip("/")
             self.filesystem, self.base = fs.FileSystem.from_uri(self.address)
-            self.shown = self.address if self.is_local else re.sub(r"//[^/@]*@|\?.*", _hidden, self.address)
+            self.shown = self.address if self.is_local else redact_credentials(self.address).partition("?")[0]
         except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
-            raise UserError(f"{out} is no writable address: {str(error).splitlines()[0]}", key=self.key) from None
+            raise UserError(f"{out} is no writable address: {first_line(error)}", key=key) from None
 
     def below(self, name: str) -> "RunDir":
         """Return a folder of the run as a run directory of its own."""
@@ -118,12 +125,13 @@ class RunDir:
 
     def create(self) -> None:
         """Make the directory, and refuse an address that cannot be written."""
+        probe = f".probe.{uuid.uuid4().hex}"  # Two jobs may create the same directory at once.
         try:
             self.filesystem.create_dir(self.base, recursive=True)
-            self.write(".probe", b"")
-            self.filesystem.delete_file(self.path(".probe"))
-        except OSError as error:
-            raise UserError(f"{self.shown} cannot be written: {str(error).splitlines()[0]}", key=self.key) from None
+            self.write(probe, b"")
+            self.filesystem.delete_file(self.path(probe))
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{self.shown} cannot be written: {first_line(error)}", key=self.key) from None
 
     def path(self, *parts: str) -> str:
         """Return the full path of a file or folder of the run; a part that leaves the run is a ValueError."""
@@ -139,7 +147,7 @@ class RunDir:
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a whole Parquet file, or nothing; a file that cannot be written is a UserError."""
         with self._whole(name) as sink:
-            pq.write_table(table, sink, compression="zstd")
+            pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
 
     @contextmanager
     def _whole(self, name: str) -> Iterator[pa.NativeFile]:
@@ -171,6 +179,7 @@ class RunDir:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
             os.replace(temporary, target)
+            sync_folder(folder)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -188,17 +197,64 @@ class RunDir:
         """Return whether the run has a folder of this name."""
         return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.Directory)
 
-    def files(self, folder: str) -> list[str]:
-        """Return the sorted names, for `read_table`, of the Parquet files in a folder of the run."""
-        entries = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+    def files(self, folder: str, ending: str = ".parquet") -> list[str]:
+        """Return the sorted names of the files in a folder that have an ending."""
+        try:
+            entries = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        except OSError as error:  # A file or a loop of links stands where the folder should be.
+            raise UserError(f"{self.shown}/{folder} is no folder: {first_line(error)}", key=self.key) from None
         names = [info.base_name for info in entries if info.type == fs.FileType.File]
-        return sorted(f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith("."))
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(ending) and not name.startswith("."))
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Return a Parquet file of the run, and refuse a file that another version of this project wrote."""
-        table = pq.read_table(self.path(name), columns=columns, filesystem=self.filesystem, partitioning=None)
-        self._check_version(name, table.schema)
+        """Return a Parquet file of the run; one of another version is a UserError, a broken one a DamagedError.
+
+        Args:
+            name: The name of the file.
+            columns: The columns to read; None: all.
+
+        Returns:
+            The table.
+
+        Raises:
+            DamagedError: The file is not as it was written.
+        """
+        with self._parquet(name) as file:
+            table = file.read(columns=columns)
+            # A file without page checksums may hold text that is none, or offsets that lead outside.
+            table.validate(full=True)
+        if missing := set(columns or ()) - set(table.column_names):
+            raise DamagedError(f"{self.shown}/{name}", f"it has no column {min(missing)}")
         return table
+
+    def read_batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Read a Parquet file as `read_table` does, some rows at a time."""
+        with self._parquet(name) as file:
+            for batch in file.iter_batches(batch_size=4096):
+                batch.validate(full=True)
+                yield batch
+
+    @contextmanager
+    def _parquet(self, name: str) -> Iterator[pq.ParquetFile]:
+        """Open a Parquet file; what its reader cannot read is a DamagedError, another version is a UserError."""
+        try:
+            with self.filesystem.open_input_file(self.path(name)) as stream:
+                file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=not self.is_local)
+                self._check_version(name, file.schema_arrow)
+                yield file
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
+            raise DamagedError(f"{self.shown}/{name}", first_line(error)) from None
+
+    def set_aside(self, name: str) -> str:
+        """Rename a damaged file to a name that no run reads or writes, and return the new name."""
+        number, new = 1, f"{name}.damaged"
+        while self.exists(new):
+            number += 1
+            new = f"{name}.damaged.{number}"
+        self.filesystem.move(self.path(name), self.path(new))
+        return new
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes."""
@@ -209,61 +265,64 @@ class RunDir:
         if self.exists(name):
             self.filesystem.delete_file(self.path(name))
 
-    def read_batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Read a Parquet file as `read_table` does, some rows at a time."""
-        with self.filesystem.open_input_file(self.path(name)) as stream:
-            file = pq.ParquetFile(stream)
-            self._check_version(name, file.schema_arrow)
-            yield from file.iter_batches(batch_size=4096)
-
     def _check_version(self, name: str, schema: pa.Schema) -> None:
-        version = (schema.metadata or {}).get(b"codemmlu.schema", b"none").decode()
+        version = (schema.metadata or {}).get(b"codemmlu.schema", b"none").decode("utf-8", "replace")
         if version != str(SCHEMA_VERSION):
             raise UserError(f"{self.shown}/{name} has schema {version}, this is {SCHEMA_VERSION}; use another `out`")
 
     def clear(self, name: str) -> None:
-        """Remove a file of the run, or a folder with all its files, if it exists."""
+        """Remove a file of the run, or from a folder all files that a run writes, if it exists.
+
+        A file that a run does not write stays, and so does its folder.
+        """
         kind = self.filesystem.get_file_info(self.path(name)).type
         if kind == fs.FileType.File:
-            self.filesystem.delete_file(self.path(name))
+            if is_written(name):
+                self.filesystem.delete_file(self.path(name))
         elif kind != fs.FileType.NotFound:
-            self.filesystem.delete_dir(self.path(name))
+            self._clear_folder(name)
+
+    def _clear_folder(self, folder: str) -> None:
+        entries = self.filesystem.get_file_info(fs.FileSelector(self.path(folder)))
+        for info in entries:
+            name = f"{folder}/{info.base_name}"
+            if info.type == fs.FileType.Directory and not (self.is_local and os.path.islink(info.path)):
+                self._clear_folder(name)
+            elif info.type != fs.FileType.Directory and is_written(name):
+                self.filesystem.delete_file(self.path(name))
+        if not self.is_local:
+            if not self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True)):
+                self.filesystem.delete_dir(self.path(folder))
+            return
+        with suppress(OSError):  # Files of the user are in it, or it is a link.
+            os.rmdir(self.path(folder))
 
     def replace(self, folder: str, new: str) -> None:
-        """Replace the files of `folder` by the files of the folder `new`; a failure is a UserError."""
-        self.clear(folder)
-        try:
-            self.filesystem.create_dir(self.path(folder))
-            for name in self.files(new):
-                self.filesystem.move(self.path(name), self.path(f"{folder}/{name.rpartition('/')[2]}"))
-        except OSError as error:
-            raise UserError(
-                f"{self.shown}/{folder} cannot be written: {str(error).splitlines()[0]}", key=self.key
-            ) from error
-        self.clear(new)
+        """Replace the files of `folder` by the files of the folder `new`.
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the lock of a local directory while a job writes; the kernel releases it however the job ends.
+        Each file is replaced by itself, so that at no moment a name that both folders have is missing.
 
-        Yields:
-            Nothing.
+        Args:
+            folder: The folder.
+            new: The folder of the new files, which goes.
 
         Raises:
-            UserError: Another live job holds the lock, or the directory cannot be locked.
+            UserError: A file cannot be moved.
         """
-        handle = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.filesystem.create_dir(self.path(folder))
+            names = [name.rpartition("/")[2] for name in self.files(new)]
+            for name in names:
+                self.filesystem.move(self.path(f"{new}/{name}"), self.path(f"{folder}/{name}"))
+            for name in self.files(folder):
+                if name.rpartition("/")[2] not in names:
+                    self.clear(name)
+            if self.is_local:
+                sync_folder(self.path(folder))
         except OSError as error:
-            os.close(handle)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"{self.shown} cannot be locked: {error.strerror}", key=self.key) from None
-            raise UserError(
-                f"another run is writing to {self.shown}; wait for it, stop it, or give another `{self.key}`",
-                key=self.key,
-            ) from None
-        try:
-            yield
-        finally:
-            os.close(handle)
+            raise UserError(f"{self.shown}/{folder} cannot be written: {first_line(error)}", key=self.key) from error
+        self.clear(new)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the lock of a local directory while a job writes; see `file_lock`."""
+        return file_lock(self.path(".lock"), self.shown, self.key)
