@@ -55,7 +55,7 @@ class Language:
     file: Callable[[str], str]
     address_space: bool = True
     version: str = "--version"
-    diagnosis: str = r"\berror\b"
+    diagnosis: str = r"\b[Ee]rror\b"
 
 
 # No profile, no annotation processors, one thread where there is a choice.

