@@ -81,8 +81,8 @@ class RunDir:
         Raises:
             UserError: pyarrow cannot use the address.
         """
-        if "\0" in out:
-            raise UserError(f"out: {out!r} is no writable address: it has a NUL character")
+        if "\0" in out or ("://" in out and not out.partition("://")[2].strip("/")):
+            raise UserError(f"out: {out!r} is no writable address: it names no place")
         try:
             if out.startswith("file://"):
                 out = fs.FileSystem.from_uri(out)[1]
