@@ -130,7 +130,7 @@ PARQUET = {
     "no columns": pa.table({}),
     "nulls": pa.table({"question": pa.nulls(10), "choices": pa.nulls(10)}),
     "maps": pa.table({"question": ["q"], "choices": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}),
-    "dates": pa.table({"question": ["q"], "choices": pa.array([[2**62, 1]], pa.list_(pa.timestamp("s")))}),
+    "dates": pa.table({"question": ["q"], "choices": pa.array([[2**40, 1]], pa.list_(pa.timestamp("s")))}),
     "decimals": pa.table({"question": ["q"], "choices": pa.array([[1, 2]], pa.list_(pa.int8()))}),
     "bytes": pa.table({"question": [b"\xff"], "choices": [[b"\xff", b"\xfe"]]}),
 }
