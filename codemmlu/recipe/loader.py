@@ -47,6 +47,8 @@ def load(path: str, overrides: list[str]) -> Recipe:
         raise UserError(f"{path}: {odd!r} is half a character (a lone surrogate), which no file can hold") from None
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(_faults(error))}") from None
+    except ValueError as error:  # An integer of thousands of digits.
+        raise UserError(f"{path}: {error}") from None
 
 
 def load_questions(source: str, overrides: list[str]) -> QuestionSettings:

@@ -10,9 +10,9 @@ import yaml
 
 from codemmlu.errors import UserError
 
-_LARGEST = 256 * 1024  # bytes; a recipe has about two thousand
+_LARGEST = 128 * 1024  # bytes; a recipe has about two thousand
 _DEEPEST = 50
-_MOST_NODES = 50_000  # once every alias is unfolded
+_MOST_NODES = 20_000  # once every alias is unfolded
 _MERGE = "tag:yaml.org,2002:merge"  # The tag of `<<: *other`, which is flattened later.
 
 

@@ -104,8 +104,8 @@ class RunDir:
             UserError: pyarrow cannot use the address.
         """
         self.key = key
-        if "\0" in out:
-            raise UserError(f"{out!r} is no writable address: it has a NUL character", key=key)
+        if "\0" in out or ("://" in out and not out.partition("://")[2].strip("/")):
+            raise UserError(f"{out!r} is no writable address: it names no place", key=key)
         try:
             if out.startswith("file://"):
                 out = fs.FileSystem.from_uri(out)[1]

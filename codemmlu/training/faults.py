@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from codemmlu.errors import UserError, first_line, is_disk_full
@@ -27,7 +28,7 @@ def describe(error: Exception, spec: TrainJobSpec, scratch: str | None = None) -
     if isinstance(error, UserError):
         return str(error)
     if is_disk_full(error):
-        return _full(spec, scratch or tempfile.gettempdir())
+        return _full(spec, scratch)
     if type(error).__name__ == "OutOfMemoryError" or _CPU_OUT_OF_MEMORY in str(error):
         return str(too_large(spec.settings))
     if not isinstance(error, _MISTAKES):
@@ -53,16 +54,20 @@ def read(folder: RunDir) -> str | None:
     return folder.read(FAULT).decode() or disk_is_full(folder.shown, folder.base)
 
 
-def _full(spec: TrainJobSpec, scratch: str) -> str:
+def _full(spec: TrainJobSpec, scratch: str | None) -> str:
     """Return the message for a full disk: the one of the run directory, or the one of temporary files."""
-    run, needed = RunDir(spec.address), _size(Path(scratch))
+    run, temporary = RunDir(spec.address), scratch or tempfile.gettempdir()
     places = {run.shown: run.base} if run.is_local else {}
-    places[scratch] = scratch
+    places[temporary] = temporary
     free = {shown: shutil.disk_usage(path).free for shown, path in places.items() if Path(path).exists()}
-    fullest = min(free, key=lambda shown: free[shown], default=scratch)
-    return disk_is_full(fullest, places[fullest], needed)
+    fullest = min(free, key=lambda shown: free[shown], default=temporary)
+    return disk_is_full(fullest, places[fullest], _size(Path(scratch)) if scratch else 0)
 
 
 def _size(folder: Path) -> int:
     """Return the bytes of a folder's files, of which a checkpoint is a copy."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):  # A file may go meanwhile.
+            total += file.stat().st_size if file.is_file() else 0
+    return total

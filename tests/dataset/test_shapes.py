@@ -136,6 +136,7 @@ CASES: dict[str, Case] = {
     "blanks before quotes": Case(
         'question, A, B\nQ, "a, or so", "b"\n', [("Q", ("a, or so", "b"), None)], ("a blank before quoted fields",)
     ),
+    "a blank and a quote in quotes": Case('question,A,B\nQ," ""a""", b\n', [("Q", (' "a"', " b"), None)]),
     "a header in the middle": Case(
         "question,A,B,answer\nQ,a,b,B\nquestion,A,B,answer\nR,a,b,A\n",
         [("Q", AB, "B"), ("R", AB, "A")],

@@ -97,11 +97,15 @@ def _separator(first: str) -> str:
 
 def _has_blanks(head: list[str], separator: str) -> bool:
     """Return whether fields have a blank before their quotes, which would make the quotes part of the text."""
-    rows = csv.reader(head[1:], delimiter=separator)
     try:
-        return any(_BLANK_BEFORE_QUOTE.match(value) for row in rows for value in row)
+        as_is, skipped = (
+            {value for row in csv.reader(head[1:], delimiter=separator, skipinitialspace=skips) for value in row}
+            for skips in (False, True)
+        )
     except csv.Error:
         return False
+    # A field in quotes may begin with a blank and a quote of its own: it is the same either way.
+    return any(_BLANK_BEFORE_QUOTE.match(value) for value in as_is - skipped)
 
 
 def _refuse_twice(header: list[str], name: str) -> None:

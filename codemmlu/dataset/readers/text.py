@@ -4,6 +4,7 @@ import codecs
 import io
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, cast
 
@@ -125,4 +126,8 @@ def _guess(data: bytes) -> str | None:
     if data[:_HEAD].count(b"\0") > len(data[:_HEAD]) / 4:
         return "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
     best = from_bytes(data, cp_isolation=_LIKELY).best()
-    return best.encoding.replace("_", "-") if best else None
+    if best is None:
+        return None
+    with suppress(UnicodeDecodeError):  # Of encodings that read the same text, the more common one is named.
+        return "cp1252" if data.decode("cp1252") == str(best) else best.encoding.replace("_", "-")
+    return best.encoding.replace("_", "-")
