@@ -13,7 +13,6 @@ Only files that `names` lists are ever replaced or deleted.
 """
 
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,21 +23,12 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from codemmlu.errors import UserError, first_line, is_disk_full, redact_credentials
+from codemmlu.run_dir.faults import DamagedError, disk_is_full
 from codemmlu.run_dir.local import file_lock, sync_folder
 from codemmlu.run_dir.names import is_written
 from codemmlu.schema import SCHEMA_VERSION
 
 ATTEMPT = ".issue"  # The file that names the attempt that writes here now; its name on disk is an older word.
-
-
-class DamagedError(UserError):
-    """The error of a file that a run wrote and that was changed or cut off since; `why` says how it shows."""
-
-    def __init__(self, path: str, why: str, remedy: str = "delete it, or give another `out`") -> None:
-        """Name the file, what is wrong with it, and what would help."""
-        super().__init__(f"{path} is damaged ({why}); {remedy}")
-        self.args = (path, why, remedy)  # what the error is made of anew in another process
-        self.why = why
 
 
 def check_persistent_path(address: str, key: str = "out") -> None:
@@ -58,27 +48,6 @@ def check_persistent_path(address: str, key: str = "out") -> None:
             "give an absolute path or an s3:// or gs:// address",
             key=key,
         )
-
-
-def disk_is_full(shown: str, path: str, needed: int = 0) -> str:
-    """Return the error message for a full disk.
-
-    Args:
-        shown: What could not be written, as the user reads it.
-        path: A path on the disk.
-        needed: The bytes that are needed; 0: not known.
-    """
-    while not os.path.exists(path) and path not in ("", "/"):
-        path = os.path.dirname(path)
-    free = shutil.disk_usage(path or ".").free
-    more = f", and {_size(max(1, needed - free))} more are needed" if needed > free else ""
-    return (
-        f"out: {shown} cannot be written: the disk is full ({_size(free)} free{more}); make room, or give another `out`"
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 class RunDir:

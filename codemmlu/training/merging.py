@@ -42,9 +42,11 @@ def merged(source: str, revision: str | None, adapter: str, folder: str, trust_r
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    given = {"revision": revision, "trust_remote_code": trust_remote_code}
-    base: Any = AutoModelForCausalLM.from_pretrained(source, dtype="auto", **given, **SAFE)
+    trust = trust_remote_code
+    base: Any = AutoModelForCausalLM.from_pretrained(
+        source, revision=revision, dtype="auto", trust_remote_code=trust, **SAFE
+    )
     PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)
-    tokenizer: Any = AutoTokenizer.from_pretrained(source, **given)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust)
     chat_template.complete(tokenizer, source, revision)
     tokenizer.save_pretrained(folder)
