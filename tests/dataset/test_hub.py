@@ -30,6 +30,70 @@ def closed_port() -> int:
 
 DOWN = f"http://127.0.0.1:{closed_port()}"
 
+ZERO = {"answers": "zero-based"}
+# Public benchmarks in the columns of their Hub datasets: rows, settings, and what is asked of each row.
+PUBLIC: dict[str, tuple[list[dict[str, Any]], dict[str, Any], list[tuple[str, list[str], str]]]] = {
+    "mmlu": (
+        [{"question": "Q", "subject": "law", "choices": ["x", "y"], "answer": n} for n in (0, 1)],
+        ZERO,
+        [("Q", ["x", "y"], "A"), ("Q", ["x", "y"], "B")],
+    ),
+    "mmlu_pro": (
+        [
+            {
+                "question_id": 7,
+                "question": "Q",
+                "options": ["x", "y"],
+                "answer": "B",
+                "answer_index": 1,
+                "category": "law",
+            }
+        ],
+        {},
+        [("Q", ["x", "y"], "B")],
+    ),
+    "arc": (
+        [{"id": "m", "question": "Q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}],
+        {},
+        [("Q", ["x", "y"], "B")],
+    ),
+    "csqa": (
+        [{"id": "m", "question": "Q", "choices": {"label": ["A", "B"], "text": ["x", "y"]}, "answerKey": "A"}],
+        {},
+        [("Q", ["x", "y"], "A")],
+    ),
+    "obqa": (
+        [{"question_stem": "Q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B", "fact1": "f"}],
+        {},
+        [("Q", ["x", "y"], "B")],
+    ),
+    "hellaswag": (
+        [{"ctx_a": "c", "ctx": "c d", "endings": ["x", "y"], "label": label, "split": "test"} for label in "01"],
+        ZERO,
+        [("c d", ["x", "y"], "A"), ("c d", ["x", "y"], "B")],
+    ),
+    "race": (
+        [{"example_id": "high1", "article": "Text.", "question": "Q", "options": ["x", "y"], "answer": "B"}],
+        {},
+        [("Text.\n\nQ", ["x", "y"], "B")],
+    ),
+    "medmcqa": (
+        [{"id": str(n), "question": "Q", "opa": "x", "opb": "y", "cop": n, "exp": None} for n in (0, 1)],
+        ZERO,
+        [("Q", ["x", "y"], "A"), ("Q", ["x", "y"], "B")],
+    ),
+    "sciq": (
+        [{"question": "Q", "distractor1": "x", "correct_answer": "y", "support": "It is y."}],
+        {},
+        [("Q", ["x", "y"], "B")],
+    ),
+    "gpqa": (
+        [{"Question": "Q", "Correct Answer": "y", "Incorrect Answer 1": "x", "Explanation": "so"}],
+        {},
+        [("Q", ["x", "y"], "B")],
+    ),
+}
+
 # HF_ENDPOINT is read when the client is imported, so a Hub needs a process of its own. It takes a list of settings on
 # stdin and writes one line of JSON per settings: the rows, or the error that the user is told. The client moves to
 # another Hub where the settings have an endpoint.
@@ -63,6 +127,7 @@ ASKED: Asked = {
     "plain none": {"source": PLAIN, "subjects": ["sql", "c++"]},
     "parts": {"source": PARTS},
     "part": {"source": PARTS, "subjects": ["law"]},
+    **{name: {"source": f"public/{name}", **settings} for name, (_, settings, _) in PUBLIC.items()},
     "page cut": {"revision": "broken", "subjects": ["others"]},
     "no parquet": {"revision": "broken", "subjects": ["code_repair"]},
     "down": {"endpoint": DOWN},  # the last one: the client stays there
@@ -144,6 +209,13 @@ def overlapping_repository() -> Commit:
     return Commit({**files, "extra/train.parquet": parquet([law]), "README.md": card})
 
 
+def public_repositories() -> dict[str, dict[str, Commit]]:
+    """Return the datasets of PUBLIC."""
+    return {
+        f"public/{name}": {"main": Commit({"test.parquet": parquet(rows)})} for name, (rows, _, _) in PUBLIC.items()
+    }
+
+
 @dataclass(frozen=True)
 class Visit:
     """One process that asked a Hub for everything in ASKED, and the cache it left."""
@@ -162,7 +234,10 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     no_parquet = {"code_repair/test-00000-of-00001.parquet": b"PAR1 but not really"}
     broken = Commit({**good.files, **no_parquet, "others/test-00000-of-00001.parquet": bytes(page_cut)})
     revisions = {"main": good, "v0": repository(rows=1), "broken": broken}
-    hub = Hub({DATASET: revisions, PLAIN: {"main": plain_repository()}, PARTS: {"main": overlapping_repository()}})
+    hub = Hub(
+        {DATASET: revisions, PLAIN: {"main": plain_repository()}, PARTS: {"main": overlapping_repository()}}
+        | public_repositories()
+    )
     with serving(hub):
         return Visit(ask(hub.endpoint, home, ASKED), hub, home)
 
@@ -188,6 +263,16 @@ def test_configurations_that_overlap_are_asked_once(visit: Visit) -> None:
     assert "1 x rows of all that math has too: asked once" in notes
     assert "configurations without the split test, passed over: extra" in notes
     assert [row["subject"] for row in visit.heard.rows("part")] == ["law", "law"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_benchmark_is_read_from_the_hub(visit: Visit, name: str) -> None:
+    rows, expected = visit.heard.rows(name), PUBLIC[name][2]
+    assert [row["question"] for row in rows] == [question for question, _, _ in expected]
+    assert [sorted(row["choices"]) for row in rows] == [choices for _, choices, _ in expected]
+    # The right text, as the order of the choices of SciQ and GPQA is drawn.
+    right = [row["choices"]["AB".index(row["answer"])] for row in rows]
+    assert right == [choices["AB".index(answer)] for _, choices, answer in expected]
 
 
 def test_fill_in_the_middle_starts_with_its_problem(visit: Visit) -> None:
