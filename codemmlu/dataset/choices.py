@@ -13,7 +13,6 @@ from codemmlu.schema import MAX_CHOICES
 
 # The names under which objects write the text of a choice, its label, and all choices.
 _TEXT, _LABEL, _ALL = ("text", "content", "value", "option", "choice"), ("label", "key", "id"), ("choices", "text")
-_CONTROL = "\a\b\v\f"
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ def read_choices(value: Any, keep_escapes: bool = False) -> Choices:
         text = plain(value).strip()
         value, doubtful = _parsed(text, keep_escapes), not keep_escapes and has_doubtful_escape(text)
     choices = _of_object(value) if isinstance(value, dict) else _of_list(value)
-    has_control = any(sign in text for text in choices.texts for sign in _CONTROL)
-    return replace(choices, has_doubtful_escape=doubtful or has_control)
+    return replace(choices, has_doubtful_escape=doubtful)
 
 
 def _of_list(value: object) -> Choices:

@@ -33,10 +33,11 @@ from codemmlu.dataset.answers import AnswerForm, read_answer
 from codemmlu.dataset.choices import Choices, read_choices, without_holes
 from codemmlu.dataset.columns import ChoiceColumns, ColumnRow, Columns
 from codemmlu.dataset.readers import Record
-from codemmlu.dataset.references import references_position
+from codemmlu.dataset.references import references_position, without_letters
 from codemmlu.dataset.values import RejectedRow, is_blank, plain
 from codemmlu.schema import MAX_CHOICES, Question, Rejected, letters
 
+_CONTROL = "\a\b\v\f"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # UTF-8 read as a Western encoding, control characters of no encoding, and a run of letters that no language has.
 _MOJIBAKE = re.compile(
@@ -48,6 +49,8 @@ DOUBTFUL = (
     "{section}.escapes=keep takes them as written"
 )
 GARBLED = "texts that look decoded from the wrong encoding; see {section}.encoding"
+CONTROL = "texts with a control character, which JSON reads in a single backslash such as that of \\frac"
+LETTERED = "choices that begin with their own letters: the letters are left out of the prompt"
 POSITION = "choices that refer to letters or positions: read in their own order alone"
 SHUFFLED = "rows with the right choice apart from the wrong ones: put in an order that the texts decide"
 
@@ -185,6 +188,10 @@ class Cleaner:
             raise RejectedRow(f"{len(texts)} choice{'s' * (len(texts) != 1)}, where 2 to {MAX_CHOICES} can be asked")
         if choices.has_doubtful_escape:
             self._note(DOUBTFUL, location)
+        elif any(sign in one for one in (text, *texts) for sign in _CONTROL):
+            self._note(CONTROL, location)
+        if without_letters(texts) != texts:
+            self._note(LETTERED, location)
         if any(map(_MOJIBAKE.search, (text, *texts))):
             self._note(GARBLED, location)
         if references_position(text, texts):

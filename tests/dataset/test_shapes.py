@@ -157,6 +157,16 @@ CASES: dict[str, Case] = {
         [("Q", ("$\x0crac{1}{2}$", "\nu"), None)],
         ("questions.escapes=keep takes them as written",),
     ),
+    "LaTeX in JSON": Case(
+        '{"question": "What is $\\frac{1}{2}$?", "choices": ["a", "b"]}\n',
+        [("What is $\x0crac{1}{2}$?", AB, None)],
+        ("texts with a control character",),
+        {},
+        "jsonl",
+    ),
+    "letters before the choices": Case(
+        "question,A,B\nQ,(A) a,(B) b\n", [("Q", ("(A) a", "(B) b"), None)], ("left out of the prompt",)
+    ),
     "LaTeX as written": Case(
         "question,choices\nQ,\"['$\\frac{1}{2}$', 'it\\'s \\nu']\"\n",
         [("Q", ("$\\frac{1}{2}$", "it's \\nu"), None)],
