@@ -178,7 +178,7 @@ def test_a_file_in_another_encoding_is_an_error_by_its_own_key(tmp_path: Path) -
     with pytest.raises(UserError) as error:
         read_examples(ExampleSettings(source=str(path)))
     assert fault(error).startswith(f"{path}:2: byte b'\\xe9' is not utf-8")
-    assert "set examples.encoding to what the file is written in" in fault(error)
+    assert "set examples.encoding=" in fault(error)
 
 
 def test_notes_name_the_section_of_the_source(source: str) -> None:
