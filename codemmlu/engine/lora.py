@@ -114,10 +114,10 @@ def check(path: str, key: str) -> int:
     if not isinstance(config, dict):
         raise UserError(f"{folder.shown}/{CONFIG} is no adapter's configuration: it holds no object", key=key)
     kind, rank = config.get("peft_type"), config.get("r")
-    if kind != "LORA" or not isinstance(rank, int) or rank < 1:
+    if kind != "LORA" or not isinstance(rank, int):
         raise UserError(f"{path} is a {kind} adapter; a LORA one with a rank `r` can be served", key=key)
     rank = max([rank, *_layer_ranks(config, path, key)])
-    if rank > _RANKS[-1]:
+    if not 0 < rank <= _RANKS[-1]:
         raise UserError(f"{path} has rank {rank}; vLLM serves up to {_RANKS[-1]}", key=key)
     return rank
 

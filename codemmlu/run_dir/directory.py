@@ -171,7 +171,9 @@ class RunDir:
         try:
             entries = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
         except OSError as error:  # A file or a loop of links stands where the folder should be.
-            raise UserError(f"{self.shown}/{folder} is no folder: {first_line(error)}", key=self.key) from None
+            raise UserError(
+                f"{self.shown}/{folder} cannot be read as a folder: {first_line(error)}", key=self.key
+            ) from None
         names = [info.base_name for info in entries if info.type == fs.FileType.File]
         return sorted(f"{folder}/{name}" for name in names if name.endswith(ending) and not name.startswith("."))
 

@@ -65,7 +65,7 @@ def test_one_of_the_user_is_one_line(tmp_path: Path, content: bytes) -> None:
     for name in ("learnt.json", "manifest.json", "adapter_config.json"):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
-    found = lora.Adapter(str(tmp_path), "f", 8)
+    found = lora.Adapter(str(tmp_path), "f", 8, str(tmp_path))
     for use in (lambda: lora.learnt_by(str(tmp_path)), lambda: lora.base_of(found)):
         with pytest.raises(UserError, match=r"\.json is damaged \(.*train the adapter again"):
             use()

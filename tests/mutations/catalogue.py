@@ -429,7 +429,7 @@ RESUME = (
     ),
     Mutation(
         "file-written-in-place",
-        "codemmlu/run_dir.py",
+        "codemmlu/run_dir/directory.py",
         'temporary = f"{folder}/.{leaf}.{uuid.uuid4().hex}.part"',
         "temporary = target",
         (RUN_DIR,),
