@@ -72,17 +72,15 @@ class InferenceSpec:
     def key(self, question: Question) -> str:
         """Return the key of the answer to a question under this spec: 32 hex digits."""
         # The task_id is part of the key because real files repeat whole questions.
-        changes = [*self._changes(question), *self._tool(question)]
-        return digest(self._digest, question.task_id, question.question, question.choices, *changes)
-
-    def _tool(self, question: Question) -> list[str]:
-        """Return the tool of the question's language; empty text where there is none, nothing for other methods."""
-        if self.tools is None:
-            return []
-        return [dict(self.tools).get(PROBES[self.method].language(question) or "", "")]
+        return digest(self._digest, question.task_id, question.question, question.choices, *self._changes(question))
 
     def _changes(self, question: Question) -> list[str]:
-        """Return what prompts have changed since keys exist, for the questions that this concerns (issue 9)."""
+        """Return what else determines an answer: the tool of the question's language, or changed prompts (issue 9).
+
+        A prompt is named where it has changed since keys exist, for the questions that this concerns.
+        """
+        if self.tools is not None:
+            return [dict(self.tools).get(PROBES[self.method].language(question) or "", "")]
         if not self.template:
             return []
         has_letters = without_letters(question.choices) != question.choices

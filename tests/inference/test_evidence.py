@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from codemmlu.engine.placement.gpus import Resources
+from codemmlu.engine.placement.placement import place_tools
 from codemmlu.evidence import Observation
 from codemmlu.inference import tools
 from codemmlu.inference.learnt_evidence import learn_evidence
@@ -108,3 +110,7 @@ def test_without_a_sandbox_a_voter_abstains_and_says_why(monkeypatch: pytest.Mon
     assert answered(spec, program).status == "abstained"
     assert tools.describe_tools(voter).endswith("as no program runs without a sandbox: install bubblewrap")
     assert tools.describe_tools(StaticVoter(method="static")).startswith("static: abstains everywhere")
+
+
+def test_workers_that_run_programs_have_no_engine() -> None:
+    assert str(place_tools(Resources((), 3))) == "3 workers without an engine"

@@ -36,6 +36,6 @@ def run(programs: Sequence[str]) -> list[Ran]:
         sandbox = open_sandbox()
     except SandboxMissing as missing:
         raise UserError(
-            f"finetune.synthesise: no program runs without a sandbox, and none works here: {missing}"
+            f"no program runs without a sandbox, and none works here: {missing}", key="finetune.synthesise"
         ) from None
     return [Ran(*result) for result in sandbox.run_python(programs, _LIMITS)]

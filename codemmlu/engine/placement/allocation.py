@@ -30,7 +30,7 @@ def allocate(placements: Mapping[str, Placement], resources: Resources) -> dict[
         The placements with the number of engines that each pool gets; None where the pools have to run one after
         another: fewer than two have an engine, an engine runs on the CPU or spans nodes, or the minimum does not fit.
     """
-    without_engine = {name: pool for name, pool in placements.items() if pool.holds is Holds.RETRIEVER}
+    without_engine = {name: pool for name, pool in placements.items() if pool.holds is not Holds.ENGINE}
     with_engine = {name: pool for name, pool in placements.items() if pool.holds is Holds.ENGINE}
     if len(with_engine) < 2 or any(pool.device is Device.CPU or pool.spans for pool in with_engine.values()):
         return None

@@ -41,6 +41,7 @@ class Holds(Enum):
 
     ENGINE = "an engine"
     RETRIEVER = "a retriever without an engine"
+    TOOLS = "tools without an engine"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Placement:
         kind: The kind of GPU that the engines use, where the cluster has several; None: any.
         spans: Whether an engine's GPUs are on several nodes, so that Ray has to hold them together.
         least: Engines without which the pool cannot run: the recipe's minimum, or one.
-        holds: What each worker holds: an engine, or a retriever alone.
+        holds: What each worker holds: an engine, or a retriever or tools alone.
     """
 
     replicas: int
@@ -95,7 +96,7 @@ class Placement:
         """Return the placement as the user reads it: `2 to 4 engines of 1 GPU`."""
         count = f"{self.replicas}" if self.at_most == self.replicas else f"{self.replicas} to {self.at_most}"
         many = "s" * (self.at_most > 1)
-        if self.holds is Holds.RETRIEVER:
+        if self.holds is not Holds.ENGINE:
             return f"{count} worker{many} without an engine"
         if self.device is Device.CPU:
             ranks = self.arguments["tensor_parallel_size"]
@@ -221,7 +222,7 @@ def place_without_engine(resources: Resources, device: str) -> Placement:
 
 def place_tools(resources: Resources) -> Placement:
     """Place workers that run programs: one for each core, with one program at a time."""
-    return Placement(max(1, resources.cpus), 0, 1, {})
+    return Placement(max(1, resources.cpus), 0, 1, {}, holds=Holds.TOOLS)
 
 
 def refuse_idle_gpus(resources: Resources) -> None:
