@@ -74,7 +74,9 @@ def is_zero(file: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def refuse_pointer(file: Path, what: str) -> None:
-    """Refuse a file that git-lfs has put in the place of the real file."""
+    """Refuse a file that git-lfs has put in the place of the real file, and what is no file, such as a pipe."""
+    if not file.is_file():  # To open a pipe waits for a writer.
+        raise UserError(f"{what}: {file.name} is no file")
     with file.open("rb") as stream:
         if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise UserError(f"{what}: {file.name} is only git-lfs's pointer to the file; fetch it with `git lfs pull`")
