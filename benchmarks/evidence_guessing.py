@@ -87,7 +87,7 @@ def retrieved(
     def one(fold: int) -> None:
         known = np.flatnonzero(folds != fold)
         sample = generator.permutation(known)[:_SAMPLE]
-        # An example is not shown its twins: they are in its own fold.
+        # An example is not shown its near-duplicates: they are in the same fold.
         fitted_on = [features(int(row), known[folds[known] != folds[row]]) for row in sample]
         weights = answer_transfer.fit(fitted_on, [int(right[row]) for row in sample], seed=0)
         for row in np.flatnonzero(folds == fold):

@@ -72,7 +72,7 @@ def is_ray(address: str) -> bool:
         try:
             check(b"", timeout=_SECONDS)
         except grpc.RpcError as error:
-            # A cluster with tokens says so; nobody is sent the token before.
+            # A cluster with tokens says so; the token is sent only then.
             return error.code() == grpc.StatusCode.UNAUTHENTICATED and "AuthToken" in str(error.details())
     return True
 
