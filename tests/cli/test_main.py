@@ -197,6 +197,8 @@ def test_what_is_no_command_at_all_is_2(arguments: list[str], capsys: pytest.Cap
 def test_ctrl_c_ends_a_process_with_130_although_a_thread_waits_for_ray(recipe: str) -> None:
     """Ray's own shutdown would end it with 1 in half of the cases: the thread is in the core without a pause."""
     code = f"""
+from codemmlu.cluster.environment import configure
+configure()
 import threading
 import ray
 from codemmlu.cli import dry_run
