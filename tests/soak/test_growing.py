@@ -89,7 +89,7 @@ def growing() -> Iterator[dict[str, str]]:
 
 def test_a_pool_takes_the_gpus_that_come(growing: dict[str, str], tmp_path: Path) -> None:
     """Once both engines are asked the job is killed: it would go on only to end. The next one answers what is left."""
-    run = ScriptedRun(tmp_path, 2400, {"seconds": 1.0}, growing)
+    run = ScriptedRun(tmp_path, 2400, {"seconds": 4.0}, growing)  # a busy machine starts nodes slowly
     began = time.monotonic()
     process = run.start(*GROWS)
     while min(asked := [counts.total() for counts in run.by_engine().values()], default=0) < SOME or len(asked) < MOST:
