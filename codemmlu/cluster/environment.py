@@ -6,7 +6,7 @@ import socket
 import stat
 from pathlib import Path
 
-# What an HTTP/2 client says first, with its empty settings: a gRPC server answers with its own settings at once.
+# What an HTTP/2 client says first, with empty settings: a gRPC server answers with settings at once.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _FRAME, _SETTINGS = 9, 4  # bytes of a frame's header, and the type of a frame with settings
 _SECONDS = 5  # a busy head may take some to answer
@@ -64,7 +64,7 @@ def is_ray(address: str) -> bool:
     """Return whether the head of a Ray cluster answers at an address, within seconds."""
     if _is_encrypted():
         return True  # Only a client with the cluster's certificates could ask.
-    # Ray must not be imported before `configure`, and its own client would wait for minutes.
+    # Ray must not be imported before `configure`, and Ray's client would wait for minutes.
     import grpc
 
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:

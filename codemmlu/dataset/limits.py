@@ -94,7 +94,7 @@ def whole_within(stream: BinaryIO, name: str, limits: Limits) -> bytes:
 
 
 def join_within(lines: Iterable[str], name: str, limits: Limits) -> str:
-    """Return the text of lines of which none is a row of its own.
+    """Return the text of lines that are read as one whole.
 
     Raises:
         UserError: There are too many to be read as a whole.

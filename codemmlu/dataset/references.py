@@ -2,7 +2,7 @@
 
 Such choices mean something only in the order in which the source has them: "Both A and B", "All of the above". A
 question that has one is read in its own order alone. A letter that every choice has before its text, in order, as in
-"(A) yes" and "(B) no", is left out of a prompt, which writes letters of its own.
+"(A) yes" and "(B) no", is left out of a prompt, which adds letters.
 """
 
 import re
@@ -42,13 +42,13 @@ def references_position(question: str, choices: Sequence[str]) -> bool:
 
 def _refers(choice: str) -> bool:
     text = " ".join(choice.split())
-    if len(text) > 200:  # No reference is so long, and code has its own letters.
+    if len(text) > 200:  # No reference is so long, and code is full of letters.
         return False
     return bool(_ABOVE.search(text) or _PAIR.fullmatch(text) or _NAMED.search(text))
 
 
 def without_letters(choices: Sequence[str]) -> tuple[str, ...]:
-    """Return the texts without the letters before them, where every choice has its own; else the texts as they are."""
+    """Return the texts without the letters before them, where every choice has one; else the texts as they are."""
     matches = [_PREFIX.match(choice) for choice in choices]
     found = "".join(next(filter(None, match.groups())).upper() for match in matches if match)
     if found != letters(len(choices)):

@@ -124,7 +124,7 @@ def standing(run: RunDir, name: str, progress: Progress) -> Manifest | None:
     try:
         if manifest := read_manifest(run, name):
             path = f"{folder_of(name)}/{LEARNT}"
-            # Without the training questions nobody would see that the adapter is evaluated on some of them.
+            # Without the training questions, an evaluation on some of them would go unnoticed.
             content_keys(run.read(path) if run.exists(path) else b"", f"{run.shown}/{path}")
         return manifest
     except DamagedError as error:

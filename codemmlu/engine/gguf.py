@@ -1,6 +1,6 @@
 """GGUF conversion: a GGUF file becomes a plain model directory, which is what vLLM loads.
 
-The embedded default model is a GGUF file. `gguf_reader` reads a file in a process of its own.
+The embedded default model is a GGUF file. `gguf_reader` reads a file in a separate process.
 """
 
 import glob
@@ -84,7 +84,7 @@ def _convert(file: Path, target: Path) -> None:
     # transformers and torch take memory that the caller should not keep.
     done = subprocess.run(
         [sys.executable, "-m", "codemmlu.engine.gguf_reader", str(file), str(target)],
-        stdin=subprocess.DEVNULL,  # Without a terminal, no library can ask a question that nobody sees.
+        stdin=subprocess.DEVNULL,  # Without a terminal, no library can ask a question that is never shown.
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},

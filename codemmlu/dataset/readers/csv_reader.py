@@ -104,7 +104,7 @@ def _has_blanks(head: list[str], separator: str) -> bool:
         )
     except csv.Error:
         return False
-    # A field in quotes may begin with a blank and a quote of its own: it is the same either way.
+    # The text of a field in quotes may begin with a blank and a quote: it is the same either way.
     return any(_BLANK_BEFORE_QUOTE.match(value) for value in as_is - skipped)
 
 
