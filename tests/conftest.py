@@ -17,6 +17,12 @@ hypothesis.settings.load_profile("codemmlu")
 # The kinds of tests by price; all others are pure.
 KINDS = ("soak", "engine", "ray")
 
+# With several workers of pytest each keeps to cores of its own: two engines whose threads wait for each other on the
+# same cores are ten times slower. Before anything counts the cores; processes that a test starts inherit them.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    workers, cores = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers] or cores)
+
 # Where the tests' clusters keep their things, and where jobs look for one: none of this machine's is joined, and none
 # is found by tests that run beside these. Short: a socket's path has no room for pytest's folders.
 FOLDER = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
