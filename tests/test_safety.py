@@ -220,7 +220,7 @@ def test_a_conversion_ends_with_the_job_that_wants_it(tmp_path: Path) -> None:
     (below,) = process.children()
     process.kill()
     process.wait()
-    psutil.wait_procs([below], timeout=10)
+    psutil.wait_procs([below], timeout=60)
     assert not below.is_running() or below.status() == psutil.STATUS_ZOMBIE
 
 

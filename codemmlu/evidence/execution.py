@@ -29,7 +29,9 @@ _UNKNOWN = ("memory", "unsupported")
 class Execute:
     """What a program does when it is run."""
 
+    version = 1
     artefact = False
+    uses_tools = True
 
     def language(self, question: Question) -> str | None:
         """Return the language of the program that is run."""

@@ -66,10 +66,14 @@ class Probe(Protocol):
     """A way to gather evidence.
 
     Attributes:
+        version: The version of what it observes; it is part of the keys, so that another one looks again everywhere.
         artefact: Whether it reads a defect of the benchmark and not the problem.
+        uses_tools: Whether programs run for it, in a sandbox.
     """
 
+    version: int
     artefact: bool
+    uses_tools: bool
 
     def language(self, question: Question) -> str | None:
         """Return the language whose tool is needed, empty for none; None: there is nothing to observe."""

@@ -18,7 +18,9 @@ _FAULTS = {"SyntaxError": "syntax", "IndentationError": "syntax", "TabError": "s
 class Static:
     """What a compiler or parser says of a program."""
 
+    version = 1
     artefact = False
+    uses_tools = True
 
     def language(self, question: Question) -> str | None:
         """Return the language of the program of a question about code that is to be judged or completed."""

@@ -15,7 +15,9 @@ from codemmlu.schema import Question
 class Verbatim:
     """Where each choice stands in the text around the gap."""
 
+    version = 1
     artefact = True
+    uses_tools = False
 
     def language(self, question: Question) -> str | None:
         """Return an empty string for a question with a gap: no tool is needed."""

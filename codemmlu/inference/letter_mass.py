@@ -12,12 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from codemmlu.errors import Progress, UserError
+from codemmlu.inference.methods import METHODS
 from codemmlu.run_dir import RunDir
 
 ENOUGH = 64  # answers
 LOW, NOTHING = 0.5, 0.02
-# Methods whose first reading is of the letters after the voter's own prompt, not after free text.
-_METHODS = ("direct", "verify", "verify-rank")
 
 # The sums over one block of answers: spec, number of answers, sum of the letter masses of their first readings.
 _COLUMNS = ["ask", "split", "status", "readings"]
@@ -32,7 +31,7 @@ def sums_of(answers: pa.Table) -> list[dict[str, Any]]:
     """
     totals: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
     for row in answers.select(_COLUMNS).to_pylist():
-        if row["status"] != "failed" and row["split"] != "null" and _method(row["ask"]) in _METHODS:
+        if row["status"] != "failed" and row["split"] != "null" and METHODS[_method(row["ask"])].reads_letters:
             count, mass = totals[row["ask"]]
             totals[row["ask"]] = count + 1, mass + row["readings"][0]["mass"]
     return [{"ask": ask, "answers": count, "mass": mass} for ask, (count, mass) in totals.items()]

@@ -1,13 +1,10 @@
 """The tools of this machine, for the methods that use them: which sandbox works, and which languages it has."""
 
-from codemmlu.evidence import LIMITS
+from codemmlu.evidence import LIMITS, PROBES
 from codemmlu.inference.spec import InferenceSpec
 from codemmlu.recipe import EvidenceVoter, digest
 from codemmlu.sandbox import SandboxMissing, open_sandbox
 
-# The versions of what a method observes: another version looks at every question again.
-_VERSIONS = {"static": 1, "execute": 1, "verbatim": 1}
-_TOOLLESS = ("verbatim",)
 NONE = "none"
 
 
@@ -16,22 +13,24 @@ def evidence_spec(voter: EvidenceVoter) -> InferenceSpec:
 
     Its backend is the one that works here, so that questions are looked at again where another one is found.
     """
-    if voter.method in _TOOLLESS:
-        settings = (("version", _VERSIONS[voter.method]),)
+    probe = PROBES[voter.method]
+    if not probe.uses_tools:
+        settings = (("version", probe.version),)
         return InferenceSpec(voter.pool, "", voter.method, settings=settings)
     try:
         sandbox = open_sandbox(voter.sandbox)
         backend, tools = sandbox.name, tuple(sorted(sandbox.languages().items()))
     except SandboxMissing:
         backend, tools = NONE, ()
-    own = (("backend", backend), ("limits", digest(*vars(LIMITS).items())), ("version", _VERSIONS[voter.method]))
+    own = (("backend", backend), ("limits", digest(*vars(LIMITS).items())), ("version", probe.version))
     return InferenceSpec(voter.pool, "", voter.method, settings=own, tools=tools)
 
 
 def describe_tools(voter: EvidenceVoter) -> str:
     """Return a line on the sandbox and the languages of a voter, or on why it abstains."""
-    if voter.method in _TOOLLESS:
-        return f"{voter.method}: reads the text alone; it is an artefact voter"
+    probe = PROBES[voter.method]
+    if not probe.uses_tools:
+        return f"{voter.method}: reads the text alone{'; it is an artefact voter' if probe.artefact else ''}"
     try:
         sandbox = open_sandbox(voter.sandbox)
     except SandboxMissing as missing:

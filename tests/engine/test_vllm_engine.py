@@ -80,7 +80,7 @@ def engine(runner: asyncio.Runner, folder: Path) -> Iterator[VllmEngine]:
     yield one
     one.close()
     one.close()  # twice does no harm
-    for _ in range(100):
+    for _ in range(600):
         # multiprocessing's tracker of this process carries the mark, too, and ends with it
         left = [pid for pid in watchdog.marked("test-engine") if b"resource_tracker" not in command_of(pid)]
         if not left:

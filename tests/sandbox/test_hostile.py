@@ -77,5 +77,5 @@ def test_it_stays_inside_and_within_limits(backend: str, case: Hostile, host: di
 def _children() -> set[str]:
     """Return the names of this process's descendants that a sandbox may have left behind."""
     left = psutil.Process().children(recursive=True)
-    _, alive = psutil.wait_procs(left, timeout=2)
+    _, alive = psutil.wait_procs(left, timeout=30)
     return {process.name() for process in alive}

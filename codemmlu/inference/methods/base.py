@@ -74,6 +74,7 @@ class Method:
         run: Answers a question.
         probabilities: Turns a stored answer to a question of `size` choices into probabilities, shape (size,).
         wording: The text of prompts besides the template; it is part of the answers' keys.
+        reads_letters: Whether the first reading is of the letters after the voter's own prompt, not after free text.
         checks: Whether the engine has to tell the words TRUE and FALSE apart.
         writes: Whether the model writes free text, for which the recipe's max_model_len leaves room.
         draws: Whether replies are drawn at random, by the run's seed.
@@ -83,6 +84,7 @@ class Method:
     run: Callable[[Engine | None, InferenceSpec, MethodInput], Coroutine[Any, Any, MethodResult]]
     probabilities: Callable[[Answer, int, Prior | None], Probabilities] = letter_probabilities
     wording: str = ""
+    reads_letters: bool = False
     checks: bool = False
     writes: bool = False
     draws: bool = False

@@ -51,4 +51,4 @@ async def _until_sure(
     return result(pick(probabilities), readings, shown)
 
 
-DIRECT = Method(direct)
+DIRECT = Method(direct, reads_letters=True)

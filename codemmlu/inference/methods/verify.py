@@ -59,8 +59,16 @@ async def verify_rank(engine: Engine | None, spec: InferenceSpec, inputs: Method
 
 
 VERIFY = Method(
-    verify, lambda answer, size, prior: verified(answer.readings, answer.turns), wording=_WORDING, checks=True
+    verify,
+    lambda answer, size, prior: verified(answer.readings, answer.turns),
+    wording=_WORDING,
+    reads_letters=True,
+    checks=True,
 )
 VERIFY_RANK = Method(
-    verify_rank, lambda answer, size, prior: ranked(answer.readings[0], answer.turns), wording=_WORDING, checks=True
+    verify_rank,
+    lambda answer, size, prior: ranked(answer.readings[0], answer.turns),
+    wording=_WORDING,
+    reads_letters=True,
+    checks=True,
 )
