@@ -20,7 +20,8 @@ from codemmlu.engine import model_source, template_form
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 
-_CONFIG, _SPECIAL, _TEMPLATE = "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"
+_CONFIG, _SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
+_TEMPLATE, _PROCESSOR = "chat_template.jinja", "chat_template.json"
 # The tags by which templates mark the model's own text for training, which is rendered as it is.
 _MARKS = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -80,7 +81,7 @@ def _read(source: str, revision: str | None, reached: bool) -> FileTemplate | No
     named = special.get("chat_template")
     if isinstance(named, list):  # Several, for example one for tools.
         named = {entry["name"]: entry["template"] for entry in named}.get("default")
-    template = text_of(_TEMPLATE) or named or model_source.chat_template(str(folder or source), revision)
+    template = text_of(_TEMPLATE) or named or json.loads(text_of(_PROCESSOR) or "{}").get("chat_template")
     if not isinstance(template, str):
         return None
     given = {name: special.get(name) or "" for name in _TOKENS}

@@ -88,3 +88,9 @@ def test_without_a_template_keys_stay(name: str, tmp_path: Path) -> None:
 def test_keys_of_the_embedded_model_and_of_scripts_stay() -> None:
     for source in ("embedded", "scripted", "/not/there"):
         assert changed_prompts(Model(source, None, source, 1, {})) == ()
+
+
+def test_offline_only_the_cache_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client would wait for half a minute, for each of the files."""
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("asked the Hub"))
+    assert changed_prompts(Model("owner/offline", "0" * 40, "owner/offline", None, {})) == ()
