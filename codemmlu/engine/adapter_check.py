@@ -5,6 +5,7 @@ adapter cannot be loaded. Both are known from two headers before an engine start
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -64,6 +65,7 @@ def check(adapter: Adapter, key: str, name: str, model: model_source.Model | Non
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     _check_config(config, what)
     sides = _read_sides(folder / WEIGHTS, what)
+    _check_ranks(sides, config, what)
     if not model or base_of(adapter) == model.fingerprint:  # This project trained it on this very model.
         return
     of_model = f"models.{name}"
@@ -128,6 +130,12 @@ def _check_config(config: Mapping[str, Any], what: str) -> None:
         )
     if missing := [key for key in ("lora_alpha", "target_modules") if config.get(key) is None]:
         raise UserError(f"{what}: {CONFIG} has no {missing[0]}; save the adapter again with peft's save_pretrained")
+    alphas = config.get("alpha_pattern") or {}
+    for alpha in (config["lora_alpha"], *(alphas.values() if isinstance(alphas, dict) else [alphas])):
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha == 0:
+            raise UserError(
+                f"{what}: {CONFIG} scales weights by lora_alpha {alpha!r}: that has to be a number, and not 0"
+            )
 
 
 def _read_sides(file: Path, what: str) -> dict[str, _Side]:
@@ -154,6 +162,21 @@ def _read_sides(file: Path, what: str) -> dict[str, _Side]:
     return sides
 
 
+def _check_ranks(sides: Mapping[str, _Side], config: Mapping[str, Any], what: str) -> None:
+    """Refuse weights of another rank than their configuration's, by which vLLM scales them without an error."""
+    patterns = config.get("rank_pattern") or {}
+    for name, side in sides.items():
+        if side.a is None or side.b is None or ".experts" in name:  # Of experts, all ranks are in one tensor.
+            continue
+        # As in peft: the first pattern that is the end of the layer's name.
+        rank = next((rank for key, rank in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), config["r"])
+        if len(side.a) != 2 or len(side.b) != 2 or {side.a[0], side.b[1]} != {rank}:
+            raise UserError(
+                f"{what} has weights of shapes {list(side.a)} and {list(side.b)} for {name}, and {CONFIG} gives it the "
+                f"rank {rank}: the two files do not belong together; save the adapter again with peft's save_pretrained"
+            )
+
+
 def _named_in_full(layers: Mapping[str, Layer]) -> dict[str, Layer]:
     """Return layers by the names that they have in a causal model, where a file holds the bare decoder."""
     bare = layers and not any(name.startswith(("model.", "transformer.", "language_model.")) for name in layers)
@@ -170,7 +193,8 @@ def _check_names(
         lacking = [name for name in sides if name not in known and _from_layer_on(name) not in known]
     else:
         # Files name each expert of a mixture, an adapter names them by the library's version.
-        lacking = [name for name in sides if name not in known and ".experts" not in name]
+        has_experts = any(".experts" in name for name in layers)
+        lacking = [name for name in sides if name not in known and not (has_experts and ".experts" in name)]
     total = len(list(sides))
     if not lacking:
         return

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from codemmlu.engine.model_source import cache_folder
+from codemmlu.engine.weight_files import LFS_POINTER
 from codemmlu.errors import UserError, first_line
 from codemmlu.run_dir import DamagedError, RunDir
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MANIFEST, LEARNT = "manifest.json", "learnt.json"  # only of adapters that this project trained: see adapter_store.py
+_PICKLED = "adapter_model.bin"
 _REMEDY = "train the adapter again, or use another"
 # The ranks that vLLM reserves memory for.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -106,15 +109,21 @@ def check(path: str, key: str) -> int:
     """
     folder = RunDir(path, key)
     if missing := [name for name in (CONFIG, WEIGHTS) if not folder.exists(name)]:
-        raise UserError(f"{path} has no {missing[0]}; name the directory that peft's save_pretrained wrote", key=key)
+        remedy = "name the directory that peft's save_pretrained wrote"
+        if missing == [WEIGHTS] and folder.exists(_PICKLED):
+            remedy = f"{_PICKLED} is not read, as pickled weights run code; save them with safe_serialization=True"
+        raise UserError(f"{path} has no {missing[0]}; {remedy}", key=key)
     try:
-        config = json.loads(folder.read(CONFIG))
+        text = folder.read(CONFIG)
+        if text.startswith(LFS_POINTER):
+            raise UserError(f"{path}: {CONFIG} is only git-lfs's pointer; fetch it with `git lfs pull`", key=key)
+        config = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder.shown}/{CONFIG} is no JSON: {first_line(error)}", key=key) from None
     if not isinstance(config, dict):
         raise UserError(f"{folder.shown}/{CONFIG} is no adapter's configuration: it holds no object", key=key)
     kind, rank = config.get("peft_type"), config.get("r")
-    if kind != "LORA" or not isinstance(rank, int):
+    if kind != "LORA" or not isinstance(rank, int) or isinstance(rank, bool):
         raise UserError(f"{path} is a {kind} adapter; a LORA one with a rank `r` can be served", key=key)
     rank = max([rank, *_layer_ranks(config, path, key)])
     if not 0 < rank <= _RANKS[-1]:
@@ -147,6 +156,10 @@ def _layer_ranks(config: dict[str, Any], path: str, key: str) -> list[int]:
     pattern = config.get("rank_pattern") or {}
     if not isinstance(pattern, dict) or not all(isinstance(rank, int) and rank > 0 for rank in pattern.values()):
         raise UserError(f"{path}: rank_pattern in {CONFIG} is no mapping of layers to ranks", key=key)
+    try:
+        list(map(re.compile, pattern))
+    except re.error as error:
+        raise UserError(f"{path}: rank_pattern in {CONFIG} is no regular expression: {error}", key=key) from None
     return list(pattern.values())
 
 

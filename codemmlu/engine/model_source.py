@@ -71,13 +71,13 @@ def validate(source: str, revision: str | None, cache: str) -> Model:
         script = read_script(source)
         return Model(source, None, fingerprint(script), None, script.model_dump(mode="json"))
     folder = Path(resolve(source, cache))
+    weight_files.refuse_pointers(folder, f"models: {source}")
     config = model_files.read_config(folder, source)
     model_files.check_complete(folder, source)
     if not (folder / model_files.INDEX).exists():
         weight_files.refuse_missing_parts([file.name for file in folder.iterdir()], f"models: {source}")
-    for file in sorted(folder.glob("*.safetensors")):
-        weight_files.refuse_pointer(file, f"models: {source}")
     weights = {file: model_files.tensor_starts(file) for file in sorted(folder.glob("*.safetensors"))}
+    weight_files.refuse_missing_layers(folder, config, f"models: {source}")
     return Model(
         source if source == EMBEDDED else str(Path(source).expanduser().absolute()),
         None,

@@ -161,7 +161,13 @@ class VllmEngine:
             raise EngineDied(f"{self._source}: the engine's process ended: {error}") from error
         except Exception as error:  # The engine's process sends any failure as a plain Exception, and goes on.
             raise UserError(f"the adapter {adapter} cannot be served with {self._source}: {one_line(error)}") from error
-        if (await self.score(prompt)).logprobs == (await self.score(prompt, adapter)).logprobs:
+        tuned = await self.score(prompt, adapter)
+        if not is_finite(tuned):
+            raise UserError(
+                f"the adapter {adapter} gives letters of {self._source} no finite log-probability: its weights hold "
+                "numbers that are none (NaN) or far too large; train it again, or use another"
+            )
+        if (await self.score(prompt)).logprobs == tuned.logprobs:
             raise UserError(
                 f"the adapter {adapter} changes nothing of {self._source}: a tiny question has the same "
                 "log-probabilities with it and without it; its names may match none of the model's layers, or it may "

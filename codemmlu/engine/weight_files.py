@@ -11,8 +11,11 @@ from typing import Any
 
 from codemmlu.errors import UserError
 
-_LFS_POINTER = b"version https://git-lfs"
-_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
+# How a file begins that git-lfs has put in the place of the real one.
+LFS_POINTER = b"version https://git-lfs"
+_PART = re.compile(r"(.+)-(\d{5,6})-of-(\d{5,6})\.safetensors")  # DeepSeek-V3: 00001-of-000163
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+_MOST_POINTER_BYTES = 1024
 _MOST_HEADER_BYTES = 100_000_000
 # The tensors by which formats store the weight of a linear layer.
 _STORED_AS = ("weight", "qweight", "weight_packed", "B")
@@ -78,8 +81,41 @@ def refuse_pointer(file: Path, what: str) -> None:
     if not file.is_file():  # To open a pipe waits for a writer.
         raise UserError(f"{what}: {file.name} is no file")
     with file.open("rb") as stream:
-        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
             raise UserError(f"{what}: {file.name} is only git-lfs's pointer to the file; fetch it with `git lfs pull`")
+
+
+def refuse_pointers(folder: Path, what: str) -> None:
+    """Refuse a model directory in which git-lfs has put a pointer in the place of any file, such as the tokenizer."""
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.stat().st_size < _MOST_POINTER_BYTES:
+            refuse_pointer(file, what)
+
+
+def refuse_missing_layers(folder: Path, config: Mapping[str, Any], what: str) -> None:
+    """Refuse a quantised model whose weight files lack whole layers, which vLLM would leave as they were made.
+
+    Args:
+        folder: The directory of the model.
+        config: The content of its config.json.
+        what: The model, for the error message.
+
+    Raises:
+        UserError: A layer is missing.
+    """
+    text = config.get("text_config")
+    depth = (text if isinstance(text, dict) else config).get("num_hidden_layers")
+    if not config.get("quantization_config") or not isinstance(depth, int):
+        return
+    files = sorted(folder.glob("*.safetensors"))
+    names = (match for file in files for name in read_shapes(file, what) if (match := _LAYER.search(name)))
+    numbers = {int(match[1]) for match in names}
+    missing = [number for number in range(depth) if number not in numbers]
+    if numbers and missing:
+        raise UserError(
+            f"{what} has weights for {depth - len(missing)} of its {depth} layers: those of layer {missing[0]} are "
+            "missing; copy or download it again"
+        )
 
 
 def refuse_missing_parts(names: Iterable[str], what: str) -> None:
@@ -94,15 +130,15 @@ def refuse_missing_parts(names: Iterable[str], what: str) -> None:
     Raises:
         UserError: A part is missing.
     """
-    parts: dict[tuple[str, int], set[int]] = defaultdict(set)
+    parts: dict[tuple[str, str], set[int]] = defaultdict(set)
     for name in names:
         if match := _PART.fullmatch(name):
-            parts[match[1], int(match[3])].add(int(match[2]))
+            parts[match[1], match[3]].add(int(match[2]))
     for (stem, total), numbers in sorted(parts.items()):
-        first = next((number for number in range(1, total + 1) if number not in numbers), None)
+        first = next((number for number in range(1, int(total) + 1) if number not in numbers), None)
         if first is not None:
             raise UserError(
-                f"{what} has {len(numbers)} of {total} weight files: {stem}-{first:05d}-of-{total:05d}.safetensors is "
+                f"{what} has {len(numbers)} of {int(total)} weight files: {stem}-{first:05d}-of-{total}.safetensors is "
                 "missing; copy or download it again"
             )
 

@@ -10,6 +10,7 @@ from codemmlu.dataset.examples import FIT
 from codemmlu.engine import model_source
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
+from codemmlu.engine.template_files import changed_prompts
 from codemmlu.inference.adapters import find_adapters
 from codemmlu.inference.calibration import PILOT_FILE, Calibration, identity, null_questions, stored_pilot
 from codemmlu.inference.methods import METHODS
@@ -253,5 +254,5 @@ def write_pilot(run: RunDir, voters: Mapping[str, ResolvedVoter]) -> None:
 
 
 def weights_digest(model: model_source.Model, settings: ModelSettings) -> str:
-    """Return the digest of a model in a spec: its files, and the settings that change its numbers."""
-    return digest(model.fingerprint, answer_settings(settings))
+    """Return the digest of a model in a spec: its files, the settings that change its numbers, and changed prompts."""
+    return digest(model.fingerprint, answer_settings(settings), *changed_prompts(model))

@@ -17,6 +17,7 @@ from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.adapter_store import what_is_learnt
 from codemmlu.engine.model_source import Model
+from codemmlu.engine.template_files import changed_prompts
 from codemmlu.errors import UserError, first_line
 from codemmlu.mcq import choice_probabilities, template_digest
 from codemmlu.recipe import FinetuneSettings, digest
@@ -113,7 +114,8 @@ def build_training_set(
 def fingerprint(settings: FinetuneSettings, model: Model, training_set: TrainingSet, start: str) -> str:
     """Return the digest of all that determines the weights; `start` is the starting weights', or empty."""
     words = template_digest(settings.template)
-    return digest("finetune", 1, what_is_learnt(settings), words, model.fingerprint, training_set.fingerprint, start)
+    learnt, changes = what_is_learnt(settings), changed_prompts(model)
+    return digest("finetune", 1, learnt, words, model.fingerprint, training_set.fingerprint, start, *changes)
 
 
 def _limited(kept: list[tuple[Question, str]], settings: FinetuneSettings) -> list[tuple[Question, str]]:

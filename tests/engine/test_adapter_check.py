@@ -1,9 +1,13 @@
 """Adapters that answer as the model alone, or that end an engine, are refused before an engine starts."""
 
+import asyncio
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -12,9 +16,13 @@ from codemmlu.engine.adapter_check import other_base
 from codemmlu.engine.lora import CONFIG, WEIGHTS, validate
 from codemmlu.engine.model_source import Model, cache_folder
 from codemmlu.engine.model_source import validate as validate_model
+from codemmlu.engine.vllm_engine import VllmEngine
 from codemmlu.errors import UserError
 from codemmlu.inference.adapters import refuse_other_base
+from codemmlu.mcq import render
+from codemmlu.schema import Reading
 from tests.support.adapters import layers, write_adapter
+from tests.support.rows import question
 from tests.support.tiny_model import tiny_model
 
 KEY = "voters.tuned.adapter"
@@ -60,6 +68,10 @@ OTHER_MODELS: dict[str, tuple[dict[str, tuple[int, int]], str]] = {
     "shallower": (layers(depth=1), "1 of the 2 layers model.layers.*.mlp.down_proj of models.smol"),
     "wider": (layers(q_proj=(128, 128)), "q_proj maps 128 numbers to 128, that of models.smol 64 to 64"),
     "fewer heads": (layers(v_proj=(32, 64)), "v_proj maps 64 numbers to 32, that of models.smol 64 to 64"),
+    "experts": (
+        layers() | {"model.layers.0.mlp.experts.0.w1": (128, 64)},
+        "1 layers that models.smol does not have, such as model.layers.0.mlp.experts.0.w1",
+    ),
     "fused": (
         layers(qkv_proj=(192, 64)),
         "2 layers that models.smol does not have, such as model.layers.0.self_attn.qkv",
@@ -86,6 +98,13 @@ def test_an_adapter_of_another_model_is_refused(other: str, base: Model, tmp_pat
         ({"rank_pattern": {"q_proj": "8"}}, "rank_pattern in adapter_config.json is no mapping"),
         ({"rank_pattern": {"q_proj": 1024}}, "has rank 1024; vLLM serves up to 512"),
         ({"r": 0}, "has rank 0"),
+        ({"r": True}, "is a LORA adapter; a LORA one with a rank"),
+        ({"r": 8}, "and adapter_config.json gives it the rank 8: the two files do not belong together"),
+        ({"rank_pattern": {"layers.1.self_attn.q_proj": 2}}, "for model.layers.1.self_attn.q_proj, and adapter_conf"),
+        ({"rank_pattern": {"(": 8}}, "rank_pattern in adapter_config.json is no regular expression"),
+        ({"lora_alpha": 0}, "scales weights by lora_alpha 0: that has to be a number, and not 0"),
+        ({"lora_alpha": math.nan}, "scales weights by lora_alpha nan"),
+        ({"alpha_pattern": {"q_proj": "8"}}, "scales weights by lora_alpha '8'"),
     ],
 )
 def test_what_vllm_cannot_load_is_refused(config: dict[str, Any], says: str, base: Model, tmp_path: Path) -> None:
@@ -107,6 +126,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a page": (lambda f: f.write_bytes(b"<!DOCTYPE html>" * 9), "is no safetensors file"),
     "empty": (lambda f: f.write_bytes(b""), "is no safetensors file"),
+    "only pickled": (
+        lambda f: f.rename(f.with_suffix(".bin")),
+        "has no adapter_model.safetensors; adapter_model.bin is not read, as pickled weights run code",
+    ),
+    "a pointer to the configuration": (
+        lambda f: (f.parent / CONFIG).write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "adapter_config.json is only git-lfs's pointer; fetch it with",
+    ),
     "half a layer": (lambda f: write_half(f), "holds one half of the weights of model.layers.0.self_attn.q_proj"),
     "no weights": (lambda f: f.write_bytes(b"\2\0\0\0\0\0\0\0{}"), "holds no LoRA weights"),
     "not trained": (lambda f: write_untrained(f), "all of its lora_B weights are zero: it was not trained"),
@@ -162,3 +189,19 @@ def test_widths_of_a_hub_model_come_from_its_config(base: Model, tmp_path: Path)
 def test_another_models_name_is_noted(named: str | None, other: str | None, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "a", layers(), base_model_name_or_path=named)
     assert other_base(str(folder), Model("/models/base", None, "f", None, {})) == other
+
+
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    """vLLM loads them, and every answer would be a failed one."""
+    engine = VllmEngine.__new__(VllmEngine)
+    readings = {
+        "": Reading((0, 1), (-0.5, -0.9), 1.0, 9, 0),
+        "a": Reading((0, 1), (math.nan, math.nan), math.nan, 9, 0),
+    }
+    loads = SimpleNamespace(add_lora=mock.AsyncMock())
+    score = mock.AsyncMock(side_effect=lambda prompt, adapter="": readings[adapter])
+    with (
+        mock.patch.multiple(engine, create=True, _llm=loads, _source="m", _adapter=str, score=score),
+        pytest.raises(UserError, match=r"adapter a gives letters of m no finite log-probability: its weights hold"),
+    ):
+        asyncio.run(engine.check_adapter(render(question("t1"), "codemmlu"), "a"))

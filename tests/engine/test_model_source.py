@@ -79,6 +79,21 @@ def mixes_two_downloads(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def lacks_a_part_of_many(folder: Path) -> None:
+    """As `lacks_a_part`, by the names that DeepSeek-V3's files have."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-000163.safetensors")
+
+
+def lacks_a_layer(folder: Path) -> None:
+    """Quantised, the second of three layers in a file that was left behind, and no numbers in the files' names."""
+    config = {"num_hidden_layers": 3, "quantization_config": {"quant_method": "awq"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    for layer in (0, 2):
+        name = b"model.layers.%d.w" % layer
+        content = safetensors()[8:].replace(b'"w"', b'"%s"' % name)
+        (folder / f"part{layer}.safetensors").write_bytes(struct.pack("<Q", len(content) - 4) + content)
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -108,6 +123,12 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing part": (lacks_a_part, "has 2 of 3 weight files: model-00002-of-00003.safetensors is missing"),
     "two downloads": (mixes_two_downloads, "has 1 of 2 weight files: model-00001-of-00002.safetensors is missing"),
     "a git-lfs pointer": (lambda d: (d / WEIGHTS).write_bytes(POINTER), "git-lfs's pointer to the file; fetch it with"),
+    "a pointer to the tokenizer": (
+        lambda d: (d / "tokenizer.json").write_bytes(POINTER),
+        "tokenizer.json is only git-lfs's pointer to the file; fetch it with",
+    ),
+    "a missing part of many": (lacks_a_part_of_many, "has 1 of 163 weight files: model-00002-of-000163.safetensors"),
+    "a missing layer": (lacks_a_layer, "has weights for 2 of its 3 layers: those of layer 1 are missing"),
     "a broken index": (lambda d: (d / INDEX).write_text("{}"), f"/{INDEX} is broken"),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from codemmlu.mcq import render
 from codemmlu.schema import Question, question_from
 from tests.support.runs import job
-from tests.support.tiny_model import tokenizer
+from tests.support.tiny_model import tiny_mixtral
 from tests.support.transformers_engine import CLOSE, TransformersEngine
 
 pytestmark = pytest.mark.soak
@@ -23,28 +23,7 @@ EXPERTS = {"top1": 1, "top3": 3}  # by voter; the model's own number is 2
 
 @pytest.fixture(scope="module")
 def mixtral(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four experts, of which two look at each token, behind the embedded model's tokenizer."""
-    import torch
-    from transformers import MixtralConfig, MixtralForCausalLM
-
-    folder = tmp_path_factory.mktemp("mixtral")
-    words = tokenizer()
-    words.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = MixtralConfig(
-        vocab_size=len(words),
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=4,
-        num_experts_per_tok=2,
-        max_position_embeddings=4096,
-        initializer_range=0.15,  # wide, so that which experts look makes a difference
-    )
-    MixtralForCausalLM(config).save_pretrained(folder)
-    return folder
+    return tiny_mixtral(tmp_path_factory.mktemp("mixtral"))
 
 
 def by_transformers(engine: TransformersEngine, question: Question, answer: dict[str, Any]) -> list[Any]:

@@ -36,3 +36,27 @@ def tiny_model(folder: Path, spread: float = 0.02) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
+
+
+def tiny_mixtral(folder: Path) -> Path:
+    """Write a Mixtral of four experts, of which two look at each token, behind the embedded model's tokenizer."""
+    import torch
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    words = tokenizer()
+    words.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=len(words),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=4096,
+        initializer_range=0.15,  # wide, so that which experts look makes a difference
+    )
+    MixtralForCausalLM(config).save_pretrained(folder)
+    return folder
