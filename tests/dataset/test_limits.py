@@ -58,7 +58,7 @@ def test_a_bomb_is_one_line(compress: object, tmp_path: Path) -> None:
         list(QuestionStream(QuestionSettings(source=str(file))).rows())
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", [1, 2])
 def test_neither_does_an_archive_in_an_archive(layers: int, tmp_path: Path) -> None:
     content = HEAD + (b"x" * 1000 + b"\n") * 2**14
     for _ in range(layers):
