@@ -7,6 +7,7 @@ note, because a column with a text that the question needs would otherwise be le
 
 import re
 import string
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,9 +81,10 @@ class Columns:
         """
         self.seen |= dict.fromkeys(fields)
         row: dict[str, Any] = {}
+        lower = Counter(name.lower() for name in fields)
         for name, value in fields.items():
             key = normalised(name)
-            if key in row and name.lower() in (other.lower() for other in fields if other != name):
+            if key in row and lower[name.lower()] > 1:
                 raise RejectedRow(f"two fields of one name: {key!r}, in upper and in lower case")
             row[name.lower() if key in row else key] = value
         return ColumnRow(fields, row, self._mapping, self.used)

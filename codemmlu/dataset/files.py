@@ -12,13 +12,13 @@ import pyarrow as pa
 from pyarrow import fs
 
 from codemmlu.dataset.readers import READERS, SEEKING
+from codemmlu.dataset.readers.unpacked import CODECS, unpacked
 from codemmlu.errors import UserError, first_line
 
 SAMPLE = Path(__file__).with_name("sample.jsonl")
 # The keys of sources that may be other than files; a submission is a file.
 _OF_QUESTIONS = ("questions.source", "examples.source")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_COMPRESSED = (".gz", ".bz2", ".zst")
 _WILDCARD = re.compile(r"[*?\[]")
 _GLOB_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", re.DOTALL)
 _MOST_STARS = 6  # in one pattern: each multiplies the ways to match by the length of a path
@@ -54,7 +54,9 @@ class SourceFile:
         try:
             if self.ending in SEEKING:
                 return cast(BinaryIO, self.filesystem.open_input_file(self.path))
-            return io.BufferedReader(cast(io.RawIOBase, self.filesystem.open_input_stream(self.path)))
+            stream = self.filesystem.open_input_stream(self.path, compression=None)
+            codec = CODECS.get(PurePosixPath(self.path).suffix)
+            return unpacked(stream, codec, self.name) if codec else io.BufferedReader(cast(io.RawIOBase, stream))
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{self.name} cannot be opened: {first_line(error)}", key=self.key) from None
 
@@ -177,7 +179,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
 def _ending(path: str) -> str:
     """Return the ending of a path without the ending of a compression; none for a compressed file that is sought in."""
     stem = path
-    for suffix in _COMPRESSED:
+    for suffix in CODECS:
         stem = stem.removesuffix(suffix)
     suffix = PurePosixPath(stem).suffix.lower()
     return "" if suffix in SEEKING and stem != path else suffix

@@ -15,6 +15,9 @@ _MIB = 2**20
 # Rows that a byte of a Parquet file may stand for; a run-length encoding holds billions in a few bytes.
 _ROWS_PER_BYTE = 100
 _FEW_ROWS = 10_000
+# Bytes that a byte of an archive may stand for beyond the first ones; text has 3 to 50, and a bomb 1,000 and more.
+_UNPACKED_PER_BYTE = 200
+_FEW_BYTES = 2 * _MIB
 
 
 @dataclass(frozen=True)
@@ -109,16 +112,30 @@ def join_within(lines: Iterable[str], name: str, limits: Limits) -> str:
     return "".join(taken)
 
 
-def check_archive(archive: zipfile.ZipFile, name: str, limits: Limits) -> None:
-    """Refuse a workbook of which a part unpacks to too much.
+def most_unpacked(size: int) -> int:
+    """Return the most bytes that an archive of `size` bytes may unpack to."""
+    return _UNPACKED_PER_BYTE * size + _FEW_BYTES
+
+
+def check_archive(archive: zipfile.ZipFile, size: int, name: str, limits: Limits) -> None:
+    """Refuse a workbook that unpacks to too much.
+
+    Args:
+        archive: The workbook, of which as much is unpacked as it says.
+        size: Its size in bytes.
+        name: Its name.
+        limits: The limits.
 
     Raises:
-        UserError: There is such a part; what a part says is all that is unpacked of it.
+        UserError: One part is too large, or all parts are too large for the file.
     """
     for part in archive.infolist():
         if part.file_size > limits.file_bytes:
             most = 8 * limits.line
             raise UserError(f"{name}: {part.filename[:80]!r} in it unpacks to more than {most:,} MiB; save it as CSV")
+    unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > most_unpacked(size):
+        raise UserError(f"{name}: {size:,} bytes that unpack to {unpacked:,}, which no table does; save it as CSV")
 
 
 def check_fields(location: str, fields: Mapping[str, object], limits: Limits) -> None:

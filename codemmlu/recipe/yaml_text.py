@@ -12,6 +12,7 @@ from codemmlu.errors import UserError
 
 _LARGEST = 128 * 1024  # bytes; a recipe has about two thousand
 _DEEPEST = 50
+_TOO_DEEP = f"it nests deeper than {_DEEPEST} levels"
 _MOST_NODES = 20_000  # once every alias is unfolded
 _MERGE = "tag:yaml.org,2002:merge"  # The tag of `<<: *other`, which is flattened later.
 
@@ -33,6 +34,19 @@ class _Loader(yaml.SafeLoader):
                 if times > 1:
                     raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", node.start_mark)
         super().flatten_mapping(node)
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803
+        """Refuse brackets that nest too deeply: the scanner looks at all open ones for each further character."""
+        if self.flow_level > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        super().fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        """Refuse indented lines that nest too deeply."""
+        added: bool = super().add_indent(column)
+        if len(self.indents) > _DEEPEST + 1:
+            raise ValueError(_TOO_DEEP)
+        return added
 
 
 def read_text(path: str) -> str:
@@ -75,7 +89,7 @@ def parse(text: str) -> Any:
         if node is None:
             return None
         if _unfolded(node, {}, 0) > _MOST_NODES:
-            raise ValueError(f"its aliases unfold to more than {_MOST_NODES:,} values")
+            raise ValueError(f"it holds more than {_MOST_NODES:,} values, counting all that its aliases unfold to")
         return loader.construct_document(node)
     except RecursionError:
         raise ValueError("it nests too deeply") from None
@@ -86,7 +100,7 @@ def parse(text: str) -> Any:
 def _unfolded(node: yaml.Node, known: dict[int, int], depth: int) -> int:
     """Return how many values a node holds once its aliases are unfolded; a ValueError where it nests too deeply."""
     if depth > _DEEPEST:  # An alias of something that holds the alias nests without end.
-        raise ValueError(f"it nests deeper than {_DEEPEST} levels")
+        raise ValueError(_TOO_DEEP)
     if id(node) not in known:
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):

@@ -171,13 +171,21 @@ def _read(name: str, run: RunDir) -> _Finished:
         raise UserError(f"{run.shown}: files of its questions, votes or verdicts are missing; run it again")
     for file in votes_files:
         votes = run.read_table(file, ["voter", "task_id", "status", "letter"])
-        rows = pc.index_in(votes["task_id"], value_set=task_ids).to_numpy()
+        rows = _rows(votes, task_ids, f"{run.shown}/{file}")
         status, named = _codes(votes["status"], STATUSES), _codes(votes["letter"], _NAMES)
         for voter, column in columns.items():
             own = pc.equal(votes["voter"], pa.scalar(voter)).to_numpy()
             column.status[rows[own]], column.letters[rows[own]] = status[own], named[own]
     columns[VOTE] = _verdicts(run, task_ids, list(columns.values()))
     return _Finished(name, run, task_ids, asked["content"].combine_chunks(), _codes(asked["answer"], _NAMES), columns)
+
+
+def _rows(table: pa.Table, task_ids: "pa.Array[Any]", name: str) -> Any:
+    """Return the row of each task_id of a table; a task_id that is not asked is a UserError."""
+    rows = pc.index_in(table["task_id"], value_set=task_ids)
+    if rows.null_count:
+        raise UserError(f"{name} has votes on questions that the run does not have; vote again: python jobs/vote.py")
+    return rows.to_numpy()
 
 
 def _asked(run: RunDir, file: str) -> pa.Table:
@@ -192,7 +200,7 @@ def _verdicts(run: RunDir, task_ids: "pa.Array[Any]", voters: Sequence[Column]) 
     column = _skipped(len(task_ids))
     for file in reduction.stored(run, reduction.VERDICTS):
         verdicts = run.read_table(file, ["task_id", "letter"])
-        rows = pc.index_in(verdicts["task_id"], value_set=task_ids).to_numpy()
+        rows = _rows(verdicts, task_ids, f"{run.shown}/{file}")
         column.letters[rows] = _codes(verdicts["letter"], _NAMES)
     failed = np.logical_and.reduce([voter.status == FAILED for voter in voters])
     silent = np.where(failed, FAILED, STATUSES.index("abstained"))

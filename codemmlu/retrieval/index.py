@@ -18,9 +18,12 @@ from codemmlu.retrieval.index_store import (
     IndexManifest,
     IndexSpec,
     check_embedder,
+    faults_of_files,
     fingerprint,
     kind_for,
+    read_examples,
     read_manifest,
+    remedy,
 )
 from codemmlu.retrieval.selection import SelectionPolicy
 from codemmlu.run_dir import RunDir, check_persistent_path
@@ -147,8 +150,7 @@ def _prebuilt(inputs: _IndexInputs) -> IndexManifest:
         raise UserError(f"there is none at {index.shown}; give examples.source to make it of", key="examples.index")
     check_embedder(manifest, settings, inputs.embedder, index)
     inputs.progress.say(f"examples: {manifest.count:,} in the index at {index.shown} ({manifest.kind})")
-    files = [shard.examples for shard in manifest.shards]
-    content_keys = {str(key) for name in files for key in index.read_table(name, ["twin"])["twin"].to_pylist()}
+    content_keys = {str(key) for shard in manifest.shards for key in read_examples(index, shard)["twin"].to_pylist()}
     return _fitted(inputs, manifest, inputs.spec(manifest.kind, manifest.fingerprint, content_keys))
 
 
@@ -162,6 +164,8 @@ def _made(inputs: _IndexInputs) -> IndexManifest:
     content = digest(*((q.task_id, q.question, q.choices, q.answer) for q in examples))
     wanted = fingerprint(settings, embedder, kind, content, recipe.seed)
     spec = inputs.spec(kind, wanted, {content_key(example) for example in examples})
+    if manifest and manifest.fingerprint == wanted and not _is_whole(inputs, manifest):
+        manifest = None
     if manifest and manifest.fingerprint == wanted:
         say(f"examples: {manifest.count:,} from {settings.source}; their index stands and nothing changed: reused")
         fitted = _fitted(inputs, manifest, spec)
@@ -189,6 +193,22 @@ def _own_manifest(inputs: _IndexInputs) -> IndexManifest | None:
         new = inputs.index.set_aside(MANIFEST)
         inputs.progress.say(f"{str(error).partition(';')[0]}: it is kept as {new}, and the index is made anew")
         return None
+
+
+def _is_whole(inputs: _IndexInputs, manifest: IndexManifest) -> bool:
+    """Return whether an index has all of its files; those of this run's own index that are broken are set aside.
+
+    Raises:
+        UserError: A file is broken, and the index lies where the recipe says.
+    """
+    index = inputs.index
+    faults = faults_of_files(index, manifest)
+    for name, why in faults.items():
+        if inputs.recipe.examples.index is not None:
+            raise UserError(f"{index.shown}/{name} {why}; {remedy(index)}", key="examples.index")
+        kept = f", it is kept as {index.set_aside(name).rpartition('/')[2]}" if index.exists(name) else ""
+        inputs.progress.say(f"{index.shown}/{name} {why}{kept}: the index is made anew")
+    return not faults
 
 
 def _build(inputs: _IndexInputs, spec: IndexSpec, examples: Sequence[Question]) -> IndexManifest:

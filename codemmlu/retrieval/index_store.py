@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from codemmlu.errors import UserError, first_line
@@ -167,13 +168,18 @@ def read_manifest(index: RunDir) -> IndexManifest | None:
                 f"{index.shown} has version {value.get('version')}, this is {VERSION}; delete it and run again",
                 key="examples.index",
             )
-        return IndexManifest.model_validate(value)
+        manifest = IndexManifest.model_validate(value)
     except (ValueError, RecursionError) as error:
         details = error.errors()[0] if isinstance(error, ValidationError) else None
         first = f"{'.'.join(map(str, details['loc']))}: {details['msg']}" if details else first_line(error)
         raise BrokenManifestError(
             f"{index.shown}/{MANIFEST} is broken ({first}); delete it and run again", key="examples.index"
         ) from None
+    if not manifest.shards:
+        raise BrokenManifestError(
+            f"{index.shown}/{MANIFEST} is broken (it names no shard); delete it and run again", key="examples.index"
+        )
+    return manifest
 
 
 def check_embedder(manifest: IndexManifest, settings: ExampleSettings, embedder: Embedder, index: RunDir) -> None:
@@ -208,16 +214,75 @@ def read_checked(index: RunDir, name: str, sha256: str) -> bytes:
     try:
         content = index.read(name)
     except OSError as error:
-        raise UserError(
-            f"{index.shown}/{name} cannot be read: {str(error).splitlines()[0]}", key="examples.index"
-        ) from None
-    if (actual := sha256_of(content)) != sha256:
-        raise UserError(
-            f"{index.shown}/{name} has sha256 {actual[:16]}..., its manifest says {sha256[:16]}...: "
-            f"it was changed or cut off; delete {index.shown} and run again",
-            key="examples.index",
-        )
+        raise UserError(f"{index.shown}/{name} {_unreadable(error)}; {remedy(index)}", key="examples.index") from None
+    if why := _other_hash(sha256_of(content), sha256):
+        raise UserError(f"{index.shown}/{name} {why}; {remedy(index)}", key="examples.index")
     return content
+
+
+def read_examples(index: RunDir, shard: Shard) -> pa.Table:
+    """Read the examples of a shard.
+
+    Returns:
+        The table, with at least the columns of EXAMPLE.
+
+    Raises:
+        UserError: The file is not the one that was written, or no table of examples.
+    """
+    content = read_checked(index, shard.examples, shard.examples_sha256)
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        missing = set(EXAMPLE.names) - set(table.column_names)
+        why = f"it has no column {min(missing)}" if missing else ""
+    except (OSError, ValueError, pa.ArrowException) as error:
+        why = first_line(error)
+    if why:
+        what = f"{index.shown}/{shard.examples} is no table of examples ({why}); {remedy(index)}"
+        raise UserError(what, key="examples.index")
+    return table
+
+
+def faults_of_files(index: RunDir, manifest: IndexManifest) -> dict[str, str]:
+    """Return what is wrong with each file of an index, as the end of a sentence; files that are whole are left out.
+
+    The files at an address are only looked for: its store keeps them as they are, and reading them takes long.
+    """
+    faults = {}
+    for shard in manifest.shards:
+        for name, sha256 in ((shard.index, shard.index_sha256), (shard.examples, shard.examples_sha256)):
+            if why := _fault_of_file(index, name, sha256):
+                faults[name] = why
+    return faults
+
+
+def _fault_of_file(index: RunDir, name: str, sha256: str) -> str:
+    if not index.exists(name):
+        return "is missing"
+    if not index.is_local:
+        return ""
+    digest_of_file = hashlib.sha256()
+    try:
+        with index.filesystem.open_input_stream(index.path(name)) as stream:
+            while part := stream.read(2**22):
+                digest_of_file.update(part)
+    except OSError as error:
+        return _unreadable(error)
+    return _other_hash(digest_of_file.hexdigest(), sha256)
+
+
+def _unreadable(error: OSError) -> str:
+    return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {first_line(error)}"
+
+
+def _other_hash(actual: str, wanted: str) -> str:
+    """Return that a file has another hash than its manifest says; empty where it has the same."""
+    says = f"has sha256 {actual[:16]}..., its manifest says {wanted[:16]}...: it was changed or cut off"
+    return "" if actual == wanted else says
+
+
+def remedy(index: RunDir) -> str:
+    """Return what helps where a file of an index is broken."""
+    return f"copy the index again, or delete {index.shown} and make it anew with examples.source"
 
 
 def sha256_of(content: bytes) -> str:

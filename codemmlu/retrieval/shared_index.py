@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from codemmlu.cluster import tasks
@@ -72,9 +70,8 @@ def publish(
     for shard in manifest.shards:
         content = index_store.read_checked(index, shard.index, shard.index_sha256)
         location = index.path(shard.index) if mapped else ray.put(np.frombuffer(content, dtype=np.uint8))
-        packed = index_store.read_checked(index, shard.examples, shard.examples_sha256)
         unused = [] if policy.diversity else ["vector"]
-        examples = pq.read_table(pa.BufferReader(packed)).drop_columns(unused)
+        examples = index_store.read_examples(index, shard).drop_columns(unused)
         shards.append((location, ray.put(examples.combine_chunks())))
     return SharedIndex(tuple(shards), manifest, embedder, settings, policy)
 

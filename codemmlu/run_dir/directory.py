@@ -228,8 +228,8 @@ class RunDir:
         return new
 
     def size(self, name: str) -> int:
-        """Return the size of a file in bytes."""
-        return int(self.filesystem.get_file_info(self.path(name)).size)
+        """Return the size of a file in bytes; 0 where there is none."""
+        return int(self.filesystem.get_file_info(self.path(name)).size or 0)
 
     def remove(self, name: str) -> None:
         """Remove a file of the run, if it exists."""

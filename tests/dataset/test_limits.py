@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from codemmlu.dataset.cleaner import Cleaner
+from codemmlu.dataset.files import files
 from codemmlu.dataset.limits import Limits
 from codemmlu.dataset.loader import QuestionStream
 from codemmlu.dataset.readers import Record
@@ -53,8 +54,28 @@ def test_a_bomb_is_one_line(compress: object, tmp_path: Path) -> None:
     file = tmp_path / ("q.csv.gz" if compress is gzip.compress else "q.csv.bz2")
     file.write_bytes(compress(HEAD + b"x" * 2**27))  # type: ignore[operator]
     assert file.stat().st_size < 200_000
-    with pytest.raises(UserError, match=r"q\.csv.*:2: a line of more than 32 MiB"):
+    with pytest.raises(UserError, match=r"q\.csv.*: [\d,]+ bytes that unpack to over [\d,]+, which no text does"):
         list(QuestionStream(QuestionSettings(source=str(file))).rows())
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_neither_does_an_archive_in_an_archive(layers: int, tmp_path: Path) -> None:
+    content = HEAD + (b"x" * 1000 + b"\n") * 2**14
+    for _ in range(layers):
+        content = gzip.compress(content)
+    (tmp_path / "q.csv.gz").write_bytes(content)
+    with pytest.raises(UserError, match="which no text does; if it is meant, unpack the file first"):
+        list(QuestionStream(QuestionSettings(source=str(tmp_path / "q.csv.gz"))).rows())
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_an_archive_of_repeated_text_is_read(compress: object, tmp_path: Path) -> None:
+    rows = b"".join(b'a%d,"%s",,\n' % (number, b"the same preamble " * 50) for number in range(3000))
+    file = tmp_path / ("q.csv.gz" if compress is gzip.compress else "q.csv.bz2")
+    file.write_bytes(compress(HEAD + rows))  # type: ignore[operator]
+    (source,) = files(str(file), "questions.source")
+    with source.open() as stream:
+        assert len(list(read_csv(stream, source.name, "utf-8"))) == 3000
 
 
 def parquet(tmp_path: Path, table: pa.Table, **options: object) -> Path:

@@ -172,7 +172,7 @@ def test_a_changed_or_cut_file_is_refused_with_both_hashes(index: RunDir, other:
 def test_a_file_that_is_not_there_is_said_by_name(index: RunDir) -> None:
     with pytest.raises(UserError) as error:
         read_checked(index, "00001/index.faiss", "0")
-    assert f"{index.shown}/00001/index.faiss cannot be read" in fault(error)
+    assert f"{index.shown}/00001/index.faiss is missing; copy the index again" in fault(error)
 
 
 @pytest.mark.parametrize("content", [b"", b"no index", b"\0" * 4096, CONTENT[:100], CONTENT[:-4]])

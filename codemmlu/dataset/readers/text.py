@@ -6,20 +6,15 @@ import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, cast
-
-import pyarrow as pa
+from typing import BinaryIO, cast
 
 from codemmlu.dataset.limits import Limits, lines_within, whole_within
 from codemmlu.dataset.readers.record import NoTableError, WrongBytesError
+from codemmlu.dataset.readers.unpacked import Codec, unpacked
 
 # Bytes of a file that are looked at before it is read, and after a wrong byte to find the encoding.
 _HEAD = 2**16
-_COMPRESSIONS: dict[bytes, Literal["gzip", "bz2", "zstd"]] = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bz2",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
+_COMPRESSIONS: dict[bytes, Codec] = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _OTHERS = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook: unpack it, or let its name end in .xlsx",
     b"PAR1": "Parquet: let its name end in .parquet",
@@ -66,7 +61,7 @@ def open_text(stream: BinaryIO, name: str, encoding: str, limits: Limits) -> Tex
     for magic, codec in _COMPRESSIONS.items():
         if head.startswith(magic):
             notes.append(f"files that are {codec} archives in spite of their name: read as such")
-            source, head = _peek(pa.CompressedInputStream(pa.PythonFile(cast(io.IOBase, source), mode="r"), codec))
+            source, head = _peek(unpacked(source, codec, name))
     if what := next((what for magic, what in _OTHERS.items() if head.startswith(magic)), None):
         raise NoTableError(f"{name} is not text but {what}")
     if marked := next((marked for mark, marked in _MARKS if head.startswith(mark)), None):
@@ -78,7 +73,7 @@ def open_text(stream: BinaryIO, name: str, encoding: str, limits: Limits) -> Tex
     return Text(_lines(source, name, encoding, limits), tuple(notes))
 
 
-def _peek(stream: BinaryIO | pa.NativeFile) -> tuple[BinaryIO, bytes]:
+def _peek(stream: BinaryIO) -> tuple[BinaryIO, bytes]:
     """Return a stream of the same bytes and its first bytes."""
     buffered = io.BufferedReader(cast(io.RawIOBase, stream), _HEAD)
     return buffered, buffered.peek(_HEAD)[:_HEAD]
@@ -108,7 +103,7 @@ def _lines(stream: BinaryIO, name: str, encoding: str, limits: Limits) -> Iterat
     try:
         for raw in [whole_within(stream, name, limits)] if whole else lines_within(stream, name, limits):
             text = decoder.decode(raw, final=whole or not raw.endswith(b"\n"))
-            for line in io.StringIO(text, newline="\n"):
+            for line in (text,) if 0 <= text.find("\n") == len(text) - 1 else io.StringIO(text, newline="\n"):
                 number += 1
                 yield line.removeprefix("\ufeff") if number == 1 else line
     except UnicodeDecodeError as error:
