@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS, content_keys
 from codemmlu.engine.weight_files import read_shapes
 from codemmlu.errors import Progress, first_line, redact_credentials
-from codemmlu.recipe import FinetuneSettings
+from codemmlu.recipe import FinetuneSettings, left_out
 from codemmlu.run_dir import DamagedError, RunDir
 
 # Settings that say where and when weights are trained but do not change them. The number of sequences in a step does.
@@ -85,7 +85,7 @@ class Manifest(BaseModel):
 
 def what_is_learnt(settings: FinetuneSettings) -> dict[str, JsonValue]:
     """Return the settings that determine the weights, without the credentials that addresses may carry."""
-    fields = settings.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    fields = settings.model_dump(mode="json", exclude=_WITHOUT_EFFECT | left_out(settings))
     return {name: redact_credentials(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 

@@ -5,8 +5,9 @@ with its key path, before anything starts. Each section has a module.
 """
 
 from codemmlu.recipe.data import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings
+from codemmlu.recipe.digests import digest, digested, left_out
 from codemmlu.recipe.finetune import FinetuneSettings
-from codemmlu.recipe.loader import digest, load, load_questions
+from codemmlu.recipe.loader import load, load_questions
 from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES
 from codemmlu.recipe.recipe import Recipe
@@ -59,7 +60,9 @@ __all__ = [
     "WhenSettings",
     "adapter_name",
     "digest",
+    "digested",
     "exits_early",
+    "left_out",
     "load",
     "load_questions",
     "method_settings",

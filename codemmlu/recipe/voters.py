@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from codemmlu.recipe.base import Name, Settings
+from codemmlu.recipe.digests import left_out
 
 
 class WhenSettings(Settings):
@@ -216,7 +217,7 @@ _WHOM = {"method", "model", "adapter", "template", "examples"}
 def method_settings(voter: AskedVoter) -> dict[str, JsonValue]:
     """Return the settings of a voter's method that influence the stored answers."""
     unused: set[str] = set() if exits_early(voter) else {"margin"}
-    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | unused)
+    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | unused | left_out(voter))
 
 
 def exits_early(voter: VoterSettings) -> bool:
