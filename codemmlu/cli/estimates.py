@@ -139,14 +139,12 @@ def training_of(
     from codemmlu.training.training_set import build_training_set  # This import is slow, and few recipes train.
 
     # The run itself finds the examples in the prompt and the preference pairs; here only their number counts.
-    plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})
+    plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0, "teacher": None})
     rows = [
-        row
-        for row in build_training_set(plain, recipe.seed, questions, None).table.to_pylist()
-        if row["part"] == "train"
+        row for row in build_training_set(plain, recipe.seed, questions).table.to_pylist() if row["part"] == "train"
     ]
     characters = sum(len(row["question"]) + sum(map(len, row["choices"])) for row in rows)
-    sequences = (len(rows) + settings.synthesise) * settings.epochs
+    sequences = (len(rows) + settings.synthesise) * settings.epochs * settings.orders
     shown = 1 + settings.examples * (1 - settings.withhold)
     tokens = round(characters * shown / _CHARACTERS_PER_TOKEN * sequences / len(rows))
     steps = math.ceil(sequences / (settings.batch_size * settings.accumulation * settings.workers))

@@ -20,7 +20,10 @@ from codemmlu.recipe import FinetuneSettings, left_out
 from codemmlu.run_dir import DamagedError, RunDir
 
 # Settings that say where and when weights are trained but do not change them. The number of sequences in a step does.
-_WITHOUT_EFFECT = {"name", "merge", "checkpoint_steps", "backend"}
+_WITHOUT_EFFECT = {
+    *("name", "merge", "checkpoint_steps", "backend"),
+    *("packing", "activations_gib", "compile"),  # they change a loss by rounding alone
+}
 
 
 class Point(BaseModel):
@@ -58,6 +61,7 @@ class Manifest(BaseModel):
         settings: The settings that determine the weights.
         versions: The versions of the libraries.
         layers: The number of layers with trained weights, by the layers' names; empty in an earlier version's manifest.
+        contradicted: The examples that were left out because a tool contradicts their key; see training/contradictions.
         train: The training curve.
         tune: The curve of the tune part; its first point is from before the first step.
     """
@@ -79,6 +83,7 @@ class Manifest(BaseModel):
     settings: dict[str, JsonValue]
     versions: dict[str, str]
     layers: dict[str, int] = {}
+    contradicted: tuple[dict[str, JsonValue], ...] = ()
     train: tuple[Point, ...]
     tune: tuple[Point, ...]
 

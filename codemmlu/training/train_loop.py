@@ -26,12 +26,12 @@ from codemmlu.training.backends import BACKENDS, LoadedModel
 from codemmlu.training.callback import TrainingCallback
 from codemmlu.training.encoding import (
     TrainingExample,
-    build_epochs,
     encode_preference,
     encode_sft,
     examples_from_table,
     letter_tokens,
 )
+from codemmlu.training.epochs import build_epochs
 from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec
 from codemmlu.training.trainers import AnswerTokenDPOTrainer, AnswerTokenSFTTrainer
 

@@ -70,9 +70,7 @@ def _adapter(recipe: Recipe, models: dict[str, Model], questions: QuestionSet) -
     settings = recipe.finetune
     if settings is None:
         return None
-    examples = training_set.build_training_set(
-        settings, recipe.seed, questions, lambda several, _: [[] for _ in several]
-    )
+    examples = training_set.build_training_set(settings, recipe.seed, questions)
     return training_set.fingerprint(settings, models[settings.model], examples, "")
 
 
