@@ -52,8 +52,8 @@ OWNERS = {
     "torch": {
         *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf_reader", "codemmlu.retrieval.embedder"),
         *("codemmlu.training.train_loop", "codemmlu.training.backends", "codemmlu.training.trainers"),
-        "codemmlu.training.targets",
-        "codemmlu.training.callback",
+        *("codemmlu.training.targets", "codemmlu.training.callback"),
+        *("codemmlu.training.batches", "codemmlu.training.losses", "codemmlu.training.frozen"),
     },
     "transformers": {
         *(

@@ -182,7 +182,9 @@ def rows_of(training_set: Any, part: str = "train") -> list[dict[str, Any]]:
 
 def test_only_examples_of_the_kinds_are_learnt(tmp_path: Path) -> None:
     rows = [
-        {**row, "question": f"{row['question']} What does it print?\nint main() {{ return {n * 31 % 97}; }}"} if n % 2 else row
+        {**row, "question": f"{row['question']} What does it print?\nint main() {{ return {n * 31 % 97}; }}"}
+        if n % 2
+        else row
         for n, row in enumerate(ROWS)
     ]
     source = write_csv(tmp_path / "kinds.csv", rows)
