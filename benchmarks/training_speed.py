@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from codemmlu.dataset.loader import QuestionStream
+from codemmlu.engine.hidden_states import decoder_layers
 from codemmlu.engine.model_source import cache_folder, resolve
 from codemmlu.recipe import FinetuneSettings, QuestionSettings
 from codemmlu.schema import Question
@@ -32,7 +33,7 @@ from codemmlu.training.backends import load_with_peft, precision
 from codemmlu.training.batches import Batch, Collator, lengths_of
 from codemmlu.training.encoding import TrainingExample, encode_sft
 from codemmlu.training.epochs import build_epochs
-from codemmlu.training.frozen import ActivationStore, compile_layers, decoder_layers
+from codemmlu.training.frozen import ActivationStore, compile_layers
 from codemmlu.training.losses import sequence_losses
 
 # Each line: its name, and the settings that it adds.

@@ -15,6 +15,7 @@ from codemmlu.cli.adapters import check_adapters, other_bases
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.inputs import find_models, find_submissions, foreign_code, refuse_overwritten
 from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.leak import tell_leak
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
 from codemmlu.dataset import QuestionSet, Submission, read_sample
@@ -52,7 +53,9 @@ def finetune(job: JobContext) -> Outcome:
     """Train the adapter of the recipe's `finetune`, unless the adapter is trained already."""
     settings = finetune_settings(job.recipe)
     with _run_directory(job) as run:
-        manifest = _finetuned(job, run, QuestionSet(job.recipe))
+        questions = QuestionSet(job.recipe)
+        tell_leak(job, questions)
+        manifest = _finetuned(job, run, questions)
     used = any(adapter_name(voter) == settings.name for voter in job.recipe.asked.values())
     job.terminal.say(
         f"To answer with it: {job.command('run')}"
@@ -155,6 +158,7 @@ def read_inputs(job: JobContext, run: RunDir) -> Inputs:
     questions = QuestionSet(job.recipe, stored)
     for line in (*describe(job.recipe, questions), *foreign_code(job.recipe)):
         job.terminal.say(line)
+    tell_leak(job, questions)
     return Inputs(models, submissions, questions, stored)
 
 

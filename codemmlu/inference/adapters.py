@@ -6,7 +6,7 @@ from codemmlu.engine import adapter_check, lora, model_source
 from codemmlu.engine.adapter_store import folder_of, read_manifest
 from codemmlu.engine.lora import Adapter
 from codemmlu.errors import UserError
-from codemmlu.recipe import AskedVoter, ModelVoter, Recipe, adapter_name
+from codemmlu.recipe import AskedVoter, Recipe, adapter_name, model_name
 from codemmlu.run_dir import RunDir
 
 
@@ -32,23 +32,23 @@ def find_adapters(
             continue
         if path not in by_path:
             by_path[path] = lora.validate(path, key)
-        model = models.get(voter.pool)
-        by_voter[name] = refuse_other_base(by_path[path], key, voter.pool, model)
-        adapter_check.check(by_path[path], key, voter.pool, model)
+        base = model_name(voter) or ""
+        model = models.get(base)
+        by_voter[name] = refuse_other_base(by_path[path], key, base, model)
+        adapter_check.check(by_path[path], key, base, model)
     return by_voter
 
 
 def _adapter_path(recipe: Recipe, name: str, voter: AskedVoter) -> str | None:
     """Return where the adapter of a voter is; a UserError where the recipe has yet to train it."""
-    if not isinstance(voter, ModelVoter) or voter.adapter is None:
-        return None
-    if recipe.finetune is None or voter.adapter != recipe.finetune.name:
-        return voter.adapter
+    adapter = adapter_name(voter)
+    if adapter is None or recipe.finetune is None or adapter != recipe.finetune.name:
+        return adapter
     run = RunDir(recipe.out)
-    if read_manifest(run, voter.adapter) is None:
-        message = f"{voter.adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that"
+    if read_manifest(run, adapter) is None:
+        message = f"{adapter} is not trained yet; jobs/finetune.py and jobs/run.py do that"
         raise UserError(message, key=f"voters.{name}.adapter")
-    return run.below(folder_of(voter.adapter)).address
+    return run.below(folder_of(adapter)).address
 
 
 def refuse_other_base(adapter: Adapter, key: str, name: str, model: model_source.Model | None) -> Adapter:

@@ -17,6 +17,7 @@ from codemmlu.recipe.voters import (
     EvidenceVoter,
     ExecuteVoter,
     ModelVoter,
+    ProbeVoter,
     ReasonVoter,
     RetrieveVoter,
     SampleVoter,
@@ -30,6 +31,7 @@ from codemmlu.recipe.voters import (
     adapter_name,
     exits_early,
     method_settings,
+    model_name,
     uses_examples,
     when_of,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "HoldoutSettings",
     "ModelSettings",
     "ModelVoter",
+    "ProbeVoter",
     "QuestionSettings",
     "ReasonVoter",
     "Recipe",
@@ -66,6 +69,7 @@ __all__ = [
     "load",
     "load_questions",
     "method_settings",
+    "model_name",
     "uses_examples",
     "when_of",
 ]

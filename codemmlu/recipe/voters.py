@@ -171,6 +171,24 @@ class VerbatimVoter(_EvidenceVoter):
     method: Literal["verbatim"]
 
 
+class ProbeVoter(Settings):
+    """A voter that reads a model's hidden states at each choice; what they are worth is learnt on examples."""
+
+    method: Literal["probe"]
+    model: str
+    adapter: str | None = None  # as of any voter with a model; then it learns on examples that these weights never saw
+    template: Literal["codemmlu", "reference"] = "codemmlu"
+    layer: Annotated[float, Field(gt=0, le=1)] = 0.75  # the share of the layers that a state has passed
+    dimensions: Annotated[int, Field(ge=2, le=1024)] = 128  # of a state, after a fixed random projection
+    # The most labelled examples whose states are read to learn what a state is worth.
+    learn_from: Annotated[int, Field(ge=1)] = 5000
+
+    @property
+    def pool(self) -> str:
+        """Return the name of the pool that reads the model's states."""
+        return f"{self.model}.states"
+
+
 class SubmissionVoter(Settings):
     """Another system's answers, a CSV file of `task_id,answer`: no inference; a missing id has no answer."""
 
@@ -195,6 +213,7 @@ VoterSettings = Annotated[
     | Annotated[StaticVoter, Tag("static")]
     | Annotated[ExecuteVoter, Tag("execute")]
     | Annotated[VerbatimVoter, Tag("verbatim")]
+    | Annotated[ProbeVoter, Tag("probe")]
     | Annotated[SubmissionVoter, Tag("submission")],
     Discriminator(_method),
 ]
@@ -203,7 +222,7 @@ VoterSettings = Annotated[
 # Voters that look at tools or at the text.
 EvidenceVoter = StaticVoter | ExecuteVoter | VerbatimVoter
 # Voters that need inference: by a model, by the index, or by tools.
-AskedVoter = ModelVoter | RetrieveVoter | EvidenceVoter
+AskedVoter = ModelVoter | RetrieveVoter | EvidenceVoter | ProbeVoter
 
 METHODS = tuple(
     tag.tag for kind in get_args(get_args(VoterSettings)[0]) for tag in get_args(kind) if isinstance(tag, Tag)
@@ -232,7 +251,12 @@ def when_of(voter: VoterSettings) -> WhenSettings | None:
 
 def adapter_name(voter: VoterSettings) -> str | None:
     """Return the LoRA weights of a voter: the name of the weights that `finetune` trains, or a directory."""
-    return voter.adapter if isinstance(voter, ModelVoter) else None
+    return voter.adapter if isinstance(voter, ModelVoter | ProbeVoter) else None
+
+
+def model_name(voter: VoterSettings) -> str | None:
+    """Return the name of the model that a voter asks, or whose states it reads; None without one."""
+    return voter.model if isinstance(voter, ModelVoter | ProbeVoter) else None
 
 
 def uses_examples(voter: VoterSettings) -> bool:

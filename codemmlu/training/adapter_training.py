@@ -15,7 +15,7 @@ from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
 from codemmlu.inference.adapters import refuse_other_base
 from codemmlu.inference.voters import ResolvedVoter
-from codemmlu.recipe import FinetuneSettings, Recipe
+from codemmlu.recipe import FinetuneSettings, Recipe, model_name
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
@@ -177,5 +177,6 @@ def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], 
 
 def _weights(recipe: Recipe, name: str, voter: ResolvedVoter) -> dict[str, str]:
     """Return the folders of a voter's weights by recipe key; a model may have an adapter merged into it."""
-    weights = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
+    model = model_name(voter.settings)
+    weights = {f"models.{model}.source": recipe.models[model].source} if model else {}
     return weights | ({f"voters.{name}.adapter": voter.adapter.folder} if voter.adapter else {})

@@ -11,14 +11,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from codemmlu.engine.hidden_states import decoder_layers
 from codemmlu.errors import UserError
 from codemmlu.training.batches import Batch, lengths_of
-
-
-def decoder_layers(model: Any) -> nn.ModuleList:
-    """Return the layers of a model, from the lowest one on; the experts of a layer may be more than these."""
-    count = model.config.get_text_config().num_hidden_layers
-    return next(module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
 
 
 def check_frozen(model: Any, frozen: int) -> int:
@@ -42,7 +37,7 @@ def compile_layers(model: Any, backend: str = "inductor") -> None:
         layer.compile(dynamic=True, backend=backend)
 
 
-class _Passable(nn.Module):
+class _Passable(nn.Module):  # type: ignore[misc]
     """A frozen layer that hands its input on while `switch` says that the input passed the layer before."""
 
     def __init__(self, layer: nn.Module, switch: "ActivationStore") -> None:

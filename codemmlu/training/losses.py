@@ -56,7 +56,7 @@ def last_logits(model: Any, batch: Batch, store: ActivationStore | None = None) 
     last = batch["nodes"].gather(1, (lengths_of(batch) - 1)[:, None])[:, 0]
     row, position = last // width, last % width
     kept, column = torch.unique(position, return_inverse=True)
-    inputs = {name: batch[name] for name in ("attention_mask", "position_ids") if name in batch}
+    inputs: dict[str, Any] = {name: batch[name] for name in ("attention_mask", "position_ids") if name in batch}
     inputs |= store.inputs(model, batch) if store else {"input_ids": batch["input_ids"]}
     logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
     if store:

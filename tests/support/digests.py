@@ -70,7 +70,11 @@ def _adapter(recipe: Recipe, models: dict[str, Model], questions: QuestionSet) -
     settings = recipe.finetune
     if settings is None:
         return None
-    examples = training_set.build_training_set(settings, recipe.seed, questions)
+    examples = training_set.build_training_set(
+        settings.model_copy(update={"teacher": None}),  # no other run is there
+        recipe.seed,
+        questions,
+    )
     return training_set.fingerprint(settings, models[settings.model], examples, "")
 
 
