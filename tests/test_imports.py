@@ -53,7 +53,7 @@ OWNERS = {
         *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf_reader", "codemmlu.retrieval.embedder"),
         *("codemmlu.training.train_loop", "codemmlu.training.backends", "codemmlu.training.trainers"),
         *("codemmlu.training.targets", "codemmlu.training.callback"),
-        "codemmlu.engine.hidden_states",
+        *("codemmlu.engine.hidden_states", "codemmlu.engine.soup"),
         *("codemmlu.training.batches", "codemmlu.training.losses", "codemmlu.training.frozen"),
     },
     "transformers": {

@@ -182,7 +182,9 @@ def model_of(
     known = model_source.known(settings.source, settings.revision, cache_folder())
     placement = place(name, settings, hardware, known)
     voters = [v for v in recipe.asked.values() if isinstance(v, ModelVoter) and v.model == name]
-    prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
+    prompts = sorted(
+        {(v.template, v.examples, str(v.adapter or ""), v.method, str(method_settings(v))) for v in voters}
+    )
     # Further readings share the question's tokens in the prefix cache and add only the tokens of the choices.
     characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)
     shown = sum(count for _, count, *_ in prompts) * len(rows)

@@ -26,7 +26,7 @@ from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference import damage
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
-from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
+from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_names, uses_examples
 from codemmlu.report.schema import ModelReport
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path
@@ -56,7 +56,7 @@ def finetune(job: JobContext) -> Outcome:
         questions = QuestionSet(job.recipe)
         tell_leak(job, questions)
         manifest = _finetuned(job, run, questions)
-    used = any(adapter_name(voter) == settings.name for voter in job.recipe.asked.values())
+    used = any(settings.name in adapter_names(voter) for voter in job.recipe.asked.values())
     job.terminal.say(
         f"To answer with it: {job.command('run')}"
         if used

@@ -22,6 +22,8 @@ from codemmlu.recipe.voters import (
     VerifyVoter,
     VoterSettings,
     WhenSettings,
+    adapter_names,
+    model_name,
     uses_examples,
     when_of,
 )
@@ -120,11 +122,9 @@ def _check_finetune(recipe: "Recipe") -> None:
     if not recipe.examples.source:
         raise ValueError("finetune: trains on solved examples; give examples.source")
     for name, voter in recipe.voters.items():
-        if not isinstance(voter, ModelVoter | ProbeVoter):
-            continue
-        if voter.adapter == settings.name and voter.model != settings.model:
+        if settings.name in adapter_names(voter) and model_name(voter) != settings.model:
             raise ValueError(
-                f"voters.{name}.adapter: {settings.name} is trained for {settings.model}, not {voter.model}"
+                f"voters.{name}.adapter: {settings.name} is trained for {settings.model}, not {model_name(voter)}"
             )
 
 

@@ -49,11 +49,15 @@ class WhenSettings(Settings):
         return 0.9 if self.confidence is None else self.confidence
 
 
+Adapters = str | Annotated[tuple[str, ...], Field(min_length=2)] | None
+
+
 class _ModelVoter(Settings):
     """A voter that asks a model; settings in `_AFTERWARDS` only process stored answers."""
 
     model: str
-    adapter: str | None = None  # the name of what `finetune` trains, or a directory with LoRA weights
+    # The name of what `finetune` trains, or a directory with LoRA weights; of several, the mean of their weights.
+    adapter: Adapters = None
     template: Literal["codemmlu", "reference"] = "codemmlu"
     examples: Annotated[int, Field(ge=0, le=32)] = 0  # solved examples shown before the question, best last
     when: WhenSettings | None = None  # None: every question is asked
@@ -176,7 +180,7 @@ class ProbeVoter(Settings):
 
     method: Literal["probe"]
     model: str
-    adapter: str | None = None  # as of any voter with a model; then it learns on examples that these weights never saw
+    adapter: Adapters = None  # as of any voter with a model; then it learns on examples that these weights never saw
     template: Literal["codemmlu", "reference"] = "codemmlu"
     layer: Annotated[float, Field(gt=0, le=1)] = 0.75  # the share of the layers that a state has passed
     dimensions: Annotated[int, Field(ge=2, le=1024)] = 128  # of a state, after a fixed random projection
@@ -249,9 +253,11 @@ def when_of(voter: VoterSettings) -> WhenSettings | None:
     return voter.when if isinstance(voter, ModelVoter) else None
 
 
-def adapter_name(voter: VoterSettings) -> str | None:
-    """Return the LoRA weights of a voter: the name of the weights that `finetune` trains, or a directory."""
-    return voter.adapter if isinstance(voter, ModelVoter | ProbeVoter) else None
+def adapter_names(voter: VoterSettings) -> tuple[str, ...]:
+    """Return the LoRA weights of a voter: names of what `finetune` trains, or directories; several are mixed."""
+    if not isinstance(voter, ModelVoter | ProbeVoter) or voter.adapter is None:
+        return ()
+    return (voter.adapter,) if isinstance(voter.adapter, str) else voter.adapter
 
 
 def model_name(voter: VoterSettings) -> str | None:

@@ -14,7 +14,7 @@ from codemmlu.inference.learnt_evidence import LearntEvidence
 from codemmlu.inference.learnt_states import LearntStates
 from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import VoterPrior
-from codemmlu.recipe import EvidenceVoter, Recipe, adapter_name, model_name, when_of
+from codemmlu.recipe import EvidenceVoter, Recipe, adapter_names, model_name, when_of
 from codemmlu.report import artefacts, statistics, summary
 from codemmlu.report.kinds import by_kind, kinds_of
 from codemmlu.report.mix import mixed
@@ -136,7 +136,7 @@ def _training(recipe: Recipe, run: RunDir) -> TrainingReport | None:
     """Return the loss curves and the facts of the adapter that the recipe trains; None without an adapter."""
     settings = recipe.finetune
     manifest = read_manifest(run, settings.name) if settings else None
-    if manifest is None or not any(adapter_name(v) == manifest.name for v in recipe.asked.values()):
+    if manifest is None or not any(manifest.name in adapter_names(v) for v in recipe.asked.values()):
         return None
     return TrainingReport(
         name=manifest.name,

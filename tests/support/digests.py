@@ -15,7 +15,7 @@ from codemmlu.dataset.question_set import InMemory
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.model_source import Model
 from codemmlu.inference import tools, voters
-from codemmlu.recipe import Recipe, adapter_name, digest, load
+from codemmlu.recipe import Recipe, adapter_names, digest, load
 from codemmlu.retrieval.embedder import Embedder
 from codemmlu.retrieval.index import ExampleIndex
 from codemmlu.retrieval.index_store import IndexManifest, fingerprint, kind_for
@@ -81,7 +81,7 @@ def _adapter(recipe: Recipe, models: dict[str, Model], questions: QuestionSet) -
 @contextlib.contextmanager
 def _without_a_machine(recipe: Recipe) -> Iterator[None]:
     """Give every voter with an adapter the same weights, and no machine a sandbox."""
-    adapters = {name: Adapter("tuned", "weights", 16, "") for name, v in recipe.asked.items() if adapter_name(v)}
+    adapters = {name: Adapter("tuned", "weights", 16, "") for name, v in recipe.asked.items() if adapter_names(v)}
     with (
         patch.object(voters, "find_adapters", lambda *_: adapters),
         patch.object(tools, "open_sandbox", side_effect=SandboxMissing("none")),
