@@ -29,7 +29,7 @@ def fixed(steps: int, overrides: list[str]) -> list[str]:
     recipe = load(RECIPE, overrides)
     assert recipe.finetune
     sequences = steps * recipe.finetune.batch_size * recipe.finetune.accumulation
-    epochs = math.ceil(sequences / build_training_set(recipe.finetune, recipe.seed, QuestionSet(recipe), None).train)
+    epochs = math.ceil(sequences / build_training_set(recipe.finetune, recipe.seed, QuestionSet(recipe)).train)
     return [f"finetune.epochs={epochs}", f"finetune.limit={math.ceil(sequences / epochs)}"]
 
 

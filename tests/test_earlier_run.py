@@ -56,7 +56,7 @@ def test_the_same_training_has_the_same_fingerprint(tmp_path: Path) -> None:
         }
     )
     assert recipe.finetune is not None
-    training_set = build_training_set(recipe.finetune, recipe.seed, QuestionSet(recipe), None)
+    training_set = build_training_set(recipe.finetune, recipe.seed, QuestionSet(recipe))
     assert training_set.fingerprint == "2195f387018ef6903acf039ec6c2698f"
     model = Model("m", None, "f", None, {})
     assert fingerprint(recipe.finetune, model, training_set, "") == "bc952b958c6f26d76a9d78081e5e4017"

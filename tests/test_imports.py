@@ -52,8 +52,9 @@ OWNERS = {
     "torch": {
         *("codemmlu.engine.vllm_cpu_patches", "codemmlu.engine.gguf_reader", "codemmlu.retrieval.embedder"),
         *("codemmlu.training.train_loop", "codemmlu.training.backends", "codemmlu.training.trainers"),
-        "codemmlu.training.targets",
-        "codemmlu.training.callback",
+        *("codemmlu.training.targets", "codemmlu.training.callback"),
+        *("codemmlu.engine.hidden_states", "codemmlu.engine.soup"),
+        *("codemmlu.training.batches", "codemmlu.training.losses", "codemmlu.training.frozen"),
     },
     "transformers": {
         *(
@@ -63,10 +64,10 @@ OWNERS = {
             "codemmlu.training.merging",
             "codemmlu.training.targets",
         ),
-        "codemmlu.training.callback",
+        *("codemmlu.training.callback", "codemmlu.engine.hidden_states"),
     },
     "trl": {"codemmlu.training.train_loop", "codemmlu.training.trainers"},
-    "peft": {"codemmlu.training.backends", "codemmlu.training.merging"},
+    "peft": {"codemmlu.training.backends", "codemmlu.training.merging", "codemmlu.engine.hidden_states"},
     "unsloth": {"codemmlu.training.backends"},
     "faiss": {"codemmlu.retrieval.faiss_index"},
     "sentence_transformers": {"codemmlu.retrieval.embedder"},

@@ -26,6 +26,7 @@ from codemmlu.recipe import (
     EvidenceVoter,
     FinetuneSettings,
     ModelVoter,
+    ProbeVoter,
     Recipe,
     RetrieveVoter,
     SubmissionVoter,
@@ -124,6 +125,9 @@ def plan(job: JobContext) -> Outcome:
     for voter in recipe.asked.values():
         if isinstance(voter, EvidenceVoter):
             say(describe_tools(voter))
+        if isinstance(voter, ProbeVoter):
+            learnt = min(len(questions.examples), voter.learn_from)
+            say(f"{voter.pool}: {len(rows):,} questions and {learnt:,} examples pass the lower layers, on the CPU")
     say(f"Vote: {recipe.vote.rule} over {', '.join(recipe.voters)}. Nothing was started; to run it: {job.command()}")
     report = _Plan(
         questions=stream.questions,

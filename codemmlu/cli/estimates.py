@@ -139,14 +139,12 @@ def training_of(
     from codemmlu.training.training_set import build_training_set  # This import is slow, and few recipes train.
 
     # The run itself finds the examples in the prompt and the preference pairs; here only their number counts.
-    plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0})
+    plain = settings.model_copy(update={"pairs_from": None, "synthesise": 0, "teacher": None})
     rows = [
-        row
-        for row in build_training_set(plain, recipe.seed, questions, None).table.to_pylist()
-        if row["part"] == "train"
+        row for row in build_training_set(plain, recipe.seed, questions).table.to_pylist() if row["part"] == "train"
     ]
     characters = sum(len(row["question"]) + sum(map(len, row["choices"])) for row in rows)
-    sequences = (len(rows) + settings.synthesise) * settings.epochs
+    sequences = (len(rows) + settings.synthesise) * settings.epochs * settings.orders
     shown = 1 + settings.examples * (1 - settings.withhold)
     tokens = round(characters * shown / _CHARACTERS_PER_TOKEN * sequences / len(rows))
     steps = math.ceil(sequences / (settings.batch_size * settings.accumulation * settings.workers))
@@ -184,7 +182,9 @@ def model_of(
     known = model_source.known(settings.source, settings.revision, cache_folder())
     placement = place(name, settings, hardware, known)
     voters = [v for v in recipe.asked.values() if isinstance(v, ModelVoter) and v.model == name]
-    prompts = sorted({(v.template, v.examples, v.adapter or "", v.method, str(method_settings(v))) for v in voters})
+    prompts = sorted(
+        {(v.template, v.examples, str(v.adapter or ""), v.method, str(method_settings(v))) for v in voters}
+    )
     # Further readings share the question's tokens in the prefix cache and add only the tokens of the choices.
     characters = sum(len(render(row, template).messages[0].content) for row in rows for template, *_ in prompts)
     shown = sum(count for _, count, *_ in prompts) * len(rows)

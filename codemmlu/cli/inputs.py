@@ -10,7 +10,7 @@ from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.engine.scripted import SCRIPTED
 from codemmlu.errors import UserError
-from codemmlu.recipe import Recipe, SubmissionVoter, adapter_name
+from codemmlu.recipe import Recipe, SubmissionVoter, adapter_names, model_name
 from codemmlu.recipe.models import names_of_code
 from codemmlu.run_dir import RunDir, writes_below
 
@@ -19,7 +19,7 @@ def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
     """Return the models that are asked, by name; a model that is not there is a UserError."""
     models = {}
     for name, settings in recipe.models.items():
-        if any(voter.pool == name for voter in recipe.asked.values()):
+        if any(model_name(voter) == name for voter in recipe.asked.values()):
             check_engine_arguments(name, settings)
             models[name] = model_source.validate(settings.source, settings.revision, model_source.cache_folder())
     return models
@@ -75,7 +75,7 @@ def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name, voter in recipe.voters.items():
         if isinstance(voter, SubmissionVoter):
             sources[f"voters.{name}.source"] = voter.source
-        elif adapter := adapter_name(voter):
+        for adapter in adapter_names(voter):
             yield f"voters.{name}.adapter", adapter
     for key, source in sources.items():
         if source is None or source == "sample" or is_hub(source):

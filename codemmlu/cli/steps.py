@@ -15,6 +15,7 @@ from codemmlu.cli.adapters import check_adapters, other_bases
 from codemmlu.cli.console import Terminal
 from codemmlu.cli.inputs import find_models, find_submissions, foreign_code, refuse_overwritten
 from codemmlu.cli.job import JobContext, Outcome
+from codemmlu.cli.leak import tell_leak
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
 from codemmlu.dataset import QuestionSet, Submission, read_sample
@@ -25,7 +26,7 @@ from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference import damage
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
-from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_name, uses_examples
+from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_names, uses_examples
 from codemmlu.report.schema import ModelReport
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path
@@ -52,8 +53,10 @@ def finetune(job: JobContext) -> Outcome:
     """Train the adapter of the recipe's `finetune`, unless the adapter is trained already."""
     settings = finetune_settings(job.recipe)
     with _run_directory(job) as run:
-        manifest = _finetuned(job, run, QuestionSet(job.recipe))
-    used = any(adapter_name(voter) == settings.name for voter in job.recipe.asked.values())
+        questions = QuestionSet(job.recipe)
+        tell_leak(job, questions)
+        manifest = _finetuned(job, run, questions)
+    used = any(settings.name in adapter_names(voter) for voter in job.recipe.asked.values())
     job.terminal.say(
         f"To answer with it: {job.command('run')}"
         if used
@@ -155,6 +158,7 @@ def read_inputs(job: JobContext, run: RunDir) -> Inputs:
     questions = QuestionSet(job.recipe, stored)
     for line in (*describe(job.recipe, questions), *foreign_code(job.recipe)):
         job.terminal.say(line)
+    tell_leak(job, questions)
     return Inputs(models, submissions, questions, stored)
 
 

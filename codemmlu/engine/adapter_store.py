@@ -16,11 +16,14 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from codemmlu.engine.lora import CONFIG, LEARNT, MANIFEST, WEIGHTS, content_keys
 from codemmlu.engine.weight_files import read_shapes
 from codemmlu.errors import Progress, first_line, redact_credentials
-from codemmlu.recipe import FinetuneSettings
+from codemmlu.recipe import FinetuneSettings, left_out
 from codemmlu.run_dir import DamagedError, RunDir
 
 # Settings that say where and when weights are trained but do not change them. The number of sequences in a step does.
-_WITHOUT_EFFECT = {"name", "merge", "checkpoint_steps", "backend"}
+_WITHOUT_EFFECT = {
+    *("name", "merge", "checkpoint_steps", "backend"),
+    *("packing", "activations_gib", "compile"),  # they change a loss by rounding alone
+}
 
 
 class Point(BaseModel):
@@ -58,6 +61,7 @@ class Manifest(BaseModel):
         settings: The settings that determine the weights.
         versions: The versions of the libraries.
         layers: The number of layers with trained weights, by the layers' names; empty in an earlier version's manifest.
+        contradicted: The examples that were left out because a tool contradicts their key; see training/contradictions.
         train: The training curve.
         tune: The curve of the tune part; its first point is from before the first step.
     """
@@ -79,13 +83,14 @@ class Manifest(BaseModel):
     settings: dict[str, JsonValue]
     versions: dict[str, str]
     layers: dict[str, int] = {}
+    contradicted: tuple[dict[str, JsonValue], ...] = ()
     train: tuple[Point, ...]
     tune: tuple[Point, ...]
 
 
 def what_is_learnt(settings: FinetuneSettings) -> dict[str, JsonValue]:
     """Return the settings that determine the weights, without the credentials that addresses may carry."""
-    fields = settings.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    fields = settings.model_dump(mode="json", exclude=_WITHOUT_EFFECT | left_out(settings))
     return {name: redact_credentials(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 

@@ -4,7 +4,7 @@ due items -> [stage after stage: pending/ -> Ray Data: read blocks | look up | a
 """
 
 import uuid
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,8 +24,7 @@ from codemmlu.engine.placement.placement import (
     place_without_engine,
     refuse_idle_gpus,
 )
-from codemmlu.engine.protocol import EngineSettings
-from codemmlu.engine.scripted import SCRIPTED, is_scripted
+from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress
 from codemmlu.evidence import PROBES
 from codemmlu.inference.answer_store import AnswerKeySet, KnownKeys, known_keys
@@ -38,6 +37,7 @@ from codemmlu.inference.backlog import (
     write_backlog,
 )
 from codemmlu.inference.calibration import Calibration, write_prior, write_threshold
+from codemmlu.inference.engine_settings import engine_settings, states_settings
 from codemmlu.inference.letter_mass import LetterMass
 from codemmlu.inference.pool import Pool, PoolSpec, StageBlocks
 from codemmlu.inference.spec import InferenceSpec
@@ -46,7 +46,7 @@ from codemmlu.inference.tools import describe_tools
 from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import load_votes, unclear
 from codemmlu.inference.worker import WorkerSpec
-from codemmlu.recipe import EvidenceVoter, Recipe, WhenSettings
+from codemmlu.recipe import EvidenceVoter, ProbeVoter, Recipe, WhenSettings
 from codemmlu.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -262,6 +262,8 @@ def _place(context: RunContext, pool: str, resources: Resources) -> Placement:
         return place(pool, settings, resources, ModelFacts(model.config, model.weight_bytes))
     if pool in PROBES:
         return place_tools(resources)
+    if _read_model(context, pool):
+        return place_without_engine(resources, "cpu")
     return place_without_engine(resources, context.recipe.examples.embedder.device)
 
 
@@ -272,8 +274,10 @@ def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> Wo
     if model:
         known = {voter.adapter.path: voter.adapter for voter in context.ensemble.voters.values() if voter.adapter}
         adapters = [known[spec.adapter] for spec in specs if spec.adapter]
-        settings = _engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
+        settings = engine_settings(model, start.placement, context.recipe.seed, lora.engine_arguments(adapters))
         worker_spec = WorkerSpec(open_engine, replace(settings, name=pool))
+    elif read := _read_model(context, pool):
+        worker_spec = WorkerSpec(open_engine, states_settings(context.models[read], context.recipe.models[read], read))
     if context.shared and any(spec.neighbours for spec in specs):
         from codemmlu.retrieval import shared_index
 
@@ -283,14 +287,7 @@ def _worker_spec(context: RunContext, start: _Start, resources: Resources) -> Wo
     return worker_spec
 
 
-def _engine_settings(
-    model: model_source.Model, placement: Placement, seed: int, lora: Mapping[str, bool | int]
-) -> EngineSettings:
-    """Return what an actor opens its engine with, as plain values that can be sent to it."""
-    if is_scripted(model.source):
-        return EngineSettings(model.source, model_source.cache_folder(), {"script": model.config}, backend=SCRIPTED)
-    arguments = {"seed": seed, **placement.arguments, **lora}
-    if model.revision:
-        arguments["revision"] = model.revision
-    label = placement.label if placement.spans else None
-    return EngineSettings(model.source, model_source.cache_folder(), arguments, label, device=placement.device)
+def _read_model(context: RunContext, pool: str) -> str | None:
+    """Return the name of the model whose hidden states a pool reads; None for any other pool."""
+    voters = (voter.settings for voter in context.ensemble.voters.values() if voter.pool == pool)
+    return next((voter.model for voter in voters if isinstance(voter, ProbeVoter)), None)

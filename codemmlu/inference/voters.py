@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.examples import FIT
-from codemmlu.engine import model_source
+from codemmlu.engine import lora, model_source
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
 from codemmlu.engine.template_files import changed_prompts
@@ -23,12 +23,14 @@ from codemmlu.recipe import (
     EvidenceVoter,
     ModelSettings,
     ModelVoter,
+    ProbeVoter,
     Recipe,
     RetrieveVoter,
     VerifyVoter,
     digest,
     exits_early,
     method_settings,
+    model_name,
 )
 from codemmlu.retrieval.index import RetrievalKey
 from codemmlu.run_dir import RunDir
@@ -133,7 +135,7 @@ def resolve_voters(
     pilot = stored_pilot(run, iter(questions)) if any(map(exits_early, direct)) else ()
     empty = any(voter.calibrate == "null-prompt" for voter in direct)
     null = null_questions({len(question.choices) for question in questions} if empty else set())
-    evidence = any(isinstance(voter, EvidenceVoter) for voter in recipe.asked.values())
+    evidence = any(isinstance(voter, EvidenceVoter | ProbeVoter) for voter in recipe.asked.values())
     learning = learning_examples(questions, recipe.seed) if evidence else ()
     known = _CalibrationQuestions(pilot, null, questions.fit_examples, learning)
     adapters = find_adapters(recipe, models)
@@ -141,7 +143,7 @@ def resolve_voters(
     for name, voter in recipe.asked.items():
         adapter = adapters.get(name)
         length = recipe.models[voter.pool].max_model_len if voter.pool in recipe.models else None
-        builder = SpecBuilder(weights.get(voter.pool, ""), retrieval_key, adapter, recipe.seed, length)
+        builder = SpecBuilder(weights.get(model_name(voter) or "", ""), retrieval_key, adapter, recipe.seed, length)
         resolved[name] = replace(_resolve_voter(name, voter, builder, known), adapter=adapter)
     return resolved
 
@@ -180,6 +182,8 @@ class SpecBuilder:
             return InferenceSpec(voter.pool, "", voter.method, neighbours=voter.neighbours, index=key.fitted)
         if isinstance(voter, EvidenceVoter):
             return evidence_spec(voter)
+        if isinstance(voter, ProbeVoter):
+            return self._states(voter)
         method = METHODS[voter.method]
         settings = tuple(sorted((method_settings(voter) | ({"pilot": pilot} if pilot else {})).items()))
         spec = InferenceSpec(
@@ -197,6 +201,17 @@ class SpecBuilder:
         )
         return spec if not voter.examples else _with_examples(spec, voter, key)
 
+    def _states(self, voter: ProbeVoter) -> InferenceSpec:
+        """Return the spec of a voter that reads hidden states."""
+        return InferenceSpec(
+            pool=voter.pool,
+            weights=digest(self.weights, self.adapter.fingerprint) if self.adapter else self.weights,
+            method=voter.method,
+            template=voter.template,
+            settings=(("dimensions", voter.dimensions), ("layer", voter.layer)),
+            adapter=self.adapter.path if self.adapter else "",
+        )
+
 
 def _with_examples(spec: InferenceSpec, voter: ModelVoter, retrieval_key: RetrievalKey | None) -> InferenceSpec:
     assert retrieval_key is not None
@@ -213,10 +228,13 @@ def _resolve_voter(
     name: str, voter: AskedVoter, builder: SpecBuilder, questions: _CalibrationQuestions
 ) -> ResolvedVoter:
     """Resolve one voter, with the calibration that its settings ask for."""
-    if isinstance(voter, EvidenceVoter):
+    if isinstance(voter, EvidenceVoter | ProbeVoter):
         spec = builder.build(voter)
+        # States of questions that the weights were trained on are surer than those of others: nothing is learnt there.
+        trained = lora.learnt_by(builder.adapter.folder) if builder.adapter else frozenset()
+        learning = [q for q in questions.learning if not trained or content_key(q) not in trained]
         return ResolvedVoter(
-            name, voter, voter.pool, spec, Calibration(spec, questions.learning[: voter.learn_from], "fit")
+            name, voter, voter.pool, spec, Calibration(spec, tuple(learning[: voter.learn_from]), "fit")
         )
     if isinstance(voter, VerifyVoter) and voter.threshold == "fit":
         to_the_end = builder.build(voter.model_copy(update={"threshold": NEVER}))

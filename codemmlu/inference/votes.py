@@ -8,6 +8,7 @@ from codemmlu.dataset.examples import FIT
 from codemmlu.inference.answer_store import stored_answers
 from codemmlu.inference.calibration import calibration_answers, prior_of, stored_prior
 from codemmlu.inference.learnt_evidence import LearntEvidence, learn_evidence
+from codemmlu.inference.learnt_states import LearntStates, learn_states
 from codemmlu.inference.methods import METHODS
 from codemmlu.inference.voters import ResolvedVoter
 from codemmlu.mcq import (
@@ -16,7 +17,7 @@ from codemmlu.mcq import (
     mean,
     pick,
 )
-from codemmlu.recipe import AskedVoter, EvidenceVoter, RetrieveVoter, WhenSettings, when_of
+from codemmlu.recipe import AskedVoter, EvidenceVoter, ProbeVoter, RetrieveVoter, WhenSettings, when_of
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, Vote, VoteStatus, letters
 
@@ -52,7 +53,7 @@ class Response:
 
 
 # What turns a voter's stored answers into probabilities: a letter prior, or the worth of observations.
-VoterPrior = Prior | LearntEvidence
+VoterPrior = Prior | LearntEvidence | LearntStates
 # Returns the stored answers of a pool under the wanted keys.
 Find = Callable[[str, set[str]], dict[str, Answer]]
 PriorOf = Callable[[ResolvedVoter, Mapping[str, Answer]], VoterPrior | None]
@@ -163,7 +164,7 @@ def _probabilities(
     voter: ResolvedVoter, question: Question, answer: Answer, prior: VoterPrior | None
 ) -> tuple[float, ...]:
     """Return the probabilities of the choices; none where an observation says nothing about them."""
-    if isinstance(prior, LearntEvidence):
+    if isinstance(prior, LearntEvidence | LearntStates):
         learnt = prior.probabilities(question, answer)
         return () if learnt is None else tuple(map(float, learnt))
     method = METHODS[voter.settings.method]
@@ -236,9 +237,10 @@ def voter_prior(run: RunDir, voter: ResolvedVoter, answers: Mapping[str, Answer]
     """
     if voter.calibration is None or voter.fits_threshold:
         return None
-    if isinstance(voter.settings, EvidenceVoter):
+    if isinstance(voter.settings, EvidenceVoter | ProbeVoter):
+        learn = learn_evidence if isinstance(voter.settings, EvidenceVoter) else learn_states
         observed = {answer.key: answer for answer in calibration_answers(run, voter.pool, voter.calibration)}
-        return learn_evidence(voter.spec, voter.calibration.questions, observed)
+        return learn(voter.spec, voter.calibration.questions, observed)
     if voter.calibration.source == "own":
         return prior_of((answers or {}).values())
     return stored_prior(run, voter.pool, voter.calibration)

@@ -5,8 +5,9 @@ with its key path, before anything starts. Each section has a module.
 """
 
 from codemmlu.recipe.data import EmbedderSettings, ExampleSettings, HoldoutSettings, QuestionSettings
+from codemmlu.recipe.digests import digest, digested, left_out
 from codemmlu.recipe.finetune import FinetuneSettings
-from codemmlu.recipe.loader import digest, load, load_questions
+from codemmlu.recipe.loader import load, load_questions
 from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES
 from codemmlu.recipe.recipe import Recipe
@@ -16,6 +17,7 @@ from codemmlu.recipe.voters import (
     EvidenceVoter,
     ExecuteVoter,
     ModelVoter,
+    ProbeVoter,
     ReasonVoter,
     RetrieveVoter,
     SampleVoter,
@@ -26,9 +28,10 @@ from codemmlu.recipe.voters import (
     VerifyVoter,
     VoterSettings,
     WhenSettings,
-    adapter_name,
+    adapter_names,
     exits_early,
     method_settings,
+    model_name,
     uses_examples,
     when_of,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "HoldoutSettings",
     "ModelSettings",
     "ModelVoter",
+    "ProbeVoter",
     "QuestionSettings",
     "ReasonVoter",
     "Recipe",
@@ -57,12 +61,15 @@ __all__ = [
     "VerifyVoter",
     "VoterSettings",
     "WhenSettings",
-    "adapter_name",
+    "adapter_names",
     "digest",
+    "digested",
     "exits_early",
+    "left_out",
     "load",
     "load_questions",
     "method_settings",
+    "model_name",
     "uses_examples",
     "when_of",
 ]

@@ -87,3 +87,10 @@ class ExampleSettings(_SourceSettings):
     diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0  # maximal marginal relevance: 0 takes the nearest
     # Budget for all examples of one prompt together; an example that does not fit is left out.
     tokens: Annotated[int, Field(ge=1)] = 2000
+    # The Hub's CodeMMLU has had its answers since May 2025: as examples for its own questions it is refused.
+    allow_same_set: bool = False
+
+
+def is_answered_set(source: str | None) -> bool:
+    """Return whether a source is the copy of CodeMMLU on the Hub, whose answers are public."""
+    return (source or "").casefold() == "fsoft-aic/codemmlu"

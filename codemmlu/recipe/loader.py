@@ -1,6 +1,5 @@
 """The loader of recipes: it reads a YAML file and `key.path=value` overrides, and reports all mistakes at once."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -75,12 +74,6 @@ def load_questions(source: str, overrides: list[str]) -> QuestionSettings:
     except ValidationError as error:
         faults = "; ".join(f"questions.{fault}" for fault in _faults(error))
         raise UserError(faults) from None
-
-
-def digest(*parts: object) -> str:
-    """Return a stable hash of plain values: 32 hex digits (128 bits) of the SHA-256 of canonical JSON."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 _QUOTE = "put it in quotes, on the command line in two pairs: key='\"value\"'"

@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from codemmlu.recipe.base import Name, Settings
-from codemmlu.recipe.data import ExampleSettings, QuestionSettings
+from codemmlu.recipe.data import ExampleSettings, QuestionSettings, is_answered_set
 from codemmlu.recipe.finetune import FinetuneSettings
 from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
@@ -15,12 +15,15 @@ from codemmlu.recipe.voters import (
     AskedVoter,
     EvidenceVoter,
     ModelVoter,
+    ProbeVoter,
     RetrieveVoter,
     SubmissionVoter,
     VerbatimVoter,
     VerifyVoter,
     VoterSettings,
     WhenSettings,
+    adapter_names,
+    model_name,
     uses_examples,
     when_of,
 )
@@ -49,16 +52,16 @@ class Recipe(Settings):
         if "vote" in self.voters:
             raise ValueError("voters.vote: the report calls the verdicts so; choose another name")
         for name, voter in self.voters.items():
-            if isinstance(voter, ModelVoter) and voter.model not in self.models:
+            if isinstance(voter, ModelVoter | ProbeVoter) and voter.model not in self.models:
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"voters.{name}.model: there is no model {voter.model!r}; models: {known}")
-            if isinstance(voter, RetrieveVoter | EvidenceVoter) and voter.pool in self.models:
+            if isinstance(voter, RetrieveVoter | EvidenceVoter | ProbeVoter) and voter.pool in self.models:
                 raise ValueError(
                     f"models.{voter.pool}: voters.{name} keeps its answers under that name; choose another"
                 )
             if uses_examples(voter) and not (self.examples.source or self.examples.index):
                 raise ValueError(f"voters.{name}: needs solved examples; give examples.source, or examples.index")
-            if isinstance(voter, EvidenceVoter) and not self.examples.source:
+            if isinstance(voter, EvidenceVoter | ProbeVoter) and not self.examples.source:
                 raise ValueError(
                     f"voters.{name}: learns on solved examples what a finding is worth; give examples.source"
                 )
@@ -68,6 +71,7 @@ class Recipe(Settings):
             _check_artefacts(name, self)
         _check_vote(self.vote, self.voters)
         _check_finetune(self)
+        _check_same_set(self)
         for name in self.report.order_sensitivity:
             if name not in self.voters:
                 raise ValueError(f"report.order_sensitivity: there is no voter {name!r}; {_known(self.voters)}")
@@ -118,10 +122,20 @@ def _check_finetune(recipe: "Recipe") -> None:
     if not recipe.examples.source:
         raise ValueError("finetune: trains on solved examples; give examples.source")
     for name, voter in recipe.voters.items():
-        if isinstance(voter, ModelVoter) and voter.adapter == settings.name and voter.model != settings.model:
+        if settings.name in adapter_names(voter) and model_name(voter) != settings.model:
             raise ValueError(
-                f"voters.{name}.adapter: {settings.name} is trained for {settings.model}, not {voter.model}"
+                f"voters.{name}.adapter: {settings.name} is trained for {settings.model}, not {model_name(voter)}"
             )
+
+
+def _check_same_set(recipe: "Recipe") -> None:
+    """Refuse the benchmark with its answers as examples for its own questions."""
+    examples, questions = recipe.examples, recipe.questions
+    if is_answered_set(examples.source) and is_answered_set(questions.source) and not examples.allow_same_set:
+        raise ValueError(
+            f"examples.source: {examples.source} has the answers to these questions; take other examples, or set "
+            "examples.allow_same_set=true and name that beside every figure"
+        )
 
 
 def _check_artefacts(name: str, recipe: "Recipe") -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from codemmlu.recipe.base import Name, Settings
+from codemmlu.recipe.digests import left_out
 
 
 class WhenSettings(Settings):
@@ -48,11 +49,15 @@ class WhenSettings(Settings):
         return 0.9 if self.confidence is None else self.confidence
 
 
+Adapters = str | Annotated[tuple[str, ...], Field(min_length=2)] | None
+
+
 class _ModelVoter(Settings):
     """A voter that asks a model; settings in `_AFTERWARDS` only process stored answers."""
 
     model: str
-    adapter: str | None = None  # the name of what `finetune` trains, or a directory with LoRA weights
+    # The name of what `finetune` trains, or a directory with LoRA weights; of several, the mean of their weights.
+    adapter: Adapters = None
     template: Literal["codemmlu", "reference"] = "codemmlu"
     examples: Annotated[int, Field(ge=0, le=32)] = 0  # solved examples shown before the question, best last
     when: WhenSettings | None = None  # None: every question is asked
@@ -170,6 +175,24 @@ class VerbatimVoter(_EvidenceVoter):
     method: Literal["verbatim"]
 
 
+class ProbeVoter(Settings):
+    """A voter that reads a model's hidden states at each choice; what they are worth is learnt on examples."""
+
+    method: Literal["probe"]
+    model: str
+    adapter: Adapters = None  # as of any voter with a model; then it learns on examples that these weights never saw
+    template: Literal["codemmlu", "reference"] = "codemmlu"
+    layer: Annotated[float, Field(gt=0, le=1)] = 0.75  # the share of the layers that a state has passed
+    dimensions: Annotated[int, Field(ge=2, le=1024)] = 128  # of a state, after a fixed random projection
+    # The most labelled examples whose states are read to learn what a state is worth.
+    learn_from: Annotated[int, Field(ge=1)] = 5000
+
+    @property
+    def pool(self) -> str:
+        """Return the name of the pool that reads the model's states."""
+        return f"{self.model}.states"
+
+
 class SubmissionVoter(Settings):
     """Another system's answers, a CSV file of `task_id,answer`: no inference; a missing id has no answer."""
 
@@ -194,6 +217,7 @@ VoterSettings = Annotated[
     | Annotated[StaticVoter, Tag("static")]
     | Annotated[ExecuteVoter, Tag("execute")]
     | Annotated[VerbatimVoter, Tag("verbatim")]
+    | Annotated[ProbeVoter, Tag("probe")]
     | Annotated[SubmissionVoter, Tag("submission")],
     Discriminator(_method),
 ]
@@ -202,7 +226,7 @@ VoterSettings = Annotated[
 # Voters that look at tools or at the text.
 EvidenceVoter = StaticVoter | ExecuteVoter | VerbatimVoter
 # Voters that need inference: by a model, by the index, or by tools.
-AskedVoter = ModelVoter | RetrieveVoter | EvidenceVoter
+AskedVoter = ModelVoter | RetrieveVoter | EvidenceVoter | ProbeVoter
 
 METHODS = tuple(
     tag.tag for kind in get_args(get_args(VoterSettings)[0]) for tag in get_args(kind) if isinstance(tag, Tag)
@@ -216,7 +240,7 @@ _WHOM = {"method", "model", "adapter", "template", "examples"}
 def method_settings(voter: AskedVoter) -> dict[str, JsonValue]:
     """Return the settings of a voter's method that influence the stored answers."""
     unused: set[str] = set() if exits_early(voter) else {"margin"}
-    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | unused)
+    return voter.model_dump(exclude=_AFTERWARDS | _WHOM | {"early_exit"} | unused | left_out(voter))
 
 
 def exits_early(voter: VoterSettings) -> bool:
@@ -229,9 +253,16 @@ def when_of(voter: VoterSettings) -> WhenSettings | None:
     return voter.when if isinstance(voter, ModelVoter) else None
 
 
-def adapter_name(voter: VoterSettings) -> str | None:
-    """Return the LoRA weights of a voter: the name of the weights that `finetune` trains, or a directory."""
-    return voter.adapter if isinstance(voter, ModelVoter) else None
+def adapter_names(voter: VoterSettings) -> tuple[str, ...]:
+    """Return the LoRA weights of a voter: names of what `finetune` trains, or directories; several are mixed."""
+    if not isinstance(voter, ModelVoter | ProbeVoter) or voter.adapter is None:
+        return ()
+    return (voter.adapter,) if isinstance(voter.adapter, str) else voter.adapter
+
+
+def model_name(voter: VoterSettings) -> str | None:
+    """Return the name of the model that a voter asks, or whose states it reads; None without one."""
+    return voter.model if isinstance(voter, ModelVoter | ProbeVoter) else None
 
 
 def uses_examples(voter: VoterSettings) -> bool:

@@ -11,9 +11,10 @@ from codemmlu.dataset import QuestionStream
 from codemmlu.engine.adapter_store import read_manifest
 from codemmlu.inference.calibration import stored_threshold
 from codemmlu.inference.learnt_evidence import LearntEvidence
+from codemmlu.inference.learnt_states import LearntStates
 from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import VoterPrior
-from codemmlu.recipe import EvidenceVoter, Recipe, adapter_name, when_of
+from codemmlu.recipe import EvidenceVoter, Recipe, adapter_names, model_name, when_of
 from codemmlu.report import artefacts, statistics, summary
 from codemmlu.report.kinds import by_kind, kinds_of
 from codemmlu.report.mix import mixed
@@ -135,7 +136,7 @@ def _training(recipe: Recipe, run: RunDir) -> TrainingReport | None:
     """Return the loss curves and the facts of the adapter that the recipe trains; None without an adapter."""
     settings = recipe.finetune
     manifest = read_manifest(run, settings.name) if settings else None
-    if manifest is None or not any(adapter_name(v) == manifest.name for v in recipe.asked.values()):
+    if manifest is None or not any(manifest.name in adapter_names(v) for v in recipe.asked.values()):
         return None
     return TrainingReport(
         name=manifest.name,
@@ -165,7 +166,7 @@ def _voter(evaluation: Evaluation, name: str, rank: int | None) -> VoterReport:
         **vars(numbers),
         rank=rank,
         ask=voter.spec.name,
-        model=voter.pool,
+        model=model_name(voter.settings) or voter.pool,
         adapter=voter.adapter.fingerprint if voter.adapter else None,
         prior=_shares(evaluation.reduced.priors[name]),
         threshold=threshold,
@@ -175,6 +176,6 @@ def _voter(evaluation: Evaluation, name: str, rank: int | None) -> VoterReport:
 
 def _shares(prior: VoterPrior | None) -> dict[str, list[float]] | None:
     """Return a prior as probabilities: the share of each letter, by the number of choices."""
-    if prior is None or isinstance(prior, LearntEvidence):
+    if prior is None or isinstance(prior, LearntEvidence | LearntStates):
         return None
     return {str(size): [math.exp(x) for x in logs] for size, logs in prior.items()}

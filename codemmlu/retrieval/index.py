@@ -1,7 +1,7 @@
 """The index of solved examples that a run needs: found, or built where there is none that fits."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codemmlu.dataset import QuestionSet
@@ -9,7 +9,7 @@ from codemmlu.dataset.dedup import content_key
 from codemmlu.engine.model_source import cache_folder
 from codemmlu.engine.placement.placement import refuse_without_gpu
 from codemmlu.errors import Progress, UserError
-from codemmlu.recipe import ExampleSettings, Recipe, digest
+from codemmlu.recipe import ExampleSettings, Recipe, digest, digested
 from codemmlu.retrieval.embedder import Embedder
 from codemmlu.retrieval.embedder import find as find_embedder
 from codemmlu.retrieval.index_store import (
@@ -64,7 +64,7 @@ class ExampleIndex:
     @property
     def retrieval_key(self) -> RetrievalKey:
         """Return what the answer keys of specs depend on."""
-        looks = digest(self.manifest.fingerprint, asdict(self.policy))
+        looks = digest(self.manifest.fingerprint, digested(self.policy))
         left_out = self.manifest.weights.left_out if self.manifest.weights else ""
         return RetrievalKey(looks, digest(looks, left_out), self.settings.tokens, spare=not self.policy.diversity)
 

@@ -36,6 +36,7 @@ _WRITTEN = (
     rf"pending/{_NAME}/([0-9a-f]{{8}}/.+|(.+/)?\d+\.parquet)",
     rf"answers/{_NAME}/[^/.]+\.parquet",
     r"fitted/([0-9a-f]{32}|vote)\.json",
+    r"observations/[0-9a-f]{32}\.json",
     rf"adapters/{_NAME}/(adapter_config\.json|adapter_model\.safetensors|learnt\.json|manifest\.json)",
     rf"merged/{_NAME}/({'|'.join(_MODEL)})",
     r"training/[0-9a-f]{16}/.+|fault\.txt|lessons\.parquet",

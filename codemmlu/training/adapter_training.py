@@ -15,11 +15,12 @@ from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import Progress, UserError
 from codemmlu.inference.adapters import refuse_other_base
 from codemmlu.inference.voters import ResolvedVoter
-from codemmlu.recipe import FinetuneSettings, Recipe
+from codemmlu.recipe import FinetuneSettings, Recipe, model_name
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Question
-from codemmlu.training.training_set import build_training_set, fingerprint
+from codemmlu.training.contradictions import find_contradictions
+from codemmlu.training.training_set import Helpers, TrainingSet, build_training_set, fingerprint
 
 
 def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: QuestionSet) -> Manifest:
@@ -49,9 +50,10 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
     index = ensure_index(recipe, progress, questions, labelled=True) if settings.examples else None
     start = find_start(settings, model, questions)
     start_fingerprint = start.fingerprint if start else ""
-    training_set = build_training_set(
-        settings, recipe.seed, questions, partial(_nearest, index) if index else None, start_fingerprint
+    helpers = Helpers(
+        partial(_nearest, index) if index else None, start_fingerprint, partial(find_contradictions, run, progress)
     )
+    training_set = build_training_set(settings, recipe.seed, questions, helpers)
     wanted = fingerprint(settings, model, training_set, start_fingerprint)
     known = lora.learnt_by(base.source) | (lora.learnt_by(start.folder) if start else frozenset())
     training_set = replace(training_set, learnt=training_set.learnt | known)
@@ -60,8 +62,7 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
     if manifest and manifest.fingerprint == wanted:
         say(f"finetune: {settings.name} stands and nothing changed: reused")
     else:
-        if training_set.asked:
-            say(f"finetune: {training_set.asked:,} examples are questions that are asked, and are not learnt from")
+        _describe(progress, training_set)
         from codemmlu.cluster import session
         from codemmlu.training import ray_trainer
 
@@ -83,6 +84,20 @@ def ensure_adapter(recipe: Recipe, progress: Progress, run: RunDir, questions: Q
         session.join()
         say(f"finetune: merged into the model at {ray_trainer.merge(run, settings, model, base.trust_remote_code)}")
     return manifest
+
+
+def _describe(progress: Progress, training_set: TrainingSet) -> None:
+    """Report the examples that are left out, and those that a teacher knows."""
+    if training_set.asked:
+        progress.say(f"finetune: {training_set.asked:,} examples are questions that are asked, and are not learnt from")
+    if left := training_set.contradicted:
+        named = ", ".join(one.task_id for one in left[:3]) + (", ..." if len(left) > 3 else "")
+        progress.say(
+            f"finetune: {len(left):,} examples are left out, as a tool contradicts their key ({named}); the "
+            "manifest of the weights lists them"
+        )
+    if training_set.taught:
+        progress.say(f"finetune: a teacher knows {training_set.taught:,} examples")
 
 
 def _check_quantization(settings: FinetuneSettings, model: model_source.Model) -> None:
@@ -162,5 +177,6 @@ def check_no_train_overlap(recipe: Recipe, voters: Mapping[str, ResolvedVoter], 
 
 def _weights(recipe: Recipe, name: str, voter: ResolvedVoter) -> dict[str, str]:
     """Return the folders of a voter's weights by recipe key; a model may have an adapter merged into it."""
-    weights = {f"models.{voter.pool}.source": recipe.models[voter.pool].source} if voter.pool in recipe.models else {}
+    model = model_name(voter.settings)
+    weights = {f"models.{model}.source": recipe.models[model].source} if model else {}
     return weights | ({f"voters.{name}.adapter": voter.adapter.folder} if voter.adapter else {})

@@ -107,10 +107,20 @@ def load_with_peft(
             target_modules=list(settings.targets),
             bias="none",
             task_type="CAUSAL_LM",
+            layers_to_transform=_trained_layers(base, settings),
         )
         check_targets(base, settings.targets)
         model = get_peft_model(base, lora)
     return LoadedModel(model, tokenizer, kind)
+
+
+def _trained_layers(base: Any, settings: FinetuneSettings) -> list[int] | None:
+    """Return the numbers of the layers that have weights to train; None: all of them."""
+    if not settings.frozen_layers:
+        return None
+    from codemmlu.training.frozen import check_frozen
+
+    return list(range(settings.frozen_layers, check_frozen(base, settings.frozen_layers)))
 
 
 def load_with_unsloth(
@@ -150,6 +160,10 @@ def load_with_unsloth(
 BACKENDS: dict[str, Backend] = {"unsloth": load_with_unsloth, "peft": load_with_peft}
 
 
+def _is_peft_only(settings: FinetuneSettings) -> bool:
+    return settings.frozen_layers > 0 or settings.packing or settings.compile
+
+
 def choose(settings: FinetuneSettings, on_gpu: bool, has: Callable[[str], bool]) -> tuple[str, str]:
     """Choose the backend of a training.
 
@@ -169,6 +183,7 @@ def choose(settings: FinetuneSettings, on_gpu: bool, has: Callable[[str], bool])
         ("it trains with one worker", settings.workers > 1),
         ("it does not go on from finetune.start", settings.start is not None),
         ("it does not tune preferences", settings.objective == "preference"),
+        ("it trains every layer, and neither packs nor compiles here", _is_peft_only(settings)),
         ("it is not installed (make setup EXTRAS=gpu,dev)", not has("unsloth")),
     )
     obstacle = next((reason for reason, applies in obstacles if applies), None)

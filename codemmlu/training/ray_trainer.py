@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty
 from typing import Any, TypedDict
@@ -274,6 +274,7 @@ def _publish(run: RunDir, job: TrainJob, backend: str, checkpoint: Path, cost: _
         settings=learnt,
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
         layers=trained_layers(checkpoint / BEST),
+        contradicted=tuple(map(asdict, job.training_set.contradicted)),
         train=train,
         tune=tune,
     )

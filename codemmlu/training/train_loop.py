@@ -23,15 +23,17 @@ from codemmlu.recipe import FinetuneSettings
 from codemmlu.run_dir import RunDir
 from codemmlu.training import faults
 from codemmlu.training.backends import BACKENDS, LoadedModel
+from codemmlu.training.batches import Collator
 from codemmlu.training.callback import TrainingCallback
 from codemmlu.training.encoding import (
     TrainingExample,
-    build_epochs,
     encode_preference,
     encode_sft,
     examples_from_table,
     letter_tokens,
 )
+from codemmlu.training.epochs import build_epochs
+from codemmlu.training.frozen import ActivationStore, compile_layers
 from codemmlu.training.job_spec import FAULT, LESSONS, TrainJobSpec
 from codemmlu.training.trainers import AnswerTokenDPOTrainer, AnswerTokenSFTTrainer
 
@@ -138,9 +140,23 @@ def _answers(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, scratch:
     """Return a trainer for supervised fine-tuning, with the loss on the right letter."""
     # padding_free is given explicitly: Unsloth turns it on otherwise, and rows come without the mask that our trainer
     # reads.
-    own = {"padding_free": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
-    args = _configuration(SFTConfig, spec.settings, loaded, scratch, **own)
-    return AnswerTokenSFTTrainer(args=args, **vars(trainer_inputs(loaded, parts, spec, encode_sft)))
+    settings = spec.settings
+    own = {"padding_free": False, "dataset_kwargs": {"skip_prepare_dataset": True}, "remove_unused_columns": False}
+    args = _configuration(SFTConfig, settings, loaded, scratch, **own)
+    inputs = vars(trainer_inputs(loaded, parts, spec, encode_sft))
+    store = None
+    if settings.activations_gib:
+        store = ActivationStore(loaded.model, settings.frozen_layers, settings.activations_gib * 2**30)
+    if settings.compile:
+        compile_layers(loaded.model)
+    return AnswerTokenSFTTrainer(
+        args=args,
+        data_collator=Collator(settings.packing, loaded.tokenizer.pad_token_id or 0),
+        consistency=settings.consistency,
+        orders=settings.orders,
+        store=store,
+        **inputs,
+    )
 
 
 def _preferences(loaded: LoadedModel, parts: TrainTune, spec: TrainJobSpec, scratch: str) -> Any:

@@ -1,7 +1,7 @@
 """TRL's trainers on our sequences: the model's head sees the letters alone, and a pair is read once.
 
 A sequence has one token that is learnt. TRL's own loss runs a chunk of at least 256 tokens through the head, although
-the head is frozen: with the vocabulary of Qwen2.5-0.5B (151,936 tokens), that was more than half of a step on a CPU.
+the head is frozen.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from torch.nn import functional
 from trl import DPOTrainer, SFTTrainer
 from trl.trainer.utils import use_adapter
 
-from codemmlu.training.encoding import IGNORED
+from codemmlu.training.batches import lengths_of
+from codemmlu.training.frozen import ActivationStore
+from codemmlu.training.losses import sequence_losses
 
 
 class _Letters:
@@ -37,10 +39,10 @@ class _Letters:
         loss: torch.Tensor = self._loss(model, inputs, num_items_in_batch)
         return loss
 
-    def _note(self: Any, logits: torch.Tensor, right: torch.Tensor, mask: torch.Tensor) -> None:
-        """Update the metrics with the logits of one batch, the right letters' tokens and the attention mask."""
+    def _note(self: Any, logits: torch.Tensor, right: torch.Tensor, counts: torch.Tensor) -> None:
+        """Update the metrics with the logits of one batch, the right letters' tokens and counts of the rows' tokens."""
         if self.model.training:
-            self._read += int(mask.sum())
+            self._read += int(counts.sum())
             self._metrics["train"]["worker_tokens"] = [self._read]
             return
         letter_tokens = self._letter_tokens.to(logits.device)
@@ -49,19 +51,31 @@ class _Letters:
 
 
 class AnswerTokenSFTTrainer(_Letters, SFTTrainer):  # type: ignore[misc]
-    """An SFTTrainer on sequences {input_ids, labels} of which the last token alone is labelled."""
+    """An SFTTrainer on the batches of a `Collator`, of which the letters alone are labelled."""
+
+    def __init__(
+        self,
+        letter_tokens: Sequence[int],
+        consistency: float = 0.0,
+        orders: int = 1,
+        store: ActivationStore | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Keep what the loss needs; `arguments` are SFTTrainer's, with a `Collator` as data_collator."""
+        super().__init__(letter_tokens, **arguments)
+        self._consistency, self._orders, self._store = consistency, orders, store
 
     def _loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
-        """Return the cross-entropy of the rows' letters: the sum over the letters of the step in all workers."""
-        labels = inputs.pop("labels")
-        row, position = (labels != IGNORED).nonzero(as_tuple=True)
-        right = labels[row, position]
-        logits = _logits_of(model, inputs, row, position)
-        losses = functional.cross_entropy(logits, right, reduction="none")
-        self._note(logits, right, inputs["attention_mask"])
+        """Return the loss of the rows' letters: the sum over the letters of the step in all workers."""
+        # The tune part shows each question in one order, and its loss is that of the key alone.
+        consistency = self._consistency if self.model.training else 0.0
+        if not self.model.training:
+            inputs = {name: value for name, value in inputs.items() if name != "shares"}
+        found = sequence_losses(model, inputs, consistency, self._orders, self._store)
+        self._note(found.logits, inputs["labels"], lengths_of(inputs))
         if num_items_in_batch is None:
-            return losses.mean()
-        share: torch.Tensor = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+            return found.losses.mean()
+        share: torch.Tensor = found.losses.sum() / num_items_in_batch * self.accelerator.num_processes
         return share
 
 

@@ -3,31 +3,47 @@
 examples -> parts -> (asked ones leave) -> neighbours by leave-one-out | likeliest wrong choices -> training examples
 """
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.kind import kind_of
 from codemmlu.dataset.splits import assign
 from codemmlu.dataset.synthetic import generate
 from codemmlu.engine.adapter_store import what_is_learnt
 from codemmlu.engine.model_source import Model
 from codemmlu.engine.template_files import changed_prompts
-from codemmlu.errors import UserError, first_line
-from codemmlu.mcq import choice_probabilities, template_digest
+from codemmlu.errors import UserError
+from codemmlu.mcq import template_digest
 from codemmlu.recipe import FinetuneSettings, digest
-from codemmlu.run_dir import RunDir
-from codemmlu.schema import Question, Reading, answer_from, letters, question_from
+from codemmlu.schema import Question
+from codemmlu.training.contradictions import Contradiction
 from codemmlu.training.encoding import examples_to_table
+from codemmlu.training.stored_readings import content_of, likeliest_wrong, taught
 
 # Further neighbours that are looked up for each one that is shown: neighbours outside the part `train` are dropped.
 _SPARE = 3
 LookUp = Callable[[Sequence[Question], int], list[list[str]]]
+# Returns the examples whose key a tool contradicts.
+FindContradictions = Callable[[Sequence[Question]], list[Contradiction]]
+
+
+@dataclass(frozen=True)
+class Helpers:
+    """What choosing the training examples may need besides the examples themselves.
+
+    Attributes:
+        look_up: Returns the task_ids of the examples nearest to questions, for settings that show some.
+        start: The fingerprint of the weights that training starts from, or empty.
+        find_contradictions: For settings that leave contradicted examples out.
+    """
+
+    look_up: LookUp | None = None
+    start: str = ""
+    find_contradictions: FindContradictions | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,8 @@ class TrainingSet:
         asked: Examples that are left out because they are asked.
         learnt: The content keys of the parts train and tune.
         fingerprint: Digest of all that is in the table.
+        contradicted: Examples that are left out because a tool contradicts their key.
+        taught: Examples with a teacher's probabilities.
     """
 
     table: pa.Table
@@ -51,10 +69,12 @@ class TrainingSet:
     asked: int
     learnt: frozenset[str]
     fingerprint: str
+    contradicted: tuple[Contradiction, ...] = ()
+    taught: int = 0
 
 
 def build_training_set(
-    settings: FinetuneSettings, seed: int, questions: QuestionSet, look_up: LookUp | None, start: str = ""
+    settings: FinetuneSettings, seed: int, questions: QuestionSet, helpers: Helpers | None = None
 ) -> TrainingSet:
     """Choose the training examples.
 
@@ -62,53 +82,109 @@ def build_training_set(
         settings: The settings of the training.
         seed: The seed of the run, which splits the examples.
         questions: The questions that are asked, none of which is learnt from, and the examples.
-        look_up: Returns the task_ids of the examples nearest to questions, for settings that show some.
-        start: The fingerprint of the weights that training starts from, or empty.
+        helpers: What some settings need.
 
     Returns:
-        The training set.
-
-    Raises:
-        UserError: The part train or the part tune is empty.
+        The training set; an empty part train or tune, or a teacher that knows no example, is a UserError.
     """
-    examples = questions.examples
-    parts: list[str] = [*assign(examples, seed)]
-    asked = questions.content_keys
-    is_asked = [content_key(example) in asked for example in examples]
-    kept = [
-        (example, part)
-        for example, part, leaves in zip(examples, parts, is_asked, strict=True)
-        if part in ("train", "tune") and not leaves
-    ]
-    rejected = _likeliest_wrong(settings, start) if settings.pairs_from else {}
-    if settings.pairs_from:
-        kept = [(example, part) for example, part in kept if _content(example) in rejected]
-    learnable = [example for example, part in kept if part == "train"]
-    kept = _limited(kept, settings)
+    helpers = helpers or Helpers()
+    candidates = _candidates(settings, seed, questions, helpers)
+    kept = _limited(candidates.kept, settings)
     synthetic = generate(settings.synthesise, settings.seed)
     chosen = [*(example for example, _ in kept), *synthetic]
     chosen_parts = [*(part for _, part in kept), *("train" for _ in synthetic)]
-    for part in ("train", "tune"):
-        if part not in chosen_parts:
-            why = f" that {settings.pairs_from} answered" if settings.pairs_from else ""
-            raise UserError(
-                f"there is no example{why} in the {part} part to learn from; give more examples", key="finetune"
-            )
+    _refuse_empty(settings, chosen_parts)
     learnt = frozenset(map(content_key, chosen))
-    near = _near(chosen, learnable, settings, look_up)
+    near = _near(chosen, candidates.learnable, settings, helpers.look_up)
     rows = {example.task_id: row for row, example in enumerate(chosen)}
     for example in (example for shown in near for example in shown):  # An example may be shown and not be learnt from.
         if rows.setdefault(example.task_id, len(chosen)) == len(chosen):
             chosen, chosen_parts = [*chosen, example], [*chosen_parts, "shown"]
     neighbours = [[rows[example.task_id] for example in shown] for shown in near]
     neighbours += [[] for _ in chosen[len(neighbours) :]]
-    wrong = {row: rejected[_content(q)] for row, q in enumerate(chosen) if _content(q) in rejected}
-    table = examples_to_table(chosen, chosen_parts, neighbours, wrong)
+    wrong = {
+        row: candidates.rejected[content_of(q)] for row, q in enumerate(chosen) if content_of(q) in candidates.rejected
+    }
+    soft = _soft_labels(settings, chosen)
+    table = examples_to_table(chosen, chosen_parts, neighbours, wrong, soft)
     content = [(q.task_id, q.question, q.choices, q.answer, part) for q, part in zip(chosen, chosen_parts, strict=True)]
-    name = digest(content, neighbours, sorted(wrong.items()))
     return TrainingSet(
-        table, chosen_parts.count("train"), chosen_parts.count("tune"), len(synthetic), sum(is_asked), learnt, name
+        table=table,
+        train=chosen_parts.count("train"),
+        tune=chosen_parts.count("tune"),
+        made=len(synthetic),
+        asked=candidates.asked,
+        learnt=learnt,
+        fingerprint=digest(content, neighbours, sorted(wrong.items()), *([sorted(soft.items())] if soft else [])),
+        contradicted=candidates.contradicted,
+        taught=len(soft),
     )
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The examples that may be learnt from, before limits.
+
+    Attributes:
+        kept: The examples of the parts train and tune, each with its part.
+        asked: The number of examples that are left out because they are asked.
+        rejected: The wrong choice to reject by content, for preference tuning.
+        contradicted: The examples that are left out because a tool contradicts their key.
+    """
+
+    kept: list[tuple[Question, str]]
+    asked: int
+    rejected: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    contradicted: tuple[Contradiction, ...] = ()
+
+    @property
+    def learnable(self) -> list[Question]:
+        """Return the examples of the part train."""
+        return [example for example, part in self.kept if part == "train"]
+
+
+def _candidates(settings: FinetuneSettings, seed: int, questions: QuestionSet, helpers: Helpers) -> _Candidates:
+    """Return the examples of the parts train and tune, without those that are asked or that the settings leave out."""
+    examples, asked = questions.examples, questions.content_keys
+    parts: list[str] = [*assign(examples, seed)]  # Of all examples, so that no setting moves one to another part.
+    is_asked = [content_key(example) in asked for example in examples]
+    kept = [
+        (example, part)
+        for example, part, leaves in zip(examples, parts, is_asked, strict=True)
+        if part in ("train", "tune") and not leaves and (settings.kinds is None or kind_of(example) in settings.kinds)
+    ]
+    rejected = likeliest_wrong(settings, helpers.start) if settings.pairs_from else {}
+    if settings.pairs_from:
+        kept = [(example, part) for example, part in kept if content_of(example) in rejected]
+    contradicted: tuple[Contradiction, ...] = ()
+    if settings.contradicted == "leave_out" and helpers.find_contradictions:
+        contradicted = tuple(helpers.find_contradictions([example for example, _ in kept]))
+        leave = {one.task_id for one in contradicted}
+        kept = [(example, part) for example, part in kept if example.task_id not in leave]
+    return _Candidates(kept, sum(is_asked), rejected, contradicted)
+
+
+def _refuse_empty(settings: FinetuneSettings, parts: Sequence[str]) -> None:
+    """Refuse a training without examples to learn from, or without examples to be tuned by."""
+    why = f" that {settings.pairs_from} answered" if settings.pairs_from else ""
+    why += f" of kind {', '.join(settings.kinds)}" if settings.kinds else ""
+    for part in ("train", "tune"):
+        if part not in parts:
+            raise UserError(
+                f"there is no example{why} in the {part} part to learn from; give more examples", key="finetune"
+            )
+
+
+def _soft_labels(settings: FinetuneSettings, chosen: Sequence[Question]) -> dict[int, tuple[float, ...]]:
+    """Return the teacher's probabilities by row; the settings may have no teacher."""
+    known = taught(settings)
+    soft = {row: known[content_of(q)] for row, q in enumerate(chosen) if content_of(q) in known}
+    if settings.teacher and not soft:
+        raise UserError(
+            f"{settings.teacher.voter} of {settings.teacher.run} answered none of the examples; ask the examples there",
+            key="finetune.teacher",
+        )
+    return soft
 
 
 def fingerprint(settings: FinetuneSettings, model: Model, training_set: TrainingSet, start: str) -> str:
@@ -124,13 +200,9 @@ def _limited(kept: list[tuple[Question, str]], settings: FinetuneSettings) -> li
     rows: set[int] = set()
     for wanted, limit in most.items():
         of_part = [row for row, (_, part) in enumerate(kept) if part == wanted]
-        of_part.sort(key=lambda row: digest("learn", settings.seed, *_content(kept[row][0])))
+        of_part.sort(key=lambda row: digest("learn", settings.seed, *content_of(kept[row][0])))
         rows |= set(of_part[:limit])
     return [pair for row, pair in enumerate(kept) if row in rows]
-
-
-def _content(question: Question) -> tuple[str, tuple[str, ...]]:
-    return question.question, question.choices
 
 
 def _near(
@@ -142,83 +214,3 @@ def _near(
     known = {example.task_id: example for example in learnable}
     nearest = look_up(chosen, settings.examples * (1 + _SPARE))
     return [[known[name] for name in names if name in known][: settings.examples] for names in nearest]
-
-
-def _likeliest_wrong(settings: FinetuneSettings, start: str) -> dict[tuple[str, tuple[str, ...]], int]:
-    """Return the wrong choice that the model finds likeliest, for each labelled question of a run.
-
-    Of several specs with method direct, the one with the most readings counts.
-
-    Args:
-        settings: The settings of the training, with the run in `pairs_from`.
-        start: The fingerprint of the weights that training starts from, or empty.
-
-    Returns:
-        The index of the wrong choice, by the question's content.
-    """
-    assert settings.pairs_from is not None
-    run = RunDir(settings.pairs_from, "finetune.pairs_from")
-    specs = _direct_specs(run, settings, start)
-    most: dict[str, tuple[int, str, tuple[Reading, ...]]] = {}
-    for name in run.files(f"answers/{settings.model}"):
-        for row in run.read_table(name).to_pylist():
-            answer = answer_from(row)
-            if answer.split == "test" and answer.ask in specs:
-                candidate = (len(answer.readings), answer.ask, answer.readings)
-                best = most.get(answer.task_id, (0, "", ()))
-                most[answer.task_id] = max(candidate, best, key=lambda entry: entry[:2])
-    rejected = {}
-    for name in run.files("questions"):
-        for row in run.read_table(name).to_pylist():
-            question = question_from(row)
-            if question.answer and question.task_id in most:
-                readings = most[question.task_id][2]
-                if readings:
-                    probabilities = choice_probabilities(readings)
-                    probabilities[letters(26).index(question.answer)] = -1.0
-                    rejected[_content(question)] = int(np.argmax(probabilities))
-    return rejected
-
-
-def _voters(run: RunDir) -> list[dict[str, Any]]:
-    """Return the voters of a finished run's report; none where there is no report.
-
-    Raises:
-        UserError: The report is broken.
-    """
-    if not run.exists("report.json"):
-        return []
-    try:
-        voters = list(json.loads(run.read("report.json"))["voters"].values())
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"finetune.pairs_from: {run.shown}/report.json is broken: {first_line(error)}") from None
-    return [voter for voter in voters if isinstance(voter, dict)]
-
-
-def _direct_specs(run: RunDir, settings: FinetuneSettings, start: str) -> frozenset[str]:
-    """Return the direct specs under which a finished run asked the model that is to be trained.
-
-    That is the model with the weights that training starts from, if any voter of the run had them, or else the plain
-    model: other weights prefer other choices.
-
-    Args:
-        run: The directory of the finished run.
-        settings: The settings of the training.
-        start: The fingerprint of the weights that training starts from, or empty.
-
-    Returns:
-        The names of the specs.
-
-    Raises:
-        UserError: The run has no such answers.
-    """
-    voters = [voter for voter in _voters(run) if voter.get("model") == settings.model]
-    direct = [voter for voter in voters if str(voter.get("ask")).startswith("direct-")]
-    for weights in (start, ""):
-        if specs := frozenset(voter["ask"] for voter in direct if (voter.get("adapter") or "") == weights):
-            return specs
-    raise UserError(
-        f"{run.shown} has no finished answers of a voter with method direct and "
-        f"model {settings.model}; run one on the examples first",
-        key="finetune.pairs_from",
-    )

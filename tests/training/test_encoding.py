@@ -13,14 +13,13 @@ from codemmlu.schema import Question, letters
 from codemmlu.training.encoding import (
     IGNORED,
     TrainingExample,
-    build_epochs,
-    by_length,
     encode_preference,
     encode_sft,
     examples_from_table,
     examples_to_table,
     order_of,
 )
+from codemmlu.training.epochs import build_epochs, by_length
 from tests.support.rows import question
 
 SETTINGS = FinetuneSettings(model="m", epochs=4, batch_size=2)

@@ -84,15 +84,27 @@ def test_a_pair_read_once_is_what_trl_reads_twice(folder: Path, tmp_path: Path) 
 
 
 def test_the_loss_of_letters_alone_is_trls_of_the_whole(folder: Path, tmp_path: Path) -> None:
-    from torch import allclose
+    import torch
     from trl import SFTConfig, SFTTrainer
 
+    from codemmlu.training.batches import Collator
     from codemmlu.training.trainers import AnswerTokenSFTTrainer
 
     rows = [{"input_ids": [*p, LETTERS[n]], "labels": [IGNORED] * len(p) + [LETTERS[n]]} for n, p in enumerate(PROMPTS)]
-    args = SFTConfig(**arguments(tmp_path), padding_free=False, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = AnswerTokenSFTTrainer(letter_tokens=LETTERS, args=args, **trainer_inputs(folder, rows))
-    ours, our_gradient = loss_and_gradient(AnswerTokenSFTTrainer.compute_loss, trainer)
-    theirs, their_gradient = loss_and_gradient(SFTTrainer.compute_loss, trainer)
-    assert ours == pytest.approx(theirs, rel=1e-5)
-    assert allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)
+    plain = {"padding_free": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+
+    def of(collator: Any = None, **own: Any) -> tuple[float, Any]:
+        torch.manual_seed(2)
+        inputs = trainer_inputs(folder, rows)
+        if collator is None:
+            trainer = SFTTrainer(args=SFTConfig(**arguments(tmp_path), **plain), **inputs)
+            return loss_and_gradient(SFTTrainer.compute_loss, trainer)
+        args = SFTConfig(**arguments(tmp_path), **plain, remove_unused_columns=False)
+        trainer = AnswerTokenSFTTrainer(LETTERS, args=args, data_collator=collator, **own, **inputs)
+        return loss_and_gradient(AnswerTokenSFTTrainer.compute_loss, trainer)
+
+    theirs, their_gradient = of()
+    for packing in (False, True):
+        ours, our_gradient = of(Collator(packing))
+        assert ours == pytest.approx(theirs, rel=1e-5)
+        assert torch.allclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-7)

@@ -3,18 +3,22 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
+from codemmlu.dataset.kind import KINDS, kind_of
 from codemmlu.engine.model_source import Model
 from codemmlu.errors import UserError
+from codemmlu.mcq import choice_probabilities
 from codemmlu.recipe import Recipe
+from codemmlu.recipe.finetune import Kind
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Answer, Question, question_from, to_table
-from codemmlu.training.training_set import build_training_set, fingerprint
+from codemmlu.training.contradictions import Contradiction
+from codemmlu.training.training_set import Helpers, build_training_set, fingerprint
 from tests.support.questions import questions_csv, write_csv
 from tests.support.rows import ASK, answer, reading
 
@@ -53,9 +57,7 @@ def recipe(solved: Path, **finetune: Any) -> Recipe:
 
 def found(given: Recipe, **inputs: Any) -> Any:
     assert given.finetune is not None
-    return build_training_set(
-        given.finetune, given.seed, QuestionSet(given), inputs.get("look_up"), inputs.get("start", "")
-    )
+    return build_training_set(given.finetune, given.seed, QuestionSet(given), Helpers(**inputs))
 
 
 def test_what_is_asked_is_not_learnt_from_under_any_name(solved: Path) -> None:
@@ -172,3 +174,53 @@ def test_pairs_are_of_a_run_that_asked_the_model_directly(solved: Path, answered
         UserError, match=r"finetune.pairs_from: .* has no finished answers of a voter with method direct"
     ):
         found(recipe(solved, objective="preference", pairs_from=str(answered)))
+
+
+def rows_of(training_set: Any, part: str = "train") -> list[dict[str, Any]]:
+    return [row for row in training_set.table.to_pylist() if row["part"] == part]
+
+
+def test_only_examples_of_the_kinds_are_learnt(tmp_path: Path) -> None:
+    rows = [
+        {**row, "question": f"{row['question']} What does it print?\nint main() {{ return {n * 31 % 97}; }}"}
+        if n % 2
+        else row
+        for n, row in enumerate(ROWS)
+    ]
+    source = write_csv(tmp_path / "kinds.csv", rows)
+    every, some = found(recipe(source)), found(recipe(source, kinds=["output"]))
+    kinds = {kind_of(question_from(row)) for row in some.table.to_pylist()}
+    assert kinds == {"output"}
+    output = {row["task_id"] for row in rows_of(every) if kind_of(question_from(row)) == "output"}
+    assert {row["task_id"] for row in rows_of(some)} == output, "no example moves to another part"
+    with pytest.raises(UserError, match="no example of kind defect in the train part"):
+        found(recipe(source, kinds=["defect"]))
+
+
+def test_a_recipe_knows_every_kind() -> None:
+    assert get_args(Kind) == KINDS
+
+
+def test_contradicted_examples_are_left_out_and_listed(solved: Path) -> None:
+    everything = rows_of(found(recipe(solved)))
+    against = Contradiction(everything[0]["task_id"], "A", "B", "execute", "x", 1)
+
+    def find(_: Any) -> list[Contradiction]:
+        return [against]
+
+    left = found(recipe(solved, contradicted="leave_out"), find_contradictions=find)
+    assert against.task_id not in {row["task_id"] for row in left.table.to_pylist()}
+    assert left.contradicted == (against,)
+    assert left.train == len(everything) - 1
+    assert found(recipe(solved), find_contradictions=find).contradicted == ()
+
+
+def test_a_teacher_gives_the_choices_its_probabilities(solved: Path, answered: Path) -> None:
+    given = recipe(solved, teacher={"run": str(answered), "voter": "base"})
+    training_set = found(given)
+    assert training_set.taught == training_set.train + training_set.tune
+    wanted = choice_probabilities((reading((-2.0, -3.0, -1.0)),))
+    assert all(row["taught"] == pytest.approx(list(wanted)) for row in training_set.table.to_pylist())
+    assert training_set.fingerprint != found(recipe(solved)).fingerprint
+    with pytest.raises(UserError, match=r"finetune\.teacher\.voter: .* has no finished voter other; its voters: base"):
+        found(recipe(solved, teacher={"run": str(answered), "voter": "other"}))

@@ -3,6 +3,7 @@
 from codemmlu.inference.methods.base import Method, MethodInput, MethodResult, NotFinite, nearest_last, select_examples
 from codemmlu.inference.methods.direct import DIRECT
 from codemmlu.inference.methods.evidence import EVIDENCE
+from codemmlu.inference.methods.probe import PROBE
 from codemmlu.inference.methods.reason import REASON
 from codemmlu.inference.methods.retrieve import RETRIEVE
 from codemmlu.inference.methods.sample import SAMPLE
@@ -15,6 +16,7 @@ METHODS = {
     "reason": REASON,
     "sample": SAMPLE,
     "retrieve": RETRIEVE,
+    "probe": PROBE,
     **EVIDENCE,
 }
 
