@@ -37,7 +37,8 @@ def letters_without(
     vote = job.recipe.vote.model_copy(update={"order": order or None})
     recipe = job.recipe.model_copy(update={"voters": settings, "vote": vote})
     learnt = learn(recipe, run, replace(ensemble, voters=rest), reduced, job.terminal)
-    return reduction.letters_without(run, recipe.vote.rule, learnt.fitted, partitions, frozenset(names))
+    election = reduction.Election.of(recipe.vote.rule, learnt.fitted, reduced.columns)
+    return reduction.letters_without(run, election, partitions, frozenset(names))
 
 
 def artefact_line(section: ArtefactReport | None) -> list[str]:

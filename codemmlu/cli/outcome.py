@@ -52,7 +52,8 @@ def evaluate(
     without = letters_without(job, run, ensemble, reduced, partitions)
     learnt = learn(job.recipe, run, ensemble, reduced, job.terminal)
     rule = job.recipe.vote.rule
-    scores = sheet(reduced.columns, reduction.verdicts(run, rule, learnt.fitted, partitions), rule)
+    election = reduction.Election.of(rule, learnt.fitted, reduced.columns)
+    scores = sheet(reduced.columns, reduction.verdicts(run, election, partitions), rule)
     written = _submission(job, run)
     evaluation = Evaluation(
         job.recipe, run, ensemble, stream, reduced, learnt, scores, written, models, without, shares

@@ -6,12 +6,13 @@ completion  the examples in the docstring are run with each choice as the functi
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from codemmlu.dataset.kind import kind_of
 from codemmlu.evidence.examples import examples_of
-from codemmlu.evidence.extraction import extract
+from codemmlu.evidence.extraction import Extracted, extract
 from codemmlu.evidence.frequencies import Feature
-from codemmlu.evidence.matching import is_incomplete, match
+from codemmlu.evidence.matching import DIFFERS, is_incomplete, match
 from codemmlu.evidence.probe import LIMITS, Observation, Run, run_of
 from codemmlu.evidence.static import filled
 from codemmlu.sandbox import Limits, Outcome, Program, Sandbox
@@ -29,7 +30,7 @@ _UNKNOWN = ("memory", "unsupported")
 class Execute:
     """What a program does when it is run."""
 
-    version = 1
+    version = 2
     artefact = False
     uses_tools = True
 
@@ -46,27 +47,22 @@ class Execute:
         assert sandbox is not None
         if kind_of(question) == "completion":
             return _completed(question, sandbox)
-        readings = extract(question)
-        first = None
-        for reading in readings:
-            outcome = sandbox.run(Program(reading.language, reading.source), LIMITS)
-            first = first or outcome
-            if outcome.status != "compile_error":
-                break
-        else:
-            outcome = first or outcome
-        if outcome.status in _UNKNOWN or _differs(reading.language, reading.source, outcome, sandbox):
+        reading, outcome = _first_that_compiles(extract(question), sandbox)
+        if outcome.status in _UNKNOWN:
             return None
-        return Observation(reading.language, (run_of(outcome),))
+        run = run_of(outcome)
+        if _differs(reading, outcome, sandbox):
+            run = replace(run, status=DIFFERS)
+        return Observation(reading.language, (run,))
 
     def features(self, question: Question, observation: Observation) -> Sequence[Feature] | None:
         """Return how each choice matches what the program did, or how its examples came out."""
         if kind_of(question) == "completion":
             return _passed(observation.runs)
         (run,) = observation.runs
-        if run.status not in ("ok", "timeout", "output") and is_incomplete(run.errors):
+        if run.status not in ("ok", "timeout", "output", DIFFERS) and is_incomplete(run.errors):
             return None  # The program fails by what the question leaves out.
-        ways = match(run.status, run.printed, run.errors, question.choices)  # type: ignore[arg-type]
+        ways = match(run.status, run.printed, run.errors, question.choices)
         if not any(ways):
             return None
         matched = [way for way in ways if way]
@@ -77,11 +73,22 @@ class Execute:
         ]
 
 
-def _differs(language: str, source: str, outcome: Outcome, sandbox: Sandbox) -> bool:
+def _first_that_compiles(readings: Sequence[Extracted], sandbox: Sandbox) -> tuple[Extracted, Outcome]:
+    """Return the first reading of a program that compiles, or else the first whose fault is its own."""
+    runs = []
+    for reading in readings:
+        outcome = sandbox.run(Program(reading.language, reading.source), LIMITS)
+        runs.append((reading, outcome))
+        if outcome.status != "compile_error":
+            return runs[-1]
+    return next((run for run in runs if not is_incomplete(run[1].errors)), runs[0])
+
+
+def _differs(reading: Extracted, outcome: Outcome, sandbox: Sandbox) -> bool:
     """Tell whether a program that may not be deterministic prints something else when it is run again."""
-    if not _CHANGING.search(source):
+    if outcome.status != "ok" or not _CHANGING.search(reading.source):
         return False
-    return sandbox.run(Program(language, source), LIMITS).printed != outcome.printed
+    return sandbox.run(Program(reading.language, reading.source), LIMITS).printed != outcome.printed
 
 
 def _completed(question: Question, sandbox: Sandbox) -> Observation:

@@ -4,10 +4,14 @@ import re
 from collections.abc import Sequence
 
 from codemmlu.evidence.extraction import plain
-from codemmlu.sandbox import Status
 
+# Two runs of a program printed different texts.
+DIFFERS = "differs"
 # The ways to match, from the strictest to the loosest.
-TYPES = ("same", "same words", "same numbers", "names the error", "an error", "nothing", "endless")
+TYPES = (
+    *("same", "same words", "same numbers", "names the error", "an error", "nothing", "endless"),
+    *("so often", "says it", "not defined"),
+)
 
 # What a program says that was not whole when it was copied: its failure may not be what the question means.
 _INCOMPLETE = re.compile(
@@ -23,11 +27,21 @@ _RUN = re.compile(r"run[\s-]*time|exception|segmentation|segfault|crash|abort|co
 _NO_ERROR = re.compile(r"\bno\b.{0,20}\berror|without\b.{0,20}\berror", re.I)
 _NOTHING = re.compile(r"no output|nothing|blank|empty|no thing|doesn.t print|not print|none is printed", re.I)
 _ENDLESS = re.compile(r"infinite|endless|for ?ever|never (ends|stops)|unlimited|stack overflow", re.I)
+# What a choice says of a program whose output the language, or the machine, does not determine.
+_UNDEFINED = re.compile(
+    r"undefined|garbage|unpredictable|depend|random|differ|address|process id|\bpid\b|varies|be predicted", re.I
+)
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
-def match(status: Status, printed: str, errors: str, choices: Sequence[str]) -> list[str | None]:
+def match(status: str, printed: str, errors: str, choices: Sequence[str]) -> list[str | None]:
     """Return how each choice matches what a program did.
+
+    Args:
+        status: A status of the sandbox, or DIFFERS.
+        printed: The output.
+        errors: The messages.
+        choices: The choices.
 
     Returns:
         For each choice a name in TYPES; None for all choices but those of the strictest way that any choice matches.
@@ -39,18 +53,20 @@ def match(status: Status, printed: str, errors: str, choices: Sequence[str]) -> 
     return [None] * len(choices)
 
 
-def _ways(status: Status, printed: str, errors: str, choice: str) -> set[str]:
+def _ways(status: str, printed: str, errors: str, choice: str) -> set[str]:
     if status == "compile_error":
         return _error_ways(errors, choice, _COMPILE)
     if status == "runtime_error":
         return _error_ways(errors, choice, _RUN) | (_print_ways(printed, choice) if printed.strip() else set())
     if status in ("timeout", "output"):
         return {"endless"} if _ENDLESS.search(choice) else set()
+    if status == DIFFERS:
+        return {"not defined"} if _UNDEFINED.search(choice) else set()
     if status != "ok":
         return set()
     if not printed.strip():
         return {"nothing"} if _NOTHING.search(choice) or not choice.strip() else set()
-    return _print_ways(printed, choice)
+    return _print_ways(printed, choice) | ({"not defined"} if _UNDEFINED.search(choice) else set())
 
 
 def _print_ways(printed: str, choice: str) -> set[str]:
@@ -62,7 +78,25 @@ def _print_ways(printed: str, choice: str) -> set[str]:
     numbers = _numbers(printed)
     if numbers and numbers == _numbers(choice) and not re.search("[A-Za-z]{3}", printed):
         ways.add("same numbers")
+    times = _repetitions(printed)
+    says = _spoken(choice)
+    if times > 1 and f" {times} " in says:
+        ways.add("so often")
+    if len(_spoken(printed)) > 4 and _spoken(printed) in says:
+        ways.add("says it")
     return ways
+
+
+def _repetitions(printed: str) -> int:
+    """Return how often an output repeats one text of which it consists."""
+    text = "".join(printed.split())
+    period = (text + text).find(text, 1)
+    return len(text) // period if text else 1
+
+
+def _spoken(text: str) -> str:
+    """Return the words of a text, in small letters, with one blank around each."""
+    return f" {' '.join(re.findall(r'[a-z0-9.+-]*[a-z0-9]', text.lower()))} "
 
 
 def _error_ways(errors: str, choice: str, pattern: re.Pattern[str]) -> set[str]:

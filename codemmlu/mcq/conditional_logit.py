@@ -33,14 +33,17 @@ class ChoiceTable:
     right: Right
 
 
-def fit(table: ChoiceTable, ridge: float = 0.0, lasso: float = 0.0, signs: bool = True) -> Array:
+def fit(
+    table: ChoiceTable, ridge: float = 0.0, lasso: float = 0.0, signs: bool = True, around: Array | None = None
+) -> Array:
     """Fit the weights to the right choices of many questions.
 
     Args:
         table: The choices of the questions.
-        ridge: Penalty on the squared weights, in log-likelihood of the whole table.
+        ridge: Penalty on the squared distance from `around`, in log-likelihood of the whole table.
         lasso: Penalty on the absolute weights, in log-likelihood of the whole table; it requires `signs=False`.
         signs: Whether weights may be negative.
+        around: The weights that the ridge draws to, shape (features,); None: zero.
 
     Returns:
         The weights, shape (features,).
@@ -51,17 +54,19 @@ def fit(table: ChoiceTable, ridge: float = 0.0, lasso: float = 0.0, signs: bool 
     features = table.features
     counts, starts, chosen = _rows(table)
     bounds = None if signs else [(0.0, None)] * features.shape[1]
+    centre = np.zeros(features.shape[1]) if around is None else around
 
     def loss(weights: Array) -> tuple[float, Array]:
         logs, shares = _log_shares(features @ weights, starts, counts)
         gradient = features.T @ shares - features[chosen].sum(axis=0)
-        penalty = ridge * weights @ weights + lasso * weights.sum()
-        return float(penalty - logs[chosen].sum()), gradient + 2 * ridge * weights + lasso
+        away = weights - centre
+        penalty = ridge * away @ away + lasso * weights.sum()
+        return float(penalty - logs[chosen].sum()), gradient + 2 * ridge * away + lasso
 
     # SciPy's L-BFGS-B calls LAPACK on matrices of a few numbers, and OpenBLAS splits each call among all cores: on two
     # busy cores, nine tenths of the time of a fit was one thread's wait for the other (scipy/scipy#22438).
     with _blas().limit(limits=1, user_api="blas"):
-        optimum = optimize.minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
+        optimum = optimize.minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds)
     result: Array = np.asarray(optimum.x, dtype=np.float64)
     return result
 

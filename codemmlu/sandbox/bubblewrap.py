@@ -11,7 +11,6 @@ import contextlib
 import functools
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -55,16 +54,18 @@ class Bubblewrap:
         if not shutil.which("prlimit"):
             raise SandboxMissing("bubblewrap: `prlimit` is missing; install util-linux")
         limits = Limits(seconds=20, memory=512)
+        if Path(sys.base_prefix).resolve() in (Path("/"), Path.home()):
+            raise SandboxMissing(f"bubblewrap: Python is installed in {sys.base_prefix}, which programs must not see")
         ended = self._start(["/bin/sh", "-c", "echo works"], {}, limits)
         if ended.printed != b"works\n":
             reason = ended.errors.decode(errors="replace").strip().splitlines() or [f"it ended with {ended.code}"]
             raise SandboxMissing(f"bubblewrap does not work here ({reason[-1]}); {_INSTALL}")
 
     def languages(self) -> dict[str, str]:
-        """Return the tool and its version for each language whose tiny program runs in the sandbox."""
+        """Return the tool and its version for each language whose tools lie where the sandbox shows them."""
         if self._languages is None:
-            known = {name: version for name in languages.LANGUAGES if (version := languages.version(name))}
-            self._languages = known
+            inside = filter(_is_inside, languages.LANGUAGES)
+            self._languages = {name: version for name in inside if (version := languages.version(name))}
         return self._languages
 
     def run(self, program: Program, limits: Limits) -> Outcome:
@@ -83,13 +84,7 @@ class Bubblewrap:
         elif ended.code in _TOO_LONG:
             status = "timeout"
         elif ended.code:
-            status = (
-                "runtime_error"
-                if found
-                else "compile_error"
-                if re.search(language.diagnosis, before)
-                else "unsupported"
-            )
+            status = "runtime_error" if found else language.refusal(before)
         printed = ended.printed.decode(errors="replace")
         return Outcome(status, printed, after if found else before, ended.code, ended.seconds)
 
@@ -119,9 +114,11 @@ class Bubblewrap:
                 fds.append(stack.enter_context(_in_memory(content)))
                 return str(fds[-1])
 
+            if not os.geteuid():
+                fds.append(stack.enter_context(_two_ids()))
             options = [*_namespaces(fds), *_root(limits)]
             for path, text in files.items():
-                options += ["--perms", "0444", "--ro-bind-data", passed(text.encode(errors="surrogateescape")), path]
+                options += ["--perms", "0444", "--ro-bind-data", passed(text.encode(errors="replace")), path]
             if seccomp.supported():
                 options += ["--seccomp", passed(seccomp.surroundings())]
             for variable, value in (_ENVIRONMENT | (environment or {})).items():
@@ -145,14 +142,14 @@ def _in_memory(content: bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _namespaces(fds: list[int]) -> list[str]:
+def _namespaces(fds: Sequence[int]) -> list[str]:
+    """Return the options for the namespaces; for root the first descriptor is that of a user namespace."""
     options = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     options += ["--hostname", "sandbox", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     if os.geteuid():
         return [*options, "--unshare-user", "--disable-userns", "--uid", _NOBODY, "--gid", _NOBODY]
-    fds.append(_two_ids())
     # bwrap leaves the descriptor of the namespace open; it closes one that it waits for, and a namespace has no data.
-    options += ["--userns", str(fds[-1]), "--block-fd", str(fds[-1])]
+    options += ["--userns", str(fds[0]), "--block-fd", str(fds[0])]
     return [*options, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
 
 
@@ -169,6 +166,8 @@ def _root(limits: Limits) -> list[str]:
         options += ["--ro-bind", path, path]
     options += ["--perms", "0755", "--dir", "/toolchain/python", "--ro-bind", sys.base_prefix, "/toolchain/python"]
     options += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(_SHARED), "--tmpfs", "/dev/shm"]
+    # Endless files: the one is a way to share memory that counts for no process, the other is the host's.
+    options += ["--ro-bind", "/dev/null", "/dev/zero", "--ro-bind", "/dev/null", "/proc/cmdline"]
     options += ["--remount-ro", "/dev", "--perms", "0755", "--dir", "/program"]
     return [*options, "--perms", "1777", "--size", str(limits.files * 2**20), "--tmpfs", "/tmp"]
 
@@ -194,7 +193,7 @@ def _bounds(limits: Limits, address_space: bool) -> list[str]:
         f"--nproc={limits.processes}",
         f"--cpu={limits.cpu}:{limits.cpu + 1}",
         "--core=0",
-        "--nofile=256",
+        "--nofile=64",
     ]
     bounds += [f"--fsize={limits.files * 2**20}", "--memlock=0", "--msgqueue=0"]
     if address_space:
@@ -202,19 +201,29 @@ def _bounds(limits: Limits, address_space: bool) -> list[str]:
     return [shutil.which("prlimit") or "prlimit", *bounds, "--"]
 
 
-@functools.cache
-def _two_ids() -> int:
-    """Return a descriptor of a user namespace in which root and "nobody" are those of the host.
+@contextlib.contextmanager
+def _two_ids() -> Iterator[int]:
+    """Yield a descriptor of a user namespace in which root and "nobody" are those of the host.
 
-    Raises:
-        SandboxMissing: The namespace cannot be made.
+    Each program has a namespace of its own: the kernel counts a user's processes in each apart.
     """
-    holder = subprocess.Popen(
-        ["unshare", "--user", "sh", "-c", "echo; cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    namespace = _make_two_ids()
+    try:
+        yield namespace
+    finally:
+        os.close(namespace)
+
+
+def _make_two_ids() -> int:
+    try:
+        holder = subprocess.Popen(
+            ["unshare", "--user", "sh", "-c", "echo; cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise SandboxMissing(f"bubblewrap: {error}; install util-linux") from error
     assert holder.stdin is not None
     assert holder.stdout is not None
     try:
@@ -229,6 +238,14 @@ def _two_ids() -> int:
         holder.stdin.close()
         holder.stdout.close()
         holder.wait()
+
+
+def _is_inside(language: str) -> bool:
+    """Tell whether the tools of a language lie in a folder of the host that the sandbox shows."""
+    if language == "python":
+        return True
+    paths = [shutil.which(tool, path=_ENVIRONMENT["PATH"]) for tool in languages.LANGUAGES[language].tools]
+    return all(path and Path(path).resolve().is_relative_to("/usr") for path in paths)
 
 
 def _find_bwrap() -> str:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from codemmlu.sandbox.protocol import Status
+
 
 def _main_file(name: str) -> Callable[[str], str]:
     return lambda source: name
@@ -20,7 +22,7 @@ def _main_file(name: str) -> Callable[[str], str]:
 def _java_file(source: str) -> str:
     """Return the file that javac wants for a source: named like its public class."""
     public = re.search(
-        r"\bpublic\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w+)", source, re.M
+        r"\bpublic\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w{1,100})\b", source, re.M
     )
     return f"{public[1] if public else 'Main'}.java"
 
@@ -28,9 +30,9 @@ def _java_file(source: str) -> str:
 def main_class(source: str) -> str:
     """Return the name of the Java class that the method `main` of a source stands in."""
     head = re.split(r"\bstatic\s+(?:final\s+)?(?:public\s+)?void\s+main\s*\(", source, maxsplit=1)[0]
-    classes = re.findall(r"\b(?:class|interface|enum|record)\s+(\w+)", head)
+    classes = re.findall(r"\b(?:class|interface|enum|record)\s+(\w{1,100})\b", head)
     # The class before `main` may be nested in another one, or stand beside it; the outer one is the likelier.
-    public = re.search(r"\bpublic\s+(?:final\s+)?class\s+(\w+)", head)
+    public = re.search(r"\bpublic\s+(?:final\s+)?class\s+(\w{1,100})\b", head)
     return public[1] if public else classes[-1] if classes else "Main"
 
 
@@ -57,6 +59,22 @@ class Language:
     version: str = "--version"
     diagnosis: str = r"\b[Ee]rror\b"
 
+    def refusal(self, messages: str) -> Status:
+        """Return what it means that the check of a program has failed with these messages."""
+        if _SHORTAGE.search(messages) or not re.search(self.diagnosis, messages, re.M):
+            return "unsupported"
+        return "compile_error"
+
+
+# What a compiler says where the machine or a limit ended it, and not a fault of the text.
+_SHORTAGE = re.compile(
+    r"internal compiler error|fatal error: (Killed|cannot execute|vfork)|signal terminated program|resource limits|"
+    r"Resource temporarily|Cannot (allocate|fork)|[Oo]ut of memory|OutOfMemory|No space left|File size limit|"
+    r"virtual memory"
+)
+# A fault that gcc names has a file and a line, or comes from the linker.
+_GCC = r"^\S+:\d+:.*[Ee]rror:|undefined reference|multiple definition|ld returned"
+
 
 # No profile, no annotation processors, one thread where there is a choice.
 _JAVA = "-Xmx192m -Xss8m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -XX:-UsePerfData"
@@ -65,8 +83,20 @@ _JAVAC = "-J" + _JAVA.replace(" ", " -J") + " -proc:none -nowarn -encoding UTF-8
 _PARSE = "import sys; compile(open(sys.argv[1], encoding='utf-8').read(), sys.argv[1], 'exec')"
 
 LANGUAGES = {
-    "c": Language(("gcc",), 'gcc -std=gnu17 -w -O0 -o /tmp/a.out "$1" -lm', "exec /tmp/a.out", _main_file("main.c")),
-    "c++": Language(("g++",), 'g++ -std=gnu++17 -w -O0 -o /tmp/a.out "$1"', "exec /tmp/a.out", _main_file("main.cpp")),
+    "c": Language(
+        ("gcc",),
+        'gcc -std=gnu17 -w -O0 -o /tmp/a.out "$1" -lm',
+        "exec /tmp/a.out",
+        _main_file("main.c"),
+        diagnosis=_GCC,
+    ),
+    "c++": Language(
+        ("g++",),
+        'g++ -std=gnu++17 -w -O0 -o /tmp/a.out "$1"',
+        "exec /tmp/a.out",
+        _main_file("main.cpp"),
+        diagnosis=_GCC,
+    ),
     "java": Language(
         ("javac", "java"),
         f'javac {_JAVAC} "$1"',

@@ -43,7 +43,7 @@ def run_batch(
         results = [(str(printed), error) for printed, error in json.loads(ended.printed)]
         if len(results) == len(sources):
             return results
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     if len(sources) == 1:
         return [("", "Killed")]

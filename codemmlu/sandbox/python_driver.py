@@ -30,7 +30,8 @@ import typing  # noqa: F401
 from typing import Any
 
 _GRACE = 12.0  # times the seconds of a core, in wall time, before a program is killed: a machine may be busy
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER_MODE = 38, 22, 2
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER_MODE = 4, 38, 22, 2
+_NOBODY = 65534
 
 
 class _Filter(ctypes.Structure):
@@ -46,6 +47,16 @@ def confine(steps: bytes) -> None:
         raise OSError(ctypes.get_errno(), "no_new_privs")
     if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def drop_privileges() -> None:
+    """Become "nobody" where the driver is root, and start no process or thread from here on."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):  # Without the capability there is less to lose.
+            os.setgroups([])
+            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def _late(*_: object) -> None:
@@ -64,6 +75,7 @@ def child(source: str, job: dict[str, Any], pipe: int) -> None:
         os.closerange(4, 256)
         signal.signal(signal.SIGVTALRM, _late)
         resource.setrlimit(resource.RLIMIT_CPU, (int(job["seconds"]) + 1, int(job["seconds"]) + 2))
+        drop_privileges()
         if job["filter"]:
             confine(bytes.fromhex(job["filter"]))
         signal.setitimer(signal.ITIMER_VIRTUAL, job["seconds"])
@@ -103,7 +115,7 @@ def run(source: str, job: dict[str, Any]) -> list[Any]:
     try:
         printed, error = json.loads(result)
         return [str(printed)[: job["most"]], None if error is None else str(error)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return ["", "Killed"]
 
 
@@ -113,6 +125,8 @@ def _plain(source: str) -> None:
 
 def main() -> None:
     """Read the job, run its programs, and write their results."""
+    # No program may read or write the memory of the driver, which holds the results of the others.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     job = json.loads(sys.stdin.buffer.read())
     names: dict[str, Any] = {"execute": _plain}
     exec(compile(job["setup"], "setup", "exec"), names)

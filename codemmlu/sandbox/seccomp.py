@@ -11,10 +11,13 @@ import struct
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _JUMP_ABOVE, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, whose arguments have 8 bytes
+_THIRD_ARGUMENT, _FOURTH_ARGUMENT = _FIRST_ARGUMENT + 16, _FIRST_ARGUMENT + 24
 _X32 = 0x40000000  # x86_64 alone: system calls of the x32 ABI have numbers from here on
 _NEW_NAMESPACES = 0x7E020000  # all CLONE_NEW* flags
 _AF_UNIX = 1
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+_FIRST_STRANGE_ADVICE = 26  # of madvise; some of those from here on take pages of the machine out of use
 
 # Number on x86_64, on aarch64. Those that are alike on both architectures stand in _SAME.
 _REFUSED = {
@@ -26,13 +29,13 @@ _REFUSED = {
     **{"init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "vmsplice": (278, 75)},
     **{"open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264), "quotactl": (179, 60)},
 }
-# io_uring (3), open_tree to fspick (6), mount_setattr, memfd_secret
-_SAME = (425, 426, 427, 428, 429, 430, 431, 432, 433, 442, 447)
-_CLONE, _CLONE3, _SOCKET = (56, 220), 435, (41, 198)
+# io_uring (3), open_tree to fspick (6), pidfd_open, pidfd_getfd, mount_setattr, memfd_secret
+_SAME = (425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 442, 447)
+_CLONE, _CLONE3, _SOCKET, _MMAP, _MADVISE = (56, 220), 435, (41, 198), (9, 222), (28, 233)
 
 _COMPUTING = {
     **{"read": (0, 63), "write": (1, 64), "close": (3, 57), "fstat": (5, 80), "lseek": (8, 62), "mmap": (9, 222)},
-    **{"mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "mremap": (25, 216), "madvise": (28, 233)},
+    **{"mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "mremap": (25, 216)},
     **{"rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "sigaltstack": (131, 132)},
     **{"getpid": (39, 172), "exit": (60, 93), "exit_group": (231, 94), "futex": (202, 98), "sched_yield": (24, 124)},
     **{"gettimeofday": (96, 169), "clock_gettime": (228, 113), "clock_nanosleep": (230, 115), "times": (100, 153)},
@@ -54,6 +57,10 @@ def surroundings() -> bytes:
     tests += _if_equal(_CLONE3, _ERROR | errno.ENOSYS)
     tests += [(_JUMP_EQUAL, 0, 4, _CLONE[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
     tests += [(_JUMP_SET, 0, 1, _NEW_NAMESPACES), (_RETURN, 0, 0, _ERROR | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    # Pages that are shared and have no file count for no process once they are unmapped, and stay.
+    tests += [(_JUMP_EQUAL, 0, 5, _MMAP[column]), (_LOAD, 0, 0, _FOURTH_ARGUMENT)]
+    tests += [(_JUMP_SET, 0, 2, _MAP_ANONYMOUS), (_JUMP_SET, 0, 1, _MAP_SHARED)]
+    tests += [(_RETURN, 0, 0, _ERROR | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
     tests += [(_JUMP_EQUAL, 0, 3, _SOCKET[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
     tests += [(_JUMP_EQUAL, 1, 0, _AF_UNIX), (_RETURN, 0, 0, _ERROR | errno.EPERM)]
     return _assembled([*_prologue(), *tests, (_RETURN, 0, 0, _ALLOW)])
@@ -63,6 +70,8 @@ def computation() -> bytes:
     """Return the filter for pure computation: memory, time, open files and the end; all else fails with EPERM."""
     column = _column()
     tests = [step for numbers in _COMPUTING.values() for step in _if_equal(numbers[column], _ALLOW)]
+    tests += [(_JUMP_EQUAL, 0, 3, _MADVISE[column]), (_LOAD, 0, 0, _THIRD_ARGUMENT)]
+    tests += [(_JUMP_ABOVE, 1, 0, _FIRST_STRANGE_ADVICE), (_RETURN, 0, 0, _ALLOW)]
     return _assembled([*_prologue(), *tests, (_RETURN, 0, 0, _ERROR | errno.EPERM)])
 
 

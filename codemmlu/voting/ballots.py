@@ -39,6 +39,7 @@ class Ballots:
         sharp: Whether a vote is a letter without probabilities, (questions, voters).
         similarity: Cosine of the nearest solved example, NaN where no voter looked at examples, (questions,).
         subjects: (questions,).
+        kinds: The kind of each question, (questions,); empty where kinds have no part in the vote.
     """
 
     voters: tuple[str, ...]
@@ -51,6 +52,7 @@ class Ballots:
     sharp: Bits
     similarity: Array
     subjects: tuple[str | None, ...]
+    kinds: tuple[str, ...] = ()
 
     @property
     def voting(self) -> Bits:
@@ -72,10 +74,11 @@ class Ballots:
             **{name: getattr(self, name)[chosen] for name in columns},
             task_ids=tuple(self.task_ids[i] for i in chosen),
             subjects=tuple(self.subjects[i] for i in chosen),
+            kinds=tuple(self.kinds[i] for i in chosen) if self.kinds else (),
         )
 
 
-def ballots(votes: pa.Table) -> Ballots:
+def ballots(votes: pa.Table, kinds: pa.Table | None = None) -> Ballots:
     """Return a table of votes as ballots; the rows may come in any order.
 
     An answered vote counts as failed where its letter is no choice, or where it has probabilities that are not finite,
@@ -83,6 +86,8 @@ def ballots(votes: pa.Table) -> Ballots:
 
     Args:
         votes: A table with the schema `schema.VOTE`.
+        kinds: The columns `position`, in ascending order, and `kind` of at least these questions; None: kinds have no
+            part in the vote.
 
     Returns:
         One row per question, in the order of the questions' positions.
@@ -128,7 +133,14 @@ def ballots(votes: pa.Table) -> Ballots:
         sharp=sharp & answered,
         similarity=np.where(np.isfinite(similarity), similarity, np.nan),
         subjects=tuple(questions["subject"].to_pylist()),
+        kinds=() if kinds is None else _kinds(kinds, positions),
     )
+
+
+def _kinds(kinds: pa.Table, positions: Whole) -> tuple[str, ...]:
+    rows = np.searchsorted(_numbers(kinds["position"]), positions)
+    names: Any = kinds["kind"].take(pa.array(rows)).to_pylist()
+    return tuple(names)
 
 
 def _numbers(column: Any) -> Whole:

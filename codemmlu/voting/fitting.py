@@ -13,19 +13,17 @@ import numpy as np
 
 from codemmlu.mcq import conditional_logit
 from codemmlu.mcq.conditional_logit import ChoiceTable
-from codemmlu.voting import rules
+from codemmlu.voting import by_kind, rules
 from codemmlu.voting.ballots import Array, Ballots, Bits, Whole
-from codemmlu.voting.model import EnsembleModel, VoterFit
+from codemmlu.voting.kind_fitting import fit_kinds
+from codemmlu.voting.model import EnsembleModel
+from codemmlu.voting.voter_fit import FEWEST, fit_voter
 
 _FOLDS = 5
 # The penalties that are tried, in units of the log-likelihood of one question.
 _LASSOS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _MARGINS = tuple(step / 50 for step in range(50))
-# A voter with fewer votes on the fit split is not fitted: it gets the mean weight of the others.
-_FEWEST = 20
-# Pseudo-counts: eight chance-level answers shrink the skill estimate of each voter towards zero.
-_GUESSES = 8.0
 _SUBJECT = 40  # a subject with at least this many rows on the fit split has weights of its own
 
 
@@ -86,13 +84,15 @@ def fit(ballots: Ballots, right: Sequence[int], settings: FitSettings) -> Ensemb
         scored += len(unseen)
         fitted = learn(ballots.rows(seen), gold[seen])
         for rule in rules.RULES:
-            hits[rule] += int((rules.decide(rule, ballots.rows(unseen), fitted).letters == gold[unseen]).sum())
+            hits[rule] += int((by_kind.decide(rule, ballots.rows(unseen), fitted).letters == gold[unseen]).sum())
     share = {rule: hit / (scored + silent) for rule, hit in hits.items()} if scored else {}
     return learn(ballots, gold).model_copy(update={"cross_validated": share})
 
 
 def _fit(ballots: Ballots, gold: Whole, settings: FitSettings) -> EnsembleModel:
-    alone = {name: _alone(ballots, column, gold, name in settings.looks) for column, name in enumerate(ballots.voters)}
+    alone = {
+        name: fit_voter(ballots, column, gold, name in settings.looks) for column, name in enumerate(ballots.voters)
+    }
     known = ballots.similarity[np.isfinite(ballots.similarity)]
     counted = {s: ballots.subjects.count(s) for s in set(ballots.subjects) if s is not None}
     fitted = EnsembleModel(
@@ -104,7 +104,7 @@ def _fit(ballots: Ballots, gold: Whole, settings: FitSettings) -> EnsembleModel:
         fitted_on=len(gold),
     )
     # A voter with too few votes takes its skill from agreement, and its weight from the other voters.
-    few = {name for column, name in enumerate(ballots.voters) if ballots.voting[:, column].sum() < _FEWEST}
+    few = {name for column, name in enumerate(ballots.voters) if ballots.voting[:, column].sum() < FEWEST}
     voters = {
         name: voter.model_copy(update={"skill": settings.agreed.get(name, 0.5)}) if name in few else voter
         for name, voter in alone.items()
@@ -113,36 +113,8 @@ def _fit(ballots: Ballots, gold: Whole, settings: FitSettings) -> EnsembleModel:
     fitted = _weigh(ballots, gold, fitted, few)
     margin = _margin(ballots, gold, fitted) if settings.margin is None else settings.margin
     fitted = fitted.model_copy(update={"margin": margin})
-    return fitted.model_copy(update={"stacked": _stack(ballots, gold, fitted)})
-
-
-def _alone(ballots: Ballots, column: int, gold: Whole, looks: bool) -> VoterFit:
-    """Fit one voter by itself: its accuracy, the skill that this shows, and its temperature."""
-    from scipy import optimize  # slow to import, and only fitting needs it
-
-    asked = np.isin(ballots.status[:, column], (0, 1))
-    voted = ballots.voting[:, column]
-    right = int((ballots.letters[voted, column] == gold[voted]).sum())
-    chance = float((1 / ballots.sizes[voted]).sum())
-    count = int(voted.sum())
-    # The right answers beyond chance, as a share of the most that there can be on the questions with a vote.
-    skill = max(0.0, (right - chance) / (count - chance + _GUESSES)) if count else 0.0
-    soft = voted & ~ballots.sharp[:, column]
-    temperature = 1.0
-    if soft.sum() >= _FEWEST:
-        clipped = np.maximum(ballots.probabilities[soft, column], 1e-6)
-        logs = np.where(ballots.choices[soft], np.log(clipped), -np.inf)
-
-        def loss(power: float) -> float:
-            scaled = logs / np.exp(power)
-            top = scaled.max(axis=1)
-            total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-            return float((total - scaled[np.arange(len(scaled)), gold[soft]]).sum() + 0.5 * (power / 2) ** 2)
-
-        temperature = float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 5), method="bounded").x))
-    return VoterFit(
-        temperature=temperature, weight=1.0, skill=min(skill, 0.98), right=right, asked=int(asked.sum()), looks=looks
-    )
+    fitted = fitted.model_copy(update={"stacked": _stack(ballots, gold, fitted)})
+    return fit_kinds(ballots, gold, fitted, _folds(ballots.task_ids)) if ballots.kinds else fitted
 
 
 def _weigh(ballots: Ballots, gold: Whole, fitted: EnsembleModel, few: set[str]) -> EnsembleModel:

@@ -30,6 +30,20 @@ class VoterFit(_Values):
     looks: bool = False
 
 
+class KindFit(_Values):
+    """The fitted numbers of all voters on one kind of question.
+
+    Attributes:
+        voters: The fitted numbers by voter.
+        strength: The factor of the weighted mean, as in `EnsembleModel`.
+        fitted_on: The number of questions of the kind that the numbers are fitted on.
+    """
+
+    voters: dict[str, VoterFit]
+    strength: float
+    fitted_on: int
+
+
 class EnsembleModel(_Values):
     """Everything that rules may know besides the votes.
 
@@ -44,6 +58,7 @@ class EnsembleModel(_Values):
         similarity: The mean similarity on the fit split, from which differences are measured.
         fitted_on: The number of questions that the model is fitted on.
         cross_validated: Each rule's accuracy on the fit split, with weights that had not seen the row.
+        kinds: The fitted numbers by kind of question; empty where the fit split shows no difference between kinds.
     """
 
     voters: dict[str, VoterFit] = {}
@@ -56,7 +71,14 @@ class EnsembleModel(_Values):
     similarity: float = 0.5
     fitted_on: int = 0
     cross_validated: dict[str, float] = {}
+    kinds: dict[str, KindFit] = {}
 
     def of(self, voter: str) -> VoterFit:
         """Return the fitted numbers of a voter, or the defaults with the skill by agreement."""
         return self.voters.get(voter) or VoterFit(skill=self.agreed.get(voter, 0.5))
+
+    def on(self, kind: str) -> "EnsembleModel":
+        """Return the model for one kind of question: the whole's, where the kind has no numbers of its own."""
+        own = self.kinds.get(kind)
+        voters = {} if own is None else {"voters": own.voters, "strength": own.strength}
+        return self.model_copy(update={**voters, "kinds": {}})

@@ -27,7 +27,7 @@ from codemmlu.mcq import letter_prior
 from codemmlu.recipe import FITTED_RULES
 from codemmlu.run_dir import RunDir
 from codemmlu.schema import Verdict, letters, to_table
-from codemmlu.voting import rules
+from codemmlu.voting import by_kind, rules
 from codemmlu.voting.aggregation import (
     Partition,
     PriorSums,
@@ -111,13 +111,36 @@ def votes(run: RunDir, ensemble: Ensemble, partitions: Partitions) -> ReduceResu
     return ReduceResult(columns.sort_by("position"), merge_partials([sums for _, sums in results]), priors)
 
 
-def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partitions) -> pa.Table:
+@dataclass(frozen=True)
+class Election:
+    """What turns stored votes into verdicts.
+
+    Attributes:
+        rule: The rule that decides.
+        fitted: The ensemble model.
+        kinds: The columns `position` and `kind` of all questions; None where kinds have no part in the vote.
+    """
+
+    rule: str
+    fitted: EnsembleModel
+    kinds: pa.Table | None = None
+
+    @classmethod
+    def of(cls, rule: str, fitted: EnsembleModel, columns: pa.Table) -> "Election":
+        """Return the election with the kinds in the columns of a reduce, where the model knows kinds."""
+        return cls(rule, fitted, columns.select(["position", "kind"]) if fitted.kinds else None)
+
+    def ballots(self, votes: pa.Table) -> Ballots:
+        """Return a table of stored votes as ballots."""
+        return ballots(votes, self.kinds)
+
+
+def verdicts(run: RunDir, election: Election, partitions: Partitions) -> pa.Table:
     """Write the verdicts of the chosen rule to verdicts.parquet.
 
     Args:
         run: The run directory, with the votes in voters.parquet.
-        chosen: The rule that decides.
-        fitted: The ensemble model.
+        election: The rule that decides, and the ensemble model.
         partitions: The partitions of the run.
 
     Returns:
@@ -125,35 +148,35 @@ def verdicts(run: RunDir, chosen: str, fitted: EnsembleModel, partitions: Partit
         verdict and of each voter.
     """
     run.clear(VERDICTS)
-    tables = partitions.each(stored(run, VOTES), partial(_decide, run.address, chosen, fitted))
+    tables = partitions.each(stored(run, VOTES), partial(_decide, run.address, election))
     return pa.concat_tables(tables).combine_chunks().sort_by("position")
 
 
 def letters_without(
-    run: RunDir, rule: str, fitted: EnsembleModel, partitions: Partitions, without: frozenset[str]
+    run: RunDir, election: Election, partitions: Partitions, without: frozenset[str]
 ) -> npt.NDArray[np.int8]:
     """Return the letters that a rule chooses from the stored votes without those of some voters.
 
     Args:
         run: The run directory, with the votes in voters.parquet.
-        rule: The rule that decides.
-        fitted: The ensemble model of the other voters.
+        election: The rule that decides, and the ensemble model of the other voters.
         partitions: The partitions of the run.
         without: The names of the voters that are left out.
 
     Returns:
         Indices of letters in the order of positions; -1 where no other voter votes.
     """
-    tables = partitions.each(stored(run, VOTES), partial(_decide_without, run.address, rule, fitted, without))
+    tables = partitions.each(stored(run, VOTES), partial(_decide_without, run.address, election, without))
     letters_by_position = pa.concat_tables(tables).combine_chunks().sort_by("position")["letter"]
     return np.asarray(letters_by_position.to_numpy(), dtype=np.int8)
 
 
-def _decide_without(address: str, rule: str, fitted: EnsembleModel, without: frozenset[str], file: str) -> pa.Table:
+def _decide_without(address: str, election: Election, without: frozenset[str], file: str) -> pa.Table:
     table = RunDir(address).read_table(file)
     table = table.filter(pc.invert(pc.is_in(table["voter"], value_set=pa.array(sorted(without), pa.string()))))
-    cast = ballots(table)
-    return pa.table({"position": cast.positions, "letter": rules.decide(rule, cast, fitted).letters.astype(np.int8)})
+    cast = election.ballots(table)
+    decided = by_kind.decide(election.rule, cast, election.fitted).letters
+    return pa.table({"position": cast.positions, "letter": decided.astype(np.int8)})
 
 
 def parts(questions: int, most: int) -> int:
@@ -214,15 +237,15 @@ def _aggregate(
     return tally.columns, tally.sums
 
 
-def _decide(address: str, chosen: str, fitted: EnsembleModel, file: str) -> pa.Table:
-    run = RunDir(address)
-    cast = ballots(run.read_table(file))
+def _decide(address: str, election: Election, file: str) -> pa.Table:
+    run, chosen, fitted = RunDir(address), election.rule, election.fitted
+    cast = election.ballots(run.read_table(file))
     columns: dict[str, Any] = {"position": cast.positions}
     for rule in available(fitted, chosen):
-        columns[f"rule/{rule}"] = rules.decide(rule, cast, fitted).letters.astype(np.int8)
-    verdict = rules.decide(chosen, cast, fitted)
+        columns[f"rule/{rule}"] = by_kind.decide(rule, cast, fitted).letters.astype(np.int8)
+    verdict = by_kind.decide(chosen, cast, fitted)
     columns["sure"] = verdict.probabilities.max(axis=1, initial=0.0).astype(np.float32)
-    odds = np.exp(rules.calibrated(cast, fitted))
+    odds = np.exp(by_kind.calibrated(cast, fitted))
     named = np.take_along_axis(odds, np.maximum(cast.letters, 0)[:, :, None], axis=2)[:, :, 0]
     for column, name in enumerate(cast.voters):
         columns[f"calibrated/{name}"] = np.where(cast.voting[:, column], named[:, column], np.nan).astype(np.float32)

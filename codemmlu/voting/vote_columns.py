@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from codemmlu.dataset.kind import kind_of
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.inference.votes import VoterVotes, votes_from_answers
 from codemmlu.mcq import is_finite
@@ -31,7 +32,7 @@ def vote_columns(
 
     Returns:
         The right letter, the size, and every voter's status, letter and confidence. Letters are numbers from 0, and -1
-        where there is none; `verbatim` is -1 where no voter looked at examples.
+        where there is none; `verbatim` is -1 where no voter looked at examples. `kind` is there if a vote is fitted.
     """
     names = letters(26)
     verbatim: dict[str, int] = {}
@@ -50,6 +51,8 @@ def vote_columns(
         "verbatim": pa.array([verbatim.get(q.task_id, -1) for q in questions], pa.int8()),
         "nearest": pa.array([nearest.get(q.task_id, np.nan) for q in questions], pa.float32()),
     }
+    if ensemble.fit_questions:  # Only a fitted vote asks for kinds.
+        columns["kind"] = pa.array(map(kind_of, questions), pa.string()).dictionary_encode()
     for name, cast in votes.items():
         columns[f"status/{name}"] = pa.array([STATUSES.index(vote.status) for vote in cast], pa.int8())
         columns[f"letter/{name}"] = pa.array(

@@ -126,9 +126,9 @@ def test_there_are_as_many_parts_as_hold_all_questions(questions: int, most: int
 
 
 def test_many_parts_say_what_one_says(run: RunDir) -> None:
-    fitted = EnsembleModel()
     one = reduction.votes(run, ensemble(), partitions(run))
-    whole, verdicts = run.read_table("voters.parquet"), reduction.verdicts(run, "log_pool", fitted, partitions(run))
+    election = reduction.Election("log_pool", EnsembleModel())
+    whole, verdicts = run.read_table("voters.parquet"), reduction.verdicts(run, election, partitions(run))
     in_order = list(reduction.in_order(run))
     assert reduction.stored(run, reduction.VOTES) == ["voters.parquet"]
 
@@ -145,7 +145,7 @@ def test_many_parts_say_what_one_says(run: RunDir) -> None:
         assert [*there] == [*here] == [4]
         assert there[4] == pytest.approx(here[4])
     assert _sorted(pa.concat_tables([run.read_table(name) for name in files])) == _sorted(whole)
-    assert _rows(reduction.verdicts(run, "log_pool", fitted, partitions(run, 9))) == _rows(verdicts)
+    assert _rows(reduction.verdicts(run, election, partitions(run, 9))) == _rows(verdicts)
     assert list(reduction.in_order(run)) == in_order
 
 
@@ -161,7 +161,7 @@ def _sorted(votes: pa.Table) -> pa.Table:
 def test_one_part_after_many_leaves_nothing_of_them(run: RunDir) -> None:
     for most in (9, COUNT):
         reduction.votes(run, ensemble(), partitions(run, most))
-        reduction.verdicts(run, "majority", EnsembleModel(), partitions(run, most))
+        reduction.verdicts(run, reduction.Election("majority", EnsembleModel()), partitions(run, most))
         several = most < COUNT
         assert (run.has_folder(reduction.VOTES), run.has_folder(reduction.VERDICTS)) == (several, several)
     assert reduction.stored(run, reduction.VOTES) == [reduction.VOTES]
@@ -178,7 +178,7 @@ def test_columns_stand_in_the_order_of_questions(run: RunDir) -> None:
 
 
 def reducing_verdicts(run: RunDir) -> list[Any]:
-    reduction.verdicts(run, "log_pool", EnsembleModel(), partitions(run, 9))
+    reduction.verdicts(run, reduction.Election("log_pool", EnsembleModel()), partitions(run, 9))
     return list(reduction.in_order(run))
 
 
