@@ -25,7 +25,10 @@ ifneq ($(findstring cpu,$(EXTRAS)),)
 UV += --constraint constraints-cpu.txt --overrides overrides-cpu.txt $(if $(TORCH_WHEEL),,--torch-backend cpu)
 endif
 
-.PHONY: help setup demo check test soak clean
+# What uv's other commands have to know of pip's settings.
+INDEX := $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
+
+.PHONY: help setup demo check test soak wheel docs clean
 .DEFAULT_GOAL := setup
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -43,7 +46,7 @@ $(READY): pyproject.toml constraints-cpu.txt overrides-cpu.txt
 	@rm -f $(VENV)/.ready-* && touch $@
 
 demo: setup ## answer the sample questions with the embedded model
-	@$(BIN)/python jobs/run.py recipes/demo.yaml $(ARGS)
+	@$(BIN)/codemmlu run demo $(ARGS)
 
 check: setup ## lint, types and the order of imports (two minutes)
 	$(BIN)/ruff check .
@@ -58,5 +61,9 @@ test: setup ## the tests of every day (about five minutes)
 soak: setup ## real kills, a submitted job, a browser (about 25 minutes)
 	$(BIN)/pytest -m soak -n 2 --dist loadgroup
 
-clean: ## remove .venv
-	rm -rf $(VENV)
+wheel: setup ## build dist/: the wheel, and what its installation is held to
+	$(BIN)/uv build --quiet --wheel --clear --out-dir dist $(INDEX) .
+	cp constraints-cpu.txt overrides-cpu.txt dist
+
+clean: ## remove .venv, dist and the site
+	rm -rf $(VENV) dist site

@@ -138,9 +138,23 @@ def _show(job: JobContext, run: RunDir, report: Report, failed: int, missing: in
     if failed:
         say(f"To ask the failed ones again: {again}")
     elif job.recipe.questions.source == "sample":
-        say("Your own questions: python jobs/run.py recipes/demo.yaml questions.source=FILE.csv out=runs/mine")
+        for line in next_steps(job, run):
+            say(line)
     elif job.recipe.models:
         model = next(iter(job.recipe.models))
         say(f"Another model on the same questions: {again} models.{model}.source=MODEL out=DIRECTORY")
     else:
-        say("A language model with these examples in its prompt: python jobs/run.py recipes/examples.yaml")
+        command = f"{job.program.of('run')} {job.program.recipe('examples')}"
+        say(f"A language model with these examples in its prompt: {command}")
+
+
+def next_steps(job: JobContext, run: RunDir) -> list[str]:
+    """Return the lines that end a run on the sample: its report, and a command for each thing that a user may have."""
+    start, recipe = job.program.of("run"), job.program.recipe
+    submitted = "python jobs/run.py recipes/demo.yaml out=/shared/demo"
+    return [
+        f"Open {run.shown}/report.html in a browser. What next, by what you have:",
+        f"  a CSV      {job.program.of('init')} my.csv",
+        f"  a GPU      {start} {recipe('qwen2.5-7b')} --dry-run --gpus 1xL4",
+        f"  a cluster  ray job submit --working-dir . -- {submitted}",
+    ]
