@@ -17,16 +17,13 @@ READY := $(VENV)/.ready-$(EXTRAS)
 
 # vLLM's CPU build needs PyTorch's CPU build, which is not on PyPI: from a directory, or from PyTorch's own index.
 TORCH_WHEEL := $(wildcard $(foreach place,$(PIP_FIND_LINKS),$(place)/torch-*+cpu-*.whl))
+INDEX := $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
 # Bytecode is compiled now: it takes 15 s, and every engine starts three processes that would each do it again where
 # python may not write it.
-UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place))
-UV += $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(INDEX)
 ifneq ($(findstring cpu,$(EXTRAS)),)
 UV += --constraint constraints-cpu.txt --overrides overrides-cpu.txt $(if $(TORCH_WHEEL),,--torch-backend cpu)
 endif
-
-# What uv's other commands have to know of pip's settings.
-INDEX := $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL))
 
 .PHONY: help setup demo check test soak wheel docs clean
 .DEFAULT_GOAL := setup
@@ -64,6 +61,12 @@ soak: setup ## real kills, a submitted job, a browser (about 25 minutes)
 wheel: setup ## build dist/: the wheel, and what its installation is held to
 	$(BIN)/uv build --quiet --wheel --clear --out-dir dist $(INDEX) .
 	cp constraints-cpu.txt overrides-cpu.txt dist
+
+docs: setup ## build the documentation in site/, with strict links; it opens without a network
+	@$(UV) --editable ".[$(EXTRAS),docs]"
+	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/results.py
+	$(BIN)/mkdocs build --quiet
 
 clean: ## remove .venv, dist and the site
 	rm -rf $(VENV) dist site
