@@ -62,11 +62,11 @@ wheel: setup ## build dist/: the wheel, and what its installation is held to
 	$(BIN)/uv build --quiet --wheel --clear --out-dir dist $(INDEX) .
 	cp constraints-cpu.txt overrides-cpu.txt dist
 
-docs: setup ## build the documentation in site/, with strict links; it opens without a network
+docs: setup ## build the documentation in site/, with strict links; it needs no network
 	@$(UV) --editable ".[$(EXTRAS),docs]"
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/results.py
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean: ## remove .venv, dist and the site
 	rm -rf $(VENV) dist site

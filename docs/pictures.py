@@ -188,7 +188,7 @@ def _svg(width: int, height: int, title: str, body: str, more: str = "") -> str:
 
 
 def terminal() -> dict[str, str]:
-    """Draw the terminal of a run that is killed and issued again; the lines appear as they did, ten times as fast."""
+    """Draw the terminal of a run that is killed and issued again; lines appear as they did, twenty times as fast."""
     lines: list[tuple[float, str]] = json.loads((FOLDER / "continue.json").read_text(encoding="utf-8"))
     return {name: _terminal(lines, look) for name, look in LOOKS.items()}
 
@@ -200,7 +200,7 @@ def _terminal(lines: list[tuple[float, str]], look: Look) -> str:
         weight = 600 if text.startswith(("$", "Killed")) else 400
         rows.append(
             f'<text x="16" y="{32 + 19 * number}" fill="{colour}" font-weight="{weight}" xml:space="preserve" '
-            f'class="line" style="animation-delay:{second / 10:.2f}s">{html.escape(text[:118])}</text>'
+            f'class="line" style="animation-delay:{second / 20:.2f}s">{html.escape(text[:118])}</text>'
         )
     style = (
         "@media (prefers-reduced-motion: no-preference)"

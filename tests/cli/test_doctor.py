@@ -1,5 +1,6 @@
 """`doctor`: what it says of drivers, memory and recipes, and that it starts nothing."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -44,10 +45,10 @@ def test_cuda_is_read_from_torch_without_importing_it(tmp_path: Path, monkeypatc
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise AssertionError('torch was imported')")
     (tmp_path / "torch" / "version.py").write_text("cuda: Optional[str] = '12.9'\nhip: Optional[str] = None\n")
-    spec = machine.util.spec_from_file_location(
+    spec = importlib.util.spec_from_file_location(
         "torch", tmp_path / "torch" / "__init__.py", submodule_search_locations=[str(tmp_path / "torch")]
     )
-    monkeypatch.setattr(machine.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     assert cuda_of_torch() == "12.9"
 
 

@@ -16,7 +16,7 @@ from codemmlu.report.results import Slice, Slices
 from codemmlu.report.schema import ModelReport, Report, VoterReport
 from codemmlu.report.statistics import wilson
 from codemmlu.voting.costs import cost_sums
-from tests.support.reports import report_of
+from tests.support.reports import report_of, voter_report
 from tests.support.rows import answer, question
 from tests.support.score_tables import Said, sheet
 
@@ -116,5 +116,5 @@ def test_every_table_can_be_copied_and_scrolled_by_keys(report: Report) -> None:
 
 
 def test_a_run_without_labels_has_a_page() -> None:
-    text = page(report_of(questions=3, voters={}), [], [], MAKING)
+    text = page(report_of(questions=3, voters={"v": voter_report()}), [], [], MAKING)
     assert "<dt>Right</dt>" not in text
