@@ -3,12 +3,28 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from codemmlu.cli.console import Terminal
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.errors import redact_credentials
 from codemmlu.recipe import Recipe
+
+
+class Program(Enum):
+    """How a user starts a command: as a file of jobs/, or as the installed command."""
+
+    JOBS = "python jobs/{}.py"
+    INSTALLED = "codemmlu {}"
+
+    def of(self, name: str) -> str:
+        """Return the words that start a command, such as `codemmlu run`."""
+        return self.value.format(name)
+
+    def recipe(self, name: str) -> str:
+        """Return how a user names a recipe of the package."""
+        return f"recipes/{name}.yaml" if self is Program.JOBS else name
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,7 @@ class JobContext:
         recipe: The validated recipe.
         terminal: The output.
         hardware: The hardware of `--gpus`; None for the hardware that is there.
+        program: How the user started the job.
     """
 
     name: str
@@ -28,10 +45,11 @@ class JobContext:
     recipe: Recipe
     terminal: Terminal
     hardware: Resources | None = None
+    program: Program = Program.JOBS
 
     def command(self, job: str | None = None) -> str:
         """Return the command that runs this job, or another one, with the same arguments."""
-        return command_line(job or self.name, self.arguments)
+        return command_line(job or self.name, self.arguments, self.program)
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,6 @@ class Outcome:
     failed: int
 
 
-def command_line(job: str, arguments: Sequence[str]) -> str:
+def command_line(job: str, arguments: Sequence[str], program: Program = Program.JOBS) -> str:
     """Return the command that a user types for a job, without credentials, which logs must not show."""
-    return shlex.join(["python", f"jobs/{job}.py", *map(redact_credentials, arguments)])
+    return f"{program.of(job)} {shlex.join(map(redact_credentials, arguments))}".rstrip()

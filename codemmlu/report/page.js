@@ -1,6 +1,6 @@
 "use strict";
 // The list of questions. Whatever is shown is put in place as text: nothing of it is ever read as markup.
-(() => {
+const list = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const PAGE = 25;
   const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -21,7 +21,22 @@
 
   function table(heads, rows) {
     const body = rows.map((cells) => element("tr", "", ...cells.map((cell, n) => (cell instanceof HTMLTableCellElement ? cell : element(n ? "td" : "th", "", cell)))));
-    return element("div", "wide", element("table", "", element("thead", "", element("tr", "", ...heads.map((h) => element("th", "", h)))), element("tbody", "", ...body)));
+    return scrolled(element("table", "", element("thead", "", element("tr", "", ...heads.map((h) => element(h === "" ? "td" : "th", "", h)))), element("tbody", "", ...body)));
+  }
+
+  function readable(text) {
+    const made = element("pre", "", text);
+    made.tabIndex = 0;
+    return made;
+  }
+
+  // A table that may be wider than the window: it has to be reached by the keyboard to be scrolled.
+  function scrolled(made) {
+    const around = element("div", "wide", made);
+    around.tabIndex = 0;
+    around.setAttribute("role", "group");
+    around.setAttribute("aria-label", "table");
+    return around;
   }
 
   function odds(question) {
@@ -33,14 +48,14 @@
     ];
     const rows = question.v.map((voter, n) => line(data.voters[n], voter.l, voter.p, voter.st));
     if (rows.length > 1) rows.push(line("verdict", question.l, question.p, "none"));
-    return table(["voter", "says", ...letters], rows);
+    return table(["voter", "answer", ...letters], rows);
   }
 
   function turns(name, voter) {
     const made = [];
     if (voter.e) made.push(element("p", "wrong", `${name} failed: ${voter.e}`));
     if (voter.t) {
-      const lines = voter.t.map((t) => element("li", "", `${t.k}${t.l ? " " + t.l : ""}${t.p === null ? "" : ", P(TRUE) " + t.p.toFixed(3)}${t.f ? " (" + t.f + ")" : ""}`, t.x ? element("pre", "", t.x) : null));
+      const lines = voter.t.map((t) => element("li", "", `${t.k}${t.l ? " " + t.l : ""}${t.p === null ? "" : ", P(TRUE) " + t.p.toFixed(3)}${t.f ? " (" + t.f + ")" : ""}`, t.x ? readable(t.x) : null));
       made.push(element("details", "", element("summary", "", `${name}: ${voter.t.length} turns`), element("ol", "", ...lines)));
     }
     if (voter.r) {
@@ -57,7 +72,7 @@
       "div",
       "body",
       element("p", "note", `${question.id}${question.s ? ", " + question.s : ""}${question.a ? ", right: " + question.a : ", unlabelled"}`),
-      element("pre", "", question.q),
+      readable(question.q),
       element("ol", "choices", ...choices),
       odds(question),
       ...question.v.flatMap((voter, n) => turns(data.voters[n], voter)),
@@ -100,13 +115,49 @@
     show();
   }
 
+  // Shows the questions of one cell of a table, under a name in the list of filters.
+  function pick(name, fits) {
+    let option = at("filter").querySelector("option[value=picked]");
+    if (!option) at("filter").append((option = element("option")));
+    option.value = "picked";
+    option.textContent = name;
+    FILTERS.picked = fits;
+    at("filter").value = "picked";
+    choose();
+    at("list").scrollIntoView();
+    at("filter").focus();
+  }
+
+  function turn(pages) {
+    place += pages;
+    show();
+  }
+
+  // Moves to the next or the previous question, from the one that has the focus.
+  function step(by) {
+    const heads = [...document.querySelectorAll("details.question > summary")];
+    const now = heads.findIndex((head) => head.parentElement.contains(document.activeElement));
+    const next = heads[now < 0 ? 0 : now + by];
+    if (next) next.focus();
+  }
+
+  const KEYS = { "/": () => at("search").focus(), j: () => step(1), k: () => step(-1), n: () => turn(1), p: () => turn(-1) };
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    if (event.key === "Escape" && typing) event.target.blur();
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
+    event.preventDefault();
+    KEYS[event.key]();
+  });
+
   let waiting = 0;
   at("search").addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(choose, 120);
   });
   at("filter").addEventListener("change", choose);
-  at("back").addEventListener("click", () => { place -= 1; show(); });
-  at("on").addEventListener("click", () => { place += 1; show(); });
+  at("back").addEventListener("click", () => turn(-1));
+  at("on").addEventListener("click", () => turn(1));
   show();
+  return { data, element, table, pick };
 })();

@@ -7,7 +7,8 @@ the data as text, and a content security policy lets only that one script run an
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,32 +16,46 @@ from typing import Any
 from codemmlu.report.canvas import Figure
 from codemmlu.report.question_list import FirstPrompt, ListedQuestion
 from codemmlu.report.schema import Report
+from codemmlu.report.statistics import wilson
 from codemmlu.report.summary import headline
 
 _CUT = 400  # the most characters of a name or an error
-_TEMPLATE, _SCRIPT, _STYLE = "page.html.jinja", "page.js", "page.css"
+_TEMPLATE, _STYLE = "page.html.jinja", "page.css"
+_SCRIPTS = ("page.js", "page_compare.js", "page_tables.js")
 
 
-def page(
-    report: Report,
-    figures: Sequence[Figure],
-    questions: Sequence[ListedQuestion],
-    prompts: Sequence[FirstPrompt],
-    recipe: str,
-) -> str:
+@dataclass(frozen=True)
+class Making:
+    """How a report was made, for readers who want to make it again.
+
+    Attributes:
+        command: The command of the run, without credentials.
+        recipe: The resolved recipe, as YAML.
+        prompts: See `question_list.prompts`.
+        versions: The version of each distribution that the results depend on.
+        hashes: The SHA-256 of each file that a second run should write alike.
+    """
+
+    command: str
+    recipe: str
+    prompts: Sequence[FirstPrompt]
+    versions: Mapping[str, str]
+    hashes: Mapping[str, str]
+
+
+def page(report: Report, figures: Sequence[Figure], questions: Sequence[ListedQuestion], making: Making) -> str:
     """Render the page.
 
     Args:
         report: The results of the run.
         figures: See `figures.figures`.
         questions: See `question_list.details`.
-        prompts: See `question_list.prompts`.
-        recipe: The resolved recipe, as YAML.
+        making: How the report was made.
 
     Returns:
         The text of report.html.
     """
-    script = _file(_SCRIPT)
+    script = "\n".join(map(_file, _SCRIPTS))
     data = {"voters": list(report.voters), "questions": questions, "all": report.questions}
     html: str = (
         _environment()
@@ -49,8 +64,7 @@ def page(
             report=report,
             headline=headline(report),
             figures=figures,
-            prompts=prompts,
-            recipe=recipe,
+            making=making,
             style=_file(_STYLE),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -84,5 +98,14 @@ def _environment() -> Any:
     environment.filters["share"] = lambda value: "–" if value is None else f"{value:.3f}"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["between"] = lambda value: "–" if value is None else f"{value[0]:.3f} to {value[1]:.3f}"
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.1%}"
+    environment.filters["percents"] = lambda value: "" if value is None else f"{value[0]:.1%} to {value[1]:.1%}"
+    environment.filters["of"] = _with_interval
     environment.filters["p"] = lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}"
     return environment
+
+
+def _with_interval(accuracy: float | None, questions: int) -> str:
+    """Return an accuracy with its 95 % interval (Wilson 1927), by the number of questions."""
+    interval = None if accuracy is None else wilson(round(accuracy * questions), questions)
+    return "–" if interval is None else f"{accuracy:.3f} ({interval[0]:.2f} to {interval[1]:.2f})"

@@ -68,7 +68,7 @@ def test_there_is_a_figure_for_everything_measured(drawn: list[Figure]) -> None:
         "Accuracy against cost",
         "Accuracy at coverage",
         "Reliability",
-        "Letters said and right",
+        "Predicted and right letters",
         "Order sensitivity",
         "Loss while training",
         "Accuracy while training, one reading",
@@ -76,7 +76,7 @@ def test_there_is_a_figure_for_everything_measured(drawn: list[Figure]) -> None:
     assert {"good", f"{LONG[:21]}...", "vote", "guessing"} <= set(shown["Accuracy at coverage"])
     assert {"good", "Coder 32B"} <= set(shown["Accuracy against model size"])
     assert "good (0.250)" in shown["Order sensitivity"]
-    assert {"right", "A", "B"} <= set(shown["Letters said and right"])
+    assert {"right", "A", "B"} <= set(shown["Predicted and right letters"])
 
 
 def test_what_was_not_measured_has_no_figure(report: Report, drawn: list[Figure]) -> None:

@@ -137,6 +137,42 @@ def test_search_finds_a_question_and_runs_nothing_in_it(port: int, report: Path)
     asyncio.run(look())
 
 
+def test_two_voters_side_by_side_lead_to_their_questions(port: int, report: Path) -> None:
+    press = """(key) => document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }))"""
+    look = """(async () => {
+        const shown = () => Number(document.getElementById("found").textContent.split(" ")[0].replace(",", ""));
+        const buttons = [...document.querySelectorAll("#compared button")];
+        const counts = buttons.slice(0, 8).map((button) => {
+            const count = Number(button.textContent.replace(",", ""));
+            button.click();
+            return [count, shown()];
+        });
+        document.getElementById("filter").value = "all";
+        document.getElementById("filter").dispatchEvent(new Event("change"));
+        document.activeElement.blur();
+        const press = PRESS;
+        press("n");
+        const place = document.getElementById("place").textContent;
+        press("j");
+        const focused = document.activeElement.parentElement.className;
+        document.body.focus();
+        press("/");
+        return [counts, place, focused, document.activeElement.id, document.querySelectorAll("button.copy").length];
+    })()""".replace("PRESS", press)
+
+    async def looked() -> None:
+        async with opened(port, report.as_uri()) as page:
+            counts, place, focused, active, copies = await page.value(look)
+            assert counts
+            assert all(said == found > 0 for said, found in counts)
+            assert (place, focused, active) == ("page 2 of 5", "question", "search")
+            assert copies == await page.value("document.querySelectorAll('.wide.copied').length") > 5
+            assert await page.value("document.querySelector('#compare').hidden") is False
+            _quiet(page)
+
+    asyncio.run(looked())
+
+
 def _quiet(page: Page) -> None:
     """No console error, and nothing loaded but the page itself."""
     kinds = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")

@@ -17,45 +17,36 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from codemmlu.cli import steps
-from codemmlu.cli.check import check
-from codemmlu.cli.main import main, main_of_file, main_of_runs
+from codemmlu.cli.commands import call, command_of
 from tests.support.processes import Run, finish
 from tests.support.questions import questions_csv
 from tests.support.ray import plain_environment
 
 ROOT = Path(__file__).parents[2]
-STEPS: dict[str, Callable[..., Any]] = {
-    "answer": steps.answer,
-    "finetune": steps.finetune,
-    "index": steps.index,
-    "run": steps.run,
-    "vote": steps.vote,
-}
 
 
 def job(name: str, *arguments: str) -> Run:
     """Run jobs/NAME.py to its end in this process. Its Ray is the one that this process has."""
+    return _captured(lambda: call(name, [*arguments]))
+
+
+def installed(*words: str) -> Run:
+    """Run the installed command `codemmlu` to its end in this process."""
+    return _captured(lambda: command_of([*words]))
+
+
+def _captured(run: Callable[[], int]) -> Run:
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = _main(name, [*arguments])
+            code = run()
+    except SystemExit as end:
+        code = int(end.code or 0)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Run(code, out.getvalue(), err.getvalue())
-
-
-def _main(name: str, arguments: list[str]) -> int:
-    try:
-        if name == "report":
-            return main_of_runs("report", "", steps.compare, arguments)
-        if name == "check":
-            return main_of_file("check", "", check, arguments)
-        return main(name, "", STEPS[name], arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
 
 
 def start_job(name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> "psutil.Popen":
