@@ -72,4 +72,4 @@ def test_a_voter_names_one_adapter_or_several() -> None:
     assert adapter_names(DirectVoter(model="m", adapter="a")) == ("a",)
     assert adapter_names(DirectVoter(model="m", adapter=["a", "b"])) == ("a", "b")
     with pytest.raises(ValueError, match="adapter"):
-        DirectVoter(model="m", adapter=["a"])
+        DirectVoter(model="m", adapter=("a",))
