@@ -34,18 +34,27 @@ def configure() -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 
+def wanted_address() -> str:
+    """Return the content of RAY_ADDRESS, without the blanks and the newline that come with a copy of an address."""
+    return os.environ.get("RAY_ADDRESS", "").strip()
+
+
 def given_address() -> str | None:
-    """Return the address in RAY_ADDRESS; None where there is none, or it is `auto`: see `started_here`."""
-    address = os.environ.get("RAY_ADDRESS")
-    return None if address in (None, "", "auto") else address
+    """Return the address in RAY_ADDRESS; None where it names none: see `started_here` for `auto`, and `local`."""
+    address = wanted_address()
+    return None if address in ("", "auto", "local") else address
 
 
 def started_here() -> str | None:
     """Return the address of a cluster that `ray start` left on this machine, if it still answers.
 
+    None where RAY_ADDRESS is `local`, which asks for a Ray of one's own.
+
     The file of the address has to be this user's or root's: the driver unpickles what a cluster sends, so whoever names
     the cluster runs code here.
     """
+    if wanted_address() == "local":
+        return None
     path = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
@@ -60,8 +69,16 @@ def started_here() -> str | None:
     return address if is_ray(address) else None
 
 
-def is_ray(address: str) -> bool:
-    """Return whether the head of a Ray cluster answers at an address, within seconds."""
+def is_ray(address: str, may_be_busy: bool = False) -> bool:
+    """Return whether the head of a Ray cluster answers at an address, within seconds.
+
+    Args:
+        address: The address, HOST:PORT.
+        may_be_busy: Whether a head is assumed where there is no answer in time.
+
+    Returns:
+        Whether it is a head; another server of gRPC says that it does not know the question.
+    """
     if _is_encrypted():
         return True  # Only a client with the cluster's certificates could ask.
     # Ray must not be imported before `configure`, and Ray's client would wait for minutes.
@@ -72,6 +89,8 @@ def is_ray(address: str) -> bool:
         try:
             check(b"", timeout=_SECONDS)
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                return may_be_busy
             # A cluster with tokens says so; the token is sent only then.
             return error.code() == grpc.StatusCode.UNAUTHENTICATED and "AuthToken" in str(error.details())
     return True

@@ -15,7 +15,7 @@ import ray.exceptions
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from codemmlu.cluster.environment import given_address, reach, started_here
+from codemmlu.cluster.environment import given_address, is_ray, reach, started_here, wanted_address
 from codemmlu.engine.placement.gpus import Node, Resources, grown, kind_of, kinds_here
 from codemmlu.engine.placement.placement import built_for_cpu
 from codemmlu.errors import UserError
@@ -48,7 +48,7 @@ def join(gpus: str | None = None) -> Resources:
         elif found := started_here():
             maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # As Ray does itself for `auto`.
             _join(found, quiet)  # The address that answered: `auto` would look for one anew.
-        elif os.environ.get("RAY_ADDRESS"):
+        elif wanted_address() == "auto":
             # Ray would look through all processes, and wait minutes for the Ray of another job.
             raise UserError(
                 "RAY_ADDRESS: no Ray cluster answers at auto: the head that `ray start` left on this machine is gone, "
@@ -151,8 +151,13 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
             f"RAY_ADDRESS: {address} is for Ray's client, which this command cannot use; submit it to the cluster (ray "
             "job submit --address http://HEAD:8265), or run it on one of its nodes with RAY_ADDRESS=HEAD:6379"
         )
+    if address != "auto" and not _is_host_and_port(address):
+        raise UserError(
+            f"RAY_ADDRESS: {address} is no address of a Ray head: that is HOST:PORT or [IPv6]:PORT, as `ray start` "
+            "prints it, or `auto`, or `local`"
+        )
     try:
-        if re.fullmatch(r"(\[[^\]]+\]|[^:/]+):\d+", address):
+        if address != "auto":
             _wait_for(address)
         ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:  # no cluster, another version of Ray, another kind of address
@@ -160,6 +165,12 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
             raise UserError(_other_versions(address, versions)) from None
         why = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({why}); start it, or unset it") from None
+
+
+def _is_host_and_port(address: str) -> bool:
+    """Tell whether an address has a form that can be tried; of any other one, Ray would wait for minutes."""
+    match = re.fullmatch(r"(\[[\da-fA-F:.%\w]+\]|[\w.-]+):(\d{1,5})", address)
+    return match is not None and 0 < int(match[2]) < 2**16
 
 
 def _other_versions(address: str, versions: list[tuple[str, str]]) -> str:
@@ -176,7 +187,10 @@ def _wait_for(address: str) -> None:
     last = time.monotonic() + _PATIENCE
     while True:
         try:
-            return reach(address)
+            reach(address)
+            if not is_ray(address, may_be_busy=True):
+                raise ConnectionError("something else than Ray answers there")
+            return
         except (OSError, ValueError):
             if time.monotonic() > last:
                 raise

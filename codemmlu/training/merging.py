@@ -29,11 +29,13 @@ def merge_adapter(address: str, name: str, model: model_source.Model, trust_remo
     with TemporaryDirectory() as scratch:
         adapter = lora.local(run.below(folder_of(name)).address, cache)
         merged(model_source.resolve(model.source, cache), model.revision, str(adapter), scratch, trust_remote_code)
+        # A tokenizer with several chat templates keeps some in a folder of their own.
+        files = [str(file.relative_to(scratch)) for file in Path(scratch).rglob("*") if file.is_file()]
         # config.json comes last, as it says that the model is complete.
-        for file in sorted(Path(scratch).iterdir(), key=lambda file: (file.name == "config.json", file.name)):
-            if file.name == "config.json":
+        for file in sorted(files, key=lambda file: (file == "config.json", file)):
+            if file == "config.json":
                 run.write(f"{folder}/{lora.LEARNT}", (adapter / lora.LEARNT).read_bytes())
-            run.write(f"{folder}/{file.name}", file.read_bytes())
+            run.write(f"{folder}/{file}", (Path(scratch) / file).read_bytes())
     return run.below(folder).shown
 
 

@@ -3,9 +3,11 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 import ray
 
@@ -94,6 +96,42 @@ def test_an_address_of_somebody_else_is_said(other: str, monkeypatch: pytest.Mon
 
 def test_an_address_of_version_6_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no Ray cluster answers at [::1]:1 (" in joining("[::1]:1", monkeypatch)
+
+
+def test_another_server_of_grpc_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It speaks as Ray does, and does not know what Ray's head is asked: Ray would ask again and again."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    assert "(something else than Ray answers there)" in joining(f"127.0.0.1:{port}", monkeypatch)
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", ":6379", "127.0.0.1:-1", "127.0.0.1:0", "127.0.0.1:99999", "head:x", "::1:6379", "http://head:8265"],
+)
+def test_what_is_no_address_is_said_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert joining(address, monkeypatch).startswith(f"RAY_ADDRESS: {address} is no address of a Ray head: that is HOST")
+
+
+def test_blanks_around_an_address_are_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", " 10.0.0.1:6379\n")
+    assert environment.given_address() == "10.0.0.1:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "auto ")
+    assert environment.given_address() is None
+
+
+def test_local_is_a_ray_of_our_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr(environment, "is_ray", lambda _: True)
+    (tmp_path / "ray").mkdir()
+    with serving(b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64") as address:
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        assert environment.given_address() is None
+        assert environment.started_here() is None
+        monkeypatch.delenv("RAY_ADDRESS")
+        assert environment.started_here() == address
 
 
 def test_a_clients_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
