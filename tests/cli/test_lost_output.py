@@ -1,4 +1,4 @@
-"""Jobs whose output cannot be written: closed by the shell, on a full disk, or to a reader that has gone."""
+"""Jobs whose output cannot be written: closed by the shell, or on a full disk."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def shell(name: str, arguments: str, redirections: str, folder: Path) -> Run:
 
 @pytest.mark.parametrize(
     ("redirections", "code", "err"),
-    [(">&-", 0, ""), (">/dev/full", 1, FULL), ("<&- >&- 2>&-", 0, ""), ("| head -0", 0, "")],
+    [(">&-", 0, ""), (">/dev/full", 1, FULL), ("<&- >&- 2>&-", 0, "")],
 )
 def test_a_run_goes_on_without_its_output(
     finished: str, redirections: str, code: int, err: str, tmp_path: Path
