@@ -130,19 +130,19 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
                 print(line, file=sys.stderr)
             outcome = run(terminal)
     except UserError as error:
-        print(f"error: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)
+        _complain(f"error: {safe(redact_credentials(str(error)), 1000)}")
         return 2
     except OSError as error:
         if not is_disk_full(error):
             raise
-        print(f"error: the disk is full: {safe(str(error), 1000)}; make room", file=sys.stderr)
+        _complain(f"error: the disk is full: {safe(str(error), 1000)}; make room")
         return 2
     except EngineDied as error:
-        print(f"not finished: {safe(redact_credentials(str(error)), 1000)}", file=sys.stderr)
-        print(f"What was answered is kept; to continue: {again}", file=sys.stderr)
+        _complain(f"not finished: {safe(redact_credentials(str(error)), 1000)}")
+        _complain(f"What was answered is kept; to continue: {again}")
         return 1
     except KeyboardInterrupt:
-        print(f"\nStopped. What was answered is kept; to continue: {again}", file=sys.stderr)
+        _complain(f"\nStopped. What was answered is kept; to continue: {again}")
         return 130
     lost = terminal.lost
     if as_json:
@@ -152,9 +152,15 @@ def _finished(run: Callable[[Terminal], Outcome], as_json: bool, again: str) -> 
             lost = error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if lost and not isinstance(lost, BrokenPipeError):  # A reader that has gone, such as head, wants no more.
-        print(f"not finished: the output cannot be written: {lost.strerror}", file=sys.stderr)
+        _complain(f"not finished: the output cannot be written: {lost.strerror}")
         return 1
     return 1 if outcome.failed else 0
+
+
+def _complain(line: str) -> None:
+    """Print a line on stderr; where that cannot be written, the exit code alone says it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -44,6 +44,8 @@ _DISTRACTOR = re.compile(r"(?:distractor|incorrect_answer|wrong_answer)_?[0-9]{1
 # COPA writes what is asked about the premise in one word (Roemmele et al. 2011).
 _COPA = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
 
+_MOST_COLUMNS = 1024  # as in a workbook, see readers/excel_reader.py
+
 
 def normalised(name: str) -> str:
     """Return a column's name in lower case with single underscores for blanks and hyphens."""
@@ -77,8 +79,10 @@ class Columns:
         """Return the fields of a row by column.
 
         Raises:
-            RejectedRow: Two columns have one name, in upper and in lower case.
+            RejectedRow: Two columns have one name, in upper and in lower case, or there are thousands.
         """
+        if len(fields) > _MOST_COLUMNS:
+            raise RejectedRow(f"more than {_MOST_COLUMNS:,} columns: {len(fields):,}")
         self.seen |= dict.fromkeys(fields)
         row: dict[str, Any] = {}
         lower = Counter(name.lower() for name in fields)

@@ -160,12 +160,17 @@ def check_parquet(file: "pq.ParquetFile", size: int, name: str, limits: Limits) 
         limits: The limits.
 
     Raises:
-        UserError: A row group is too large, or there are more rows than the file can hold.
+        UserError: A row group is too large, or there are more rows or values than the file can hold.
     """
     metadata = file.metadata
     if metadata.num_rows > _FEW_ROWS + _ROWS_PER_BYTE * size:
         raise UserError(f"{name}: {metadata.num_rows:,} rows in {size:,} bytes, which cannot be questions")
+    values = 0
     for group in range(metadata.num_row_groups):
+        chunks = map(metadata.row_group(group).column, range(metadata.num_columns))
+        values += sum(chunk.num_values for chunk in chunks)
         if metadata.row_group(group).total_byte_size > limits.row_group * _MIB:
             advice = limits.advice("max_row_group_mib")
             raise UserError(f"{name}, row group {group}: data of more than {limits.row_group:,} MiB{advice}")
+    if values > metadata.num_columns * _FEW_ROWS + _ROWS_PER_BYTE * size:  # Lists of billions are a few bytes, too.
+        raise UserError(f"{name}: {values:,} values in {size:,} bytes, which cannot be questions")

@@ -1,16 +1,18 @@
-"""Chaos on two raylets: kills at random moments, and what is there after the job is re-issued.
+"""Chaos on two raylets: faults at random moments, and what is there after the job is re-issued.
 
-    CHAOS_ROUNDS=20 CHAOS_SEED=7 pytest -s tests/soak/test_chaos.py
+    CHAOS_ROUNDS=100 CHAOS_SEED=7 pytest -s tests/soak/test_chaos.py
 
-A round counts when at the kill at least one answer is durable and one is missing; one that does not is repeated.
+The faults are killed processes, a disk that is full for a while, and a file of the run that is damaged between two
+starts. A round counts when at the fault at least one answer is durable and one is missing; else it is repeated.
 """
 
 import asyncio
 import os
 import random
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,16 @@ from codemmlu.engine.scripted import CORE_PROCESS
 from codemmlu.inference.methods import METHODS, MethodInput, MethodResult
 from codemmlu.recipe import DirectVoter, VerifyVoter
 from codemmlu.schema import question_from
-from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, check_nothing_left
-from tests.support.processes import finish, kill
+from tests.support.disturbed_runs import (
+    QUESTIONS,
+    SCRIPT,
+    check_finished,
+    check_nothing_left,
+    damage_one,
+    full_disk,
+    small_disk,
+)
+from tests.support.processes import Run, finish, kill
 from tests.support.raylets import Raylets, processes_of, two_raylets
 from tests.support.rows import spec_of
 from tests.support.runs import ScriptedRun
@@ -33,8 +43,10 @@ from tests.support.transformers_engine import CLOSE, TransformersEngine
 pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("raylets")]
 
 VICTIMS = {"engine": CORE_PROCESS, "worker": "BlockWorker", "raylet": "raylet/raylet", "driver": "jobs/answer.py"}
-# As many as there are victims: each is killed once.
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", str(len(VICTIMS))))
+FULL, DAMAGED = "full disk", "damaged file"
+KINDS = (*VICTIMS, FULL, DAMAGED)
+# As many as there are kinds: each happens once.
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", str(len(KINDS))))
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 ENGINES = 2
 BATCH = 64  # questions that an engine has in flight
@@ -71,41 +83,99 @@ def test_two_raylets_share_the_work(cluster: Raylets, tmp_path: Path) -> None:
     assert min(shares) > 0.2 * sum(shares), "one engine does most of the work"
 
 
-def test_kills_at_random_moments(cluster: Raylets, tmp_path: Path) -> None:
-    rng = random.Random(SEED)
-    counted: Counter[str] = Counter()
-    order = [victim for _ in range(-(-ROUNDS // len(VICTIMS))) for victim in rng.sample([*VICTIMS], len(VICTIMS))]
-    for number, victim in enumerate(order[:ROUNDS]):
-        for attempt in range(5):
-            if one_round(cluster, tmp_path / f"{number}-{attempt}", victim, rng):
-                counted[victim] += 1
-                break
-    print(f"\nseed {SEED}: {counted.total()} of {ROUNDS} rounds counted, none lost an answer: {dict(counted)}")
-    assert counted.total() == ROUNDS, "a round that does not count shows nothing"
+@dataclass(frozen=True)
+class Round:
+    """What a round came to.
+
+    kind: The fault.
+    durable: The answers that were stored at the fault.
+    twice: The questions that were asked twice.
+    issues: How often the job was started.
+    """
+
+    kind: str
+    durable: int
+    twice: int
+    issues: int
 
 
-def one_round(cluster: Raylets, folder: Path, victim: str, rng: random.Random) -> bool:
-    """Whether it counts; what is wrong raises."""
-    run = ScriptedRun(folder, QUESTIONS, SCRIPT, cluster.environment)
-    process = start(run)
-    run.wait_for_some(process, rng.randint(1, QUESTIONS // 2))
-    time.sleep(rng.uniform(0, 0.5))
-    durable = len(run.durable())
-    if victim == "raylet":
+def test_faults_at_random_moments(cluster: Raylets, tmp_path: Path) -> None:
+    draw, rounds = random.Random(SEED), list[Round]()
+    with small_disk(tmp_path / "probe") as is_mounted:
+        kinds = [kind for kind in KINDS if is_mounted or kind != FULL]
+    order = [kind for _ in range(-(-ROUNDS // len(kinds))) for kind in draw.sample(kinds, len(kinds))]
+    try:
+        for number, kind in enumerate(order[:ROUNDS]):
+            for attempt in range(5):
+                result = one_round(cluster, tmp_path / f"{number}-{attempt}", kind, draw)
+                if 1 <= result.durable < QUESTIONS:
+                    rounds.append(result)
+                    break
+    finally:
+        show(rounds)
+    assert len(rounds) == ROUNDS, "a round that does not count shows nothing"
+
+
+def show(rounds: Sequence[Round]) -> None:
+    """Print the table of kinds."""
+    print(f"\nseed {SEED}: {len(rounds)} of {ROUNDS} rounds counted, none lost, doubled or changed an answer")
+    print(f"{'kind':14}{'rounds':>7}{'durable':>12}{'asked twice':>14}{'starts':>9}")
+    for kind in KINDS:
+        of_kind = [one for one in rounds if one.kind == kind]
+        columns = ([getattr(one, name) for one in of_kind] for name in ("durable", "twice", "issues"))
+        spans = [f"{min(column)} to {max(column)}" if column else "-" for column in columns]
+        print(f"{kind:14}{len(of_kind):>7}{spans[0]:>12}{spans[1]:>14}{spans[2]:>9}")
+
+
+def one_round(cluster: Raylets, folder: Path, kind: str, draw: random.Random) -> Round:
+    """Start a run, disturb it, start it again until it is done, and check what it came to."""
+    with ExitStack() as stack:
+        if kind == FULL:
+            assert stack.enter_context(small_disk(folder / "disk"))
+        place = folder / "disk" if kind == FULL else folder
+        run = ScriptedRun(place, QUESTIONS, SCRIPT, cluster.environment, log_folder=folder)
+        process = start(run)
+        run.wait_for_some(process, draw.randint(1, QUESTIONS // 2))
+        time.sleep(draw.uniform(0, 0.5))
+        durable = len(run.durable())
+        last, note, lost = disturb(cluster, run, process, kind, draw)
+        issues = 1
+        while last.code and issues < 4:
+            last, issues = finish(start(run)), issues + 1
+        assert last.code == 0, (note, last.err)
+        twice = check_finished(cluster.folder, run)
+        print(f"\n{kind}{note}: {durable} durable at the fault, {twice} asked twice, {issues} starts", end="")
+        assert twice <= ENGINES * 2 * BATCH + lost, "more was asked twice than can be in flight"
+        return Round(kind, durable, twice, issues)
+
+
+def disturb(
+    cluster: Raylets, run: ScriptedRun, process: "psutil.Popen", kind: str, draw: random.Random
+) -> tuple[Run, str, int]:
+    """Do something to a run, and wait until its job has ended.
+
+    Returns:
+        What the job came to, a note on what was done, and how many stored answers that took.
+    """
+    if kind == FULL:
+        with full_disk(run.folder):
+            done = finish(process)
+        assert done.code in (0, 2), done.err
+        assert done.code == 0 or "the disk is full" in done.err, done.err
+        return done, "", 0
+    if kind == "raylet":
         cluster.kill_second()
     else:
-        kill(process if victim == "driver" else rng.choice(processes_of(cluster.folder, VICTIMS[victim])))
-    first, issues = finish(process), 1
-    if victim == "raylet":
+        name = VICTIMS.get(kind, "")
+        kill(process if kind in ("driver", DAMAGED) else draw.choice(processes_of(cluster.folder, name)))
+    done = finish(process)
+    if kind == "raylet":
         cluster.replace_second()
-    last = first
-    while last.code and issues < 3:
-        last, issues = finish(start(run)), issues + 1
-    assert last.code == 0, last.err
-    twice = check_finished(cluster.folder, run)
-    print(f"\n{victim}: {durable} durable at the kill, {twice} asked twice, {issues} issues", end="")
-    assert twice <= ENGINES * 2 * BATCH, "more was asked twice than can be in flight"
-    return 1 <= durable < QUESTIONS
+    if kind != DAMAGED:
+        return done, "", 0
+    check_nothing_left(cluster.folder)
+    note, lost = damage_one(run.out, draw)
+    return done, f" ({note})", lost
 
 
 def test_a_real_engine_is_killed_and_says_the_same(cluster: Raylets, tmp_path: Path) -> None:

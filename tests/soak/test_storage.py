@@ -4,28 +4,17 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished
+from tests.support.disturbed_runs import QUESTIONS, SCRIPT, check_finished, full_disk, small_disk
 from tests.support.runs import ScriptedRun
 
 pytestmark = pytest.mark.soak
-
-
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """Nothing more has room until it is over; for a folder that is a small disk of its own."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(2**12))
-    yield
-    filler.unlink()
 
 
 @contextmanager
@@ -40,16 +29,12 @@ def denied(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("disks cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk") as is_mounted:
+        if not is_mounted:
+            pytest.skip("disks cannot be mounted here")
+        yield tmp_path / "disk"
 
 
 @contextmanager
@@ -74,9 +59,9 @@ def broken_amid(run: ScriptedRun, breaks: Callable[[Path], Any]) -> Iterator[Non
 
 @pytest.mark.parametrize(("breaks", "why"), [(full_disk, "the disk is full ("), (denied, "Operation not permitted")])
 def test_storage_that_breaks_once(
-    ray_cluster: dict[str, str], small_disk: Path, tmp_path: Path, breaks: Callable[[Path], Any], why: str
+    ray_cluster: dict[str, str], disk: Path, tmp_path: Path, breaks: Callable[[Path], Any], why: str
 ) -> None:
-    run = ScriptedRun(small_disk, QUESTIONS, SCRIPT, ray_cluster, log_folder=tmp_path)
+    run = ScriptedRun(disk, QUESTIONS, SCRIPT, ray_cluster, log_folder=tmp_path)
     with broken_amid(run, breaks):
         first = run.run_process()  # the actors of a run that failed end with its process
         kept = len(run.durable())
