@@ -13,7 +13,6 @@ from codemmlu.engine.placement.gpus import Resources
 from codemmlu.errors import redact_credentials
 from codemmlu.recipe import Recipe
 
-
 SECOND_NAME = "codemmlu-ray"
 
 
