@@ -1,20 +1,25 @@
 """Draw the pictures of the README and of docs/, light and dark, from what was measured.
 
     python docs/pictures.py
+    python docs/pictures.py RUN
 
 The charts are of docs/measurements.yaml. The terminal is of docs/pictures/continue.json: the lines of a run of the
 sample with a scripted engine that was killed (SIGKILL) and issued again, with the second at which each was printed.
-report-light.png and report-dark.png are photographs of a run's report.html.
+report-light.png and report-dark.png are photographs of RUN/report.html, by headless Chromium.
 """
 
 import html
 import json
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+from PIL import Image
 
 from codemmlu.report.canvas import COLOURS, INK, draw_figure, draw_labels, draw_legend
 
@@ -222,8 +227,26 @@ PICTURES: dict[str, Callable[[], dict[str, str]]] = {
 }
 
 
+def photograph(run: str) -> None:
+    """Write pictures of the top of a run's report, as a browser shows it."""
+    url = Path(run, "report.html").resolve().as_uri()
+    for scheme, number in (("light", 1), ("dark", 0)):
+        with tempfile.TemporaryDirectory() as profile:
+            picture = FOLDER / f"report-{scheme}.png"
+            options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}")
+            look = ("--window-size=1200,1010", f"--blink-settings=preferredColorScheme={number}")
+            command = ["chromium", *options, *look, f"--screenshot={picture}", url]
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+        # 64 colours are enough for a page of text and bars, and take a third of the room.
+        Image.open(picture).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(picture, optimize=True)
+        print(picture, picture.stat().st_size)
+
+
 def main() -> None:
-    """Write every picture."""
+    """Write every picture, or those of the report of a run."""
+    if len(sys.argv) > 1:
+        photograph(sys.argv[1])
+        return
     for name, draw in PICTURES.items():
         for scheme, svg in draw().items():
             (FOLDER / f"{name}-{scheme}.svg").write_text(svg, encoding="utf-8")

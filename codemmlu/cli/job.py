@@ -1,15 +1,23 @@
 """The context that a job receives, and the outcome that a job returns."""
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from codemmlu.cli.console import Terminal
 from codemmlu.engine.placement.gpus import Resources
 from codemmlu.errors import redact_credentials
 from codemmlu.recipe import Recipe
+
+SECOND_NAME = "codemmlu-ray"
+
+
+def _by_second_name() -> bool:
+    return Path(sys.argv[0]).name == SECOND_NAME
 
 
 class Program(Enum):
@@ -20,7 +28,9 @@ class Program(Enum):
 
     def of(self, name: str) -> str:
         """Return the words that start a command, such as `codemmlu run`."""
-        return self.value.format(name)
+        words = self.value.format(name)
+        # Where another package has the command `codemmlu`, this one was started by its second name.
+        return words.replace("codemmlu", SECOND_NAME) if self is Program.INSTALLED and _by_second_name() else words
 
     def recipe(self, name: str) -> str:
         """Return how a user names a recipe of the package."""

@@ -50,7 +50,8 @@ def init(terminal: Terminal, arguments: Sequence[str]) -> Outcome:
     hardware = here()
     model, base = best_model(hardware)
     sizes = Counter(len(row.choices) for row in rows)
-    facts = f"{stream.questions:,} questions, {stream.labelled:,} with an answer, {min(sizes)} to {max(sizes)} choices"
+    choices = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
+    facts = f"{stream.questions:,} questions, {stream.labelled:,} with an answer, {choices} choices"
     chosen = settings.model_dump(mode="json", exclude_unset=True, exclude={"source"})
     text = "\n".join(
         [

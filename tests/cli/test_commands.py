@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,8 @@ def test_init_keeps_no_keys_of_an_address(tmp_path: Path, monkeypatch: pytest.Mo
     assert "SECRET" not in "\n".join(_questions(source, {}, QuestionStream(QuestionSettings(source="x"))))
 
 
-def test_programs_name_commands_and_recipes() -> None:
+def test_programs_name_commands_and_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (Program.JOBS.of("run"), Program.JOBS.recipe("demo")) == ("python jobs/run.py", "recipes/demo.yaml")
     assert (Program.INSTALLED.of("run"), Program.INSTALLED.recipe("demo")) == ("codemmlu run", "demo")
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/codemmlu-ray", "run", "demo"])
+    assert (Program.JOBS.of("run"), Program.INSTALLED.of("run")) == ("python jobs/run.py", "codemmlu-ray run")
