@@ -32,10 +32,12 @@ def long_list(length: int) -> pa.Table:
 
 # What each is called, the ending of its file, its content, and what is said of it.
 FILES: dict[str, tuple[str, Callable[[], bytes], str]] = {
-    "blank lines in gzip": ("csv.gz", lambda: gzip.compress(HEADER + b"\n" * 2**26), "which no text does"),
+    "blank lines in gzip": ("csv.gz", lambda: gzip.compress(HEADER + b"\n" * 2**26), "blank lines in a row"),
     "blank lines in bzip2": ("jsonl.bz2", lambda: bz2.compress(b"\n" * 2**26), "which no text does"),
     "bzip2 in gzip": ("csv.gz", lambda: gzip.compress(bz2.compress(HEADER + b"\n" * 2**26)), "which no text does"),
-    "rows of nothing": ("jsonl", lambda: ROW + b"3\n" * 50_000, ""),
+    "blank lines": ("csv", lambda: HEADER + b"\n" * 2**22, "more than 1,000,000 blank lines in a row"),
+    "rows of nothing": ("jsonl", lambda: ROW + b"3\n" * 2**20, "20,001 rows of "),
+    "rows of nothing in gzip": ("jsonl.gz", lambda: gzip.compress(ROW + b"3\n" * 2**22), "20,001 rows of "),
     "a list of millions": ("parquet", lambda: parquet(long_list(30_000_000)), "30,000,001 values in"),
     "names of one column": ("csv", lambda: names(3000) + b"\nx\n", "can be asked"),
     "names of one field": (
@@ -73,8 +75,8 @@ def test_a_small_file_that_says_much(tmp_path: Path, name: str) -> None:
     ending, content, says = FILES[name]
     (tmp_path / f"q.{ending}").write_bytes(content())
     done = dry_apart(tmp_path, f"questions.source={tmp_path}/q.{ending}")
-    assert says in (done.err or done.out)
-    assert says == "" or done.code == 2
+    assert done.code == 2
+    assert says in done.err
 
 
 def test_there_are_many() -> None:
