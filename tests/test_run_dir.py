@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -16,6 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.run_dir import RunDir
+from codemmlu.run_dir.ownership import claim
 from codemmlu.schema import Question, to_table
 from tests.support.rows import question
 
@@ -94,6 +96,16 @@ def test_a_file_in_the_way_is_the_users_mistake(tmp_path: Path) -> None:
 def test_nothing_is_written_outside(run: RunDir, name: str) -> None:
     with pytest.raises(ValueError, match="leaves the run directory"):
         run.write(name, b"")
+
+
+def test_two_jobs_may_create_a_directory_at_once(tmp_path: Path) -> None:
+    """One of thirty pairs removed the other's probe, when both had one name."""
+    for attempt in range(60):
+        runs = [RunDir(str(tmp_path / f"deep/{attempt}")) for _ in range(6)]
+        with ThreadPoolExecutor(6) as beside:
+            list(beside.map(RunDir.create, runs))
+            list(beside.map(claim, runs))
+        assert left_in(runs[0]) == [".codemmlu"]
 
 
 def test_a_write_that_fails_leaves_what_was_there(run: RunDir) -> None:

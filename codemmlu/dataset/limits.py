@@ -15,6 +15,7 @@ _MIB = 2**20
 # Rows that a byte of a Parquet file may stand for; a run-length encoding holds billions in a few bytes.
 _ROWS_PER_BYTE = 100
 _FEW_ROWS = 10_000
+_MOST_BLANK = 1_000_000  # lines in a row
 # Bytes that a byte of an archive may stand for beyond the first ones; text has 3 to 50, and a bomb 1,000 and more.
 _UNPACKED_PER_BYTE = 200
 _FEW_BYTES = 2 * _MIB
@@ -71,8 +72,9 @@ def lines_within(stream: BinaryIO, name: str, limits: Limits) -> Iterator[bytes]
         The lines, with their ends.
 
     Raises:
-        UserError: A line is too long; the rest of it is not read.
+        UserError: A line is too long, of which the rest is not read, or too many are blank.
     """
+    blank = 0
     for number in itertools.count(1):
         raw = stream.readline(limits.line_bytes + 1)
         if len(raw) > limits.line_bytes:
@@ -80,6 +82,9 @@ def lines_within(stream: BinaryIO, name: str, limits: Limits) -> Iterator[bytes]
             raise UserError(f"{name}:{number}: a line of more than {limits.line:,} MiB{advice}")
         if not raw:
             return
+        blank = blank + 1 if len(raw) < 3 and raw.isspace() else 0
+        if blank > _MOST_BLANK:
+            raise UserError(f"{name}:{number}: more than {_MOST_BLANK:,} blank lines in a row, which no table has")
         yield raw
 
 

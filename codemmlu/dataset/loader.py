@@ -16,6 +16,9 @@ from codemmlu.errors import UserError, first_line
 from codemmlu.recipe import QuestionSettings
 from codemmlu.schema import Question, Rejected
 
+# Rejected rows at which reading ends where there are so many for each question.
+_MOST_REJECTED, _REJECTED_PER_QUESTION = 20_000, 100
+
 
 class QuestionStream:
     """The cleaned rows of a source; the counts are complete once the rows have been consumed.
@@ -73,6 +76,7 @@ class QuestionStream:
         for row in cleaned:
             if isinstance(row, Rejected):
                 self.rejected += 1
+                self._check_rejected()
             elif self._only is not None and row.task_id not in self._only:
                 continue
             else:
@@ -85,6 +89,15 @@ class QuestionStream:
             if self.questions == self.settings.limit:
                 return
         self._check_complete()
+
+    def _check_rejected(self) -> None:
+        """Refuse a source that is no table of questions: its rows may be millions, and all of them are kept."""
+        if self.rejected > max(_MOST_REJECTED, _REJECTED_PER_QUESTION * self.questions):
+            why = "; ".join(self._row_notes(self._section))
+            what = (
+                f"{self.rejected:,} rows of {self.settings.source} rejected, {self.questions:,} accepted: {why}"
+            )
+            raise UserError(what, key=f"{self._section}.source")
 
     def _check_complete(self) -> None:
         seen = self._cleaner.subjects

@@ -54,7 +54,7 @@ def node(*options: str, environment: Mapping[str, str]) -> "psutil.Popen":
     command = [RAY, "start", "--block", *options]
     with tempfile.TemporaryFile("w+") as output:
         started = psutil.Popen(command, env=dict(environment), stdout=output, stderr=subprocess.STDOUT)
-        for _ in range(600):
+        for _ in range(3000):  # A busy machine takes minutes.
             output.seek(0)
             if "now block forever" in output.read():  # after it has written down where it is, for jobs to find
                 break
