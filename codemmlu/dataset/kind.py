@@ -25,7 +25,10 @@ OUTCOMES = {
     "output": re.compile(r"output\s*limit\s*exceeded", re.I),
     "normal": re.compile(r"no\s*abnormal|no\s*error|accepted|runs?\s*normally", re.I),
 }
-GAP = re.compile(r"^[ \t]*_{5,}[ \t]*;?[ \t]*$", re.M)
+# Patterns meet whatever a file holds, so none of them may take more than linear time: no two repetitions that can match
+# the same characters follow each other, and what has no end of its own has a greatest length.
+GAP = re.compile(r"^[ \t]*_{5,}[ \t]*(?:;[ \t]*)?$", re.M)
+_MOST = 65_536  # characters of a question and its choices: longer ones are no form that is known here
 _REPAIR = re.compile(r"^\s*(modify|change|replace|insert|delete|remove)\s+lines?\s+\d+", re.I)
 _PRINTS = re.compile(
     r"\b(outputs?|prints?|printed|displays?|displayed|returns?|returned|evaluates? to|value of|values of|"
@@ -38,11 +41,13 @@ _ASKS = re.compile(
     r"\bresult of\b.{0,40}\b(code|program)",
     re.I | re.S,
 )
-_BARE = re.compile(r"\A\s*(Question:)?\s*(#\s*include|public class|class \w+ ?\{)|``````\w*\s*\Z")
+_BARE = re.compile(r"\A\s*(?:Question:\s*)?(#\s*include|public class|class \w+ ?\{)|``````\w*\s*\Z")
 _CODE = re.compile(
     r"#\s*include\b|\bint\s+main\s*\(|\bvoid\s+main\s*\(|\bprintf\s*\(|\bcout\s*<<|\bpublic\s+(static|class)\b|\bclass\s+\w+\s*\{|"
-    r"System\.out|^\s*(>>>|def\s+\w+\s*\(|for\s+\w+\s+in\b|while\s+.*:\s*$)|\bprint\s*\(|\bconsole\.log\b|\bdocument\.write|"
-    r"^\s*(var|let|const)\s+\w+|\bfunction\s*\w*\s*\(|```|\$\w+\s*=|\becho\b|^\s*\w+\s*=\s*[^=].*$|\bSELECT\b.*\bFROM\b",
+    r"System\.out|^[ \t]*(>>>|def\s+\w+\s*\(|for\s+\w+\s+in\b|while\s+[^\n]{0,200}:[ \t]*$)|"
+    r"\bprint\s*\(|\bconsole\.log\b|\bdocument\.write|"
+    r"^[ \t]*(var|let|const)\s+\w+|\bfunction\b\s*(\w+\s*)?\(|```|\$\w+\s*=|\becho\b|^[ \t]*\w+[ \t]*=\s*[^=\s]|"
+    r"\bSELECT\b.{0,400}\bFROM\b",
     re.M | re.S,
 )
 
@@ -61,7 +66,7 @@ def _is_defect(question: Question) -> bool:
 
 def _is_completion(question: Question) -> bool:
     text = question.question.rstrip()
-    return text.endswith(('"""', "'''")) and re.search(r"^\s*(async\s+)?def\s+\w+\s*\(", text, re.M) is not None
+    return text.endswith(('"""', "'''")) and re.search(r"^[ \t]*(async\s+)?def\s+\w+\s*\(", text, re.M) is not None
 
 
 def _is_output(question: Question) -> bool:
@@ -96,4 +101,6 @@ RULES: dict[str, Callable[[Question], bool]] = {
 
 def kind_of(question: Question) -> str:
     """Return the kind of a question, one of KINDS."""
+    if len(question.question) + sum(map(len, question.choices)) > _MOST:
+        return "knowledge"
     return next((kind for kind, rule in RULES.items() if rule(question)), "knowledge")
