@@ -6,8 +6,8 @@ from codemmlu.recipe import EvidenceVoter, digest
 from codemmlu.sandbox import SandboxMissing, open_sandbox
 
 # The versions of what a method observes: another version looks at every question again.
-_VERSIONS = {"static": 1, "execute": 2, "verbatim": 1}
-_TOOLLESS = ("verbatim",)
+_VERSIONS = {"static": 1, "execute": 2, "verbatim": 1, "choices-only": 1}
+_TOOLLESS = ("verbatim", "choices-only")
 NONE = "none"
 
 

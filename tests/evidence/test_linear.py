@@ -67,4 +67,4 @@ def test_no_text_takes_more_than_linear_time(unit: str) -> None:
 def test_a_question_beyond_all_forms_is_knowledge() -> None:
     long = question("q", question="What is the output of this program?\nprint(1)\n" + "# x\n" * 20_000)
     assert kind_of(long) == "knowledge"
-    assert all(probe.language(long) is None for probe in PROBES.values())
+    assert all(PROBES[name].language(long) is None for name in ("static", "execute", "verbatim"))
