@@ -10,6 +10,10 @@ repair              which change mends a program
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu.schema import Question
 
@@ -104,3 +108,33 @@ def kind_of(question: Question) -> str:
     if len(question.question) + sum(map(len, question.choices)) > _MOST:
         return "knowledge"
     return next((kind for kind, rule in RULES.items() if rule(question)), "knowledge")
+
+
+@dataclass(frozen=True)
+class KindRules:
+    """The rules above, and before them patterns of a recipe, for its tables and weights.
+
+    Patterns are RE2's, which takes linear time whatever they are. What probes look at does not depend on them.
+
+    Attributes:
+        patterns: The names of kinds with the pattern that the text of a question of the kind holds, in order.
+    """
+
+    patterns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all kinds: the recipe's own, then KINDS."""
+        return (*dict(self.patterns), *KINDS)
+
+    def kind_of(self, question: Question) -> str:
+        """Return the first kind of the recipe whose pattern a question holds, or else one of KINDS."""
+        text = pa.array([question.question] if self.patterns else [], pa.string())
+        for name, pattern in self.patterns:
+            if pc.match_substring_regex(text, pattern)[0].as_py():
+                return name
+        return kind_of(question)
+
+
+# The rules of a recipe without patterns.
+BUILT_IN = KindRules()

@@ -171,7 +171,7 @@ class VerbatimVoter(_EvidenceVoter):
 
 
 class ChoicesOnlyVoter(_EvidenceVoter):
-    """A voter that looks at choices alone, their forms and lengths: an artefact, a habit of those who write questions."""
+    """A voter that looks at the form and length of choices alone: an artefact, a habit of those who write questions."""
 
     method: Literal["choices-only"]
 
