@@ -2,7 +2,7 @@
 
     python benchmarks/evidence.py train.csv [--test test.csv] [--observations FOLDER] [--json]
 
-Everything that is learnt (frequencies, the weights of retrieval and of guessing) comes from the other four folds;
+Everything that is learnt (frequencies, the weights of retrieval) comes from the other four folds;
 questions with the same text are in one fold. Observations are kept in a folder, so that a second run runs no tool.
 Retrieval counts words (the embedder `hashing`), which takes no model. The pool is the product of the probabilities of
 all that speak.
@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.evidence_guessing import guesses, retrieved
+from benchmarks.evidence_retrieval import retrieved
 from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.kind import KINDS, kind_of
 from codemmlu.dataset.loader import QuestionStream
@@ -55,6 +55,12 @@ class Rows:
     def folds(self) -> npt.NDArray[np.int64]:
         hashes = (hashlib.sha256(content_key(question).encode()).hexdigest() for question in self.questions)
         return np.array([int(value, 16) % FOLDS for value in hashes])
+
+    @property
+    def read(self) -> npt.NDArray[np.bool_]:
+        """Which questions may have been read while the rules of extraction and matching were written."""
+        firsts = (hashlib.sha256(question.task_id.encode()).digest()[0] for question in self.questions)
+        return np.array([first % 2 == 0 for first in firsts])
 
 
 def read(path: str) -> tuple[Question, ...]:
@@ -120,11 +126,12 @@ def pool(voters: Sequence[Probabilities]) -> Probabilities:
     return result
 
 
-def table(rows: Rows, voter: Probabilities) -> dict[str, Any]:
+def table(rows: Rows, voter: Probabilities, inside: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
     """By kind: questions, how many a voter decides, how many of these are right, and of the sure ones."""
+    chosen = np.ones(len(rows.kinds), dtype=bool) if inside is None else inside
     counts = {kind: Counter[str]() for kind in (*KINDS, "all")}
-    for kind, own, right in zip(rows.kinds, voter, rows.right, strict=True):
-        for name in (kind, "all"):
+    for kind, own, right, counts_here in zip(rows.kinds, voter, rows.right, chosen, strict=True):
+        for name in (kind, "all") if counts_here else ():
             counts[name]["questions"] += 1
             if own is not None:
                 hit = int(own.argmax() == right)
@@ -134,7 +141,7 @@ def table(rows: Rows, voter: Probabilities) -> dict[str, Any]:
         kind: {
             **{name: own[name] for name in ("questions", "decided", "right", "sure", "sure_right")},
             "precision": own["right"] / own["decided"] if own["decided"] else None,
-            "interval": wilson(own["right"], own["decided"]),
+            "interval": wilson(own["right"], own["decided"]) if own["decided"] else None,
         }
         for kind, own in counts.items()
     }
@@ -187,12 +194,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows = look(tuple(question for question in read(options.train) if question.answer), folder, options.workers)
     test = look(read(options.test), folder, options.workers) if options.test else None
     voters = {method: in_folds(rows, method) for method in PROBES}
-    others: dict[str, Callable[..., Probabilities]] = {"guessing": guesses, "retrieve": retrieved}
-    for name, function in others.items():
-        voters[name] = function(rows.questions, rows.kinds, rows.right, rows.folds)
-    tools = [voters["static"], voters["execute"]]
-    voters["pool without artefacts"] = pool([*tools, voters["retrieve"]])
-    voters["pool"] = pool([*tools, voters["retrieve"], voters["verbatim"]])
+    voters["retrieve"] = retrieved(rows.questions, rows.right, rows.folds)
+    honest = [name for name in voters if name not in PROBES or not PROBES[name].artefact]
+    voters["pool without artefacts"] = pool([voters[name] for name in honest])
+    voters["pool"] = pool([voters[name] for name in (*PROBES, "retrieve")])
     tables = {name: table(rows, voter) for name, voter in voters.items()}
     result: dict[str, Any] = {
         "tools": {"sandbox": open_sandbox().name, **open_sandbox().languages()},
@@ -206,6 +211,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         shares = {kind: number / len(test.kinds) for kind, number in Counter(test.kinds).items()}
         result["test"] = without_model(test, rows)
         result["in_test_mix"] = {name: mixed(tables[name], shares) for name in tables}
+        for half, inside in (("read", rows.read), ("not_read", ~rows.read)):
+            halves = {name: table(rows, voter, inside) for name, voter in voters.items()}
+            result[half] = {"by_kind": halves, "in_test_mix": {name: mixed(halves[name], shares) for name in halves}}
     return result
 
 
@@ -220,6 +228,9 @@ def show(result: dict[str, Any]) -> None:
     for name, own in result.get("in_test_mix", {}).items():
         low, high = own["interval"]
         print(f"in the test file's mix: {name:<24}{own['accuracy']:.3f}  {low:.3f} to {high:.3f}")
+    for half in ("read", "not_read"):
+        for name, own in result.get(half, {}).get("in_test_mix", {}).items():
+            print(f"{half}, in the test file's mix: {name:<24}{own['accuracy']:.3f}")
     for file in ("train", "test"):
         if own := result.get(file):
             shares = f"{own['by_artefacts']:.3f} by artefacts, {own['by_tools']:.3f} by tools"

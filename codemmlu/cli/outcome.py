@@ -51,7 +51,7 @@ def evaluate(
     Returns:
         The report and the number of failed answers.
     """
-    shares = shares_of(job.recipe.report.mix) if job.recipe.report.mix else None
+    shares = shares_of(job.recipe.report.mix, ensemble.kinds) if job.recipe.report.mix else None
     partitions = _partitions(run, ensemble, reduction.parts(stream.questions, job.recipe.vote.part))
     reduced = reduction.votes(run, ensemble, partitions)
     # It comes first: the fit that stays is the whole.

@@ -19,6 +19,7 @@ from codemmlu.cli.leak import tell_leak
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
 from codemmlu.dataset import QuestionSet, Submission, read_sample
+from codemmlu.dataset.kind import KindRules
 from codemmlu.dataset.stored import StoredQuestions, stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
@@ -209,7 +210,8 @@ def _ensemble(recipe: Recipe, run: RunDir, inputs: Inputs, index: ExampleIndex |
     check_no_train_overlap(recipe, voters, questions)
     most_choices = max([questions.stream.most_choices, *(len(question.choices) for question in fit)])
     letters = {name: submission.letters for name, submission in inputs.submissions.items()}
-    return Ensemble(voters, letters, fit, most_choices, recipe.report.order_sensitivity)
+    kinds = KindRules(tuple(recipe.questions.kinds.items()))
+    return Ensemble(voters, letters, fit, most_choices, recipe.report.order_sensitivity, kinds)
 
 
 @contextmanager

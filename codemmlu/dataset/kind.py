@@ -10,6 +10,10 @@ repair              which change mends a program
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from codemmlu.schema import Question
 
@@ -25,7 +29,10 @@ OUTCOMES = {
     "output": re.compile(r"output\s*limit\s*exceeded", re.I),
     "normal": re.compile(r"no\s*abnormal|no\s*error|accepted|runs?\s*normally", re.I),
 }
-GAP = re.compile(r"^[ \t]*_{5,}[ \t]*;?[ \t]*$", re.M)
+# Patterns meet whatever a file holds, so none of them may take more than linear time: no two repetitions that can match
+# the same characters follow each other, and what has no end of its own has a greatest length.
+GAP = re.compile(r"^[ \t]*_{5,}[ \t]*(?:;[ \t]*)?$", re.M)
+_MOST = 65_536  # characters of a question and its choices: longer ones are no form that is known here
 _REPAIR = re.compile(r"^\s*(modify|change|replace|insert|delete|remove)\s+lines?\s+\d+", re.I)
 _PRINTS = re.compile(
     r"\b(outputs?|prints?|printed|displays?|displayed|returns?|returned|evaluates? to|value of|values of|"
@@ -38,11 +45,13 @@ _ASKS = re.compile(
     r"\bresult of\b.{0,40}\b(code|program)",
     re.I | re.S,
 )
-_BARE = re.compile(r"\A\s*(Question:)?\s*(#\s*include|public class|class \w+ ?\{)|``````\w*\s*\Z")
+_BARE = re.compile(r"\A\s*(?:Question:\s*)?(#\s*include|public class|class \w+ ?\{)|``````\w*\s*\Z")
 _CODE = re.compile(
     r"#\s*include\b|\bint\s+main\s*\(|\bvoid\s+main\s*\(|\bprintf\s*\(|\bcout\s*<<|\bpublic\s+(static|class)\b|\bclass\s+\w+\s*\{|"
-    r"System\.out|^\s*(>>>|def\s+\w+\s*\(|for\s+\w+\s+in\b|while\s+.*:\s*$)|\bprint\s*\(|\bconsole\.log\b|\bdocument\.write|"
-    r"^\s*(var|let|const)\s+\w+|\bfunction\s*\w*\s*\(|```|\$\w+\s*=|\becho\b|^\s*\w+\s*=\s*[^=].*$|\bSELECT\b.*\bFROM\b",
+    r"System\.out|^[ \t]*(>>>|def\s+\w+\s*\(|for\s+\w+\s+in\b|while\s+[^\n]{0,200}:[ \t]*$)|"
+    r"\bprint\s*\(|\bconsole\.log\b|\bdocument\.write|"
+    r"^[ \t]*(var|let|const)\s+\w+|\bfunction\b\s*(\w+\s*)?\(|```|\$\w+\s*=|\becho\b|^[ \t]*\w+[ \t]*=\s*[^=\s]|"
+    r"\bSELECT\b.{0,400}\bFROM\b",
     re.M | re.S,
 )
 
@@ -61,7 +70,7 @@ def _is_defect(question: Question) -> bool:
 
 def _is_completion(question: Question) -> bool:
     text = question.question.rstrip()
-    return text.endswith(('"""', "'''")) and re.search(r"^\s*(async\s+)?def\s+\w+\s*\(", text, re.M) is not None
+    return text.endswith(('"""', "'''")) and re.search(r"^[ \t]*(async\s+)?def\s+\w+\s*\(", text, re.M) is not None
 
 
 def _is_output(question: Question) -> bool:
@@ -96,4 +105,36 @@ RULES: dict[str, Callable[[Question], bool]] = {
 
 def kind_of(question: Question) -> str:
     """Return the kind of a question, one of KINDS."""
+    if len(question.question) + sum(map(len, question.choices)) > _MOST:
+        return "knowledge"
     return next((kind for kind, rule in RULES.items() if rule(question)), "knowledge")
+
+
+@dataclass(frozen=True)
+class KindRules:
+    """The rules above, and before them patterns of a recipe, for its tables and weights.
+
+    Patterns are RE2's, which takes linear time whatever they are. What probes look at does not depend on them.
+
+    Attributes:
+        patterns: The names of kinds with the pattern that the text of a question of the kind holds, in order.
+    """
+
+    patterns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all kinds: the recipe's own, then KINDS."""
+        return (*dict(self.patterns), *KINDS)
+
+    def kind_of(self, question: Question) -> str:
+        """Return the first kind of the recipe whose pattern a question holds, or else one of KINDS."""
+        text = pa.array([question.question] if self.patterns else [], pa.string())
+        for name, pattern in self.patterns:
+            if pc.match_substring_regex(text, pattern)[0].as_py():
+                return name
+        return kind_of(question)
+
+
+# The rules of a recipe without patterns.
+BUILT_IN = KindRules()

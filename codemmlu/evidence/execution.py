@@ -101,6 +101,7 @@ def _completed(question: Question, sandbox: Sandbox) -> Observation:
 
 
 _HEAD = "from typing import *\nimport math, re, collections, itertools, functools\n_right = _tried = 0\n"
+_COUNTS = re.compile(r"([0-9]{1,3}) ([0-9]{1,3})")
 _TEST = """
 _tried += 1
 try:
@@ -122,8 +123,9 @@ def _passed(runs: Sequence[Run]) -> Sequence[Feature] | None:
 
 
 def _share(run: Run) -> str:
-    numbers = run.printed.split()
-    if run.status != "ok" or len(numbers) < 2 or not numbers[-1].isdigit():
+    # What a program prints is its own word: anything but two numbers says nothing.
+    numbers = _COUNTS.fullmatch(run.printed.rpartition("\n")[2])
+    if run.status != "ok" or numbers is None:
         return "fails"
-    right, tried = map(int, numbers[-2:])
-    return "all" if right == tried else "some" if right else "fails"
+    right, tried = map(int, numbers.groups())
+    return "all" if right == tried > 0 else "some" if right else "fails"

@@ -33,18 +33,20 @@ _MARKS: tuple[tuple[str, str | None], ...] = (
     ),
     (r"Console\.Write|using\s+System\s*;|\bDim\s+\w+\s+As\b", None),
     (r"System\.out\.|public\s+static\s+void\s+main|public\s+class\b", "java"),
-    (r"#\s*include|\bprintf\s*\(|\bint\s+main\s*\(|\bvoid\s+main\s*\(|^\s*main\s*\(\s*\)\s*\{", "c"),
-    (r"^\s*#!\s*/bin/(ba)?sh", "bash"),
+    (r"#\s*include|\bprintf\s*\(|\bint\s+main\s*\(|\bvoid\s+main\s*\(|^[ \t]*main\s*\(\s*\)\s*\{", "c"),
+    (r"^[ \t]*#!\s*/bin/(ba)?sh", "bash"),
     (r"<\?php|\becho\s+\$", "php"),
     (
-        r"console\.log|document\.write|\balert\s*\(|^\s*(var|let|const)\s+\w+|\bfunction\s*\w*\s*\([^)]*\)\s*\{",
+        r"console\.log|document\.write|\balert\s*\(|^[ \t]*(var|let|const)\s+\w+|"
+        r"\bfunction\b\s*(?:\w+\s*)?\([^)]{0,300}\)\s*\{",
         "javascript",
     ),
     (
-        r"^\s*(>>>|def\s+\w+\s*\(.*:|for\s+\w+.*\bin\b.*:|while\b.*:|if\b.*:|import\s+\w+|from\s+\w+\s+import|class\s+\w+.*:)",
+        r"^[ \t]*(>>>|def\s+\w+\s*\(.*:|for\s+\w+\b.{0,200}?\bin\b.{0,200}:|while\b.*:|if\b.*:|import\s+\w+|"
+        r"from\s+\w+\s+import|class\s+\w+\b.*:)",
         "python",
     ),
-    (r"\bprint\s*\(.*\)\s*$", "python"),
+    (r"\bprint\s*\(.{0,400}\)[ \t]*$", "python"),
 )
 
 
@@ -105,9 +107,9 @@ def language_of(head: str, code: str) -> str | None:
 
 def _parted(text: str) -> tuple[str, str]:
     """Return the sentence before a program, and the program."""
-    fence = re.search(r"```[ \t]*([\w+#]*)[ \t]*\n(.*?)\n?[ \t]*```", text, re.S)
+    fence = re.search(r"```[ \t]*(?:([\w+#]+)[ \t]*)?\n(.*?)```", text, re.S)
     if fence and fence[2].strip():
-        return f"{text[: fence.start()]} {fence[1]}", fence[2]
+        return f"{text[: fence.start()]} {fence[1] or ''}", fence[2].rstrip(" \t").removesuffix("\n")
     bare = re.split(r"```", text)
     if len(bare) > 1 and bare[0].strip() and re.search(r"#\s*include|\{|\(", bare[0]):
         text, tail = bare[0], " " + bare[-1].strip()
@@ -120,7 +122,7 @@ def _parted(text: str) -> tuple[str, str]:
             line,
         ):
             return "\n".join(lines[:row]) + tail, "\n".join(lines[row:])
-    ends = next((row for row, line in enumerate(lines) if re.search(r"[?:.]\s*\d*\s*$", line)), 0)
+    ends = next((row for row, line in enumerate(lines) if re.search(r"[?:.]\s*(?:\d+\s*)?$", line)), 0)
     return "\n".join(lines[: ends + 1]) + tail, "\n".join(lines[ends + 1 :])
 
 

@@ -7,14 +7,25 @@ and a language lists its own in REPAIRS.
 import re
 from collections.abc import Callable
 
+# Patterns take linear time at most, as those of `dataset/kind`: parts without an end of their own are bounded.
+_COMMENT = re.compile(r"//([^\n]{0,200}?)[ \t]{3,}(?=\S)")
+_IMPORT = re.compile(r"^[ \t]*import\b[^;]{0,300};", re.M)
+_PRINT = re.compile(r"^([ \t]*)print[ \t]+(?![=(])([^\n#]+)$", re.M)
+
+
+def _without_ends(code: str) -> str:
+    """Return a program without blanks at the ends of lines."""
+    return "\n".join(line.rstrip() for line in code.split("\n"))
+
 
 def _c_lines(code: str) -> str:
     """Give each directive a line of its own: joined lines stand some blanks apart."""
+    code = _without_ends(code)
     code = re.sub(r"(?<=\S)[ \t]*(?=#\s*(include|define|if|ifdef|ifndef|endif|undef|pragma|else)\b)", "\n", code)
-    code = re.sub(r"(#\s*include\s*(<[^>\n]*>|\"[^\"\n]*\"))[ \t]*(?=\S)", r"\1\n", code)
-    code = re.sub(r"(#\s*(?:define|undef|pragma|ifdef|ifndef|if)\b[^\n]*?)[ \t]{3,}(?=\S)", r"\1\n", code)
+    code = re.sub(r"(#\s*include\s*(<[^>\n]{0,200}>|\"[^\"\n]{0,200}\"))[ \t]*(?=\S)", r"\1\n", code)
+    code = re.sub(r"(#\s*(?:define|undef|pragma|ifdef|ifndef|if)\b[^\n]{0,400}?)[ \t]{3,}(?=\S)", r"\1\n", code)
     code = re.sub(r"(#\s*(?:endif|else))[ \t]+(?=[^\s/])", r"\1\n", code)
-    code = re.sub(r"//([^\n]*?)[ \t]{3,}(?=\S)", r"//\1\n", code)
+    code = re.sub(_COMMENT, r"//\1\n", code)
     return re.sub(r"#\s*include\s*[<\"](?:conio|windows|dos|graphics)\.h[>\"]", "", code)
 
 
@@ -46,7 +57,7 @@ def _c_shims(code: str) -> str:
 
 
 def _defines(code: str, name: str) -> bool:
-    return re.search(rf"\b(?:char|void|int)\b[\s*]*{name}\s*\([^;]*?\)\s*\{{", code) is not None
+    return re.search(rf"\b(?:char|void|int)\b[\s*]*{name}\s*\([^;]{{0,200}}?\)\s*\{{", code) is not None
 
 
 def _c_main(code: str) -> str:
@@ -62,21 +73,21 @@ def _cpp_headers(code: str) -> str:
     code = re.sub(r"#\s*include\s*<(string|math|stdlib|stdio|limits|time)\.h>", r"#include <c\1>", code)
     heads = "" if re.search(r"include\s*<iostream>", code) else "#include <iostream>\n"
     if not re.search(r"using\s+namespace|std::", code):
-        last = list(re.finditer(r"#\s*include[^\n]*\n", code))
+        last = list(re.finditer(r"#\s*include[^\n]{0,300}\n", code))
         at = last[-1].end() if last else 0
         code = f"{code[:at]}using namespace std;\n{code[at:]}"
     return heads + code
 
 
 def _java_lines(code: str) -> str:
-    return re.sub(r"//([^\n]*?)[ \t]{3,}(?=\S)", r"//\1\n", code)
+    return re.sub(_COMMENT, r"//\1\n", _without_ends(code))
 
 
 def _java_main(code: str) -> str:
     if re.search(r"\b(class|interface|enum|record)\s+\w+", code):
         return code
-    imports = "".join(found + "\n" for found in re.findall(r"^\s*import[^;]*;", code, re.M))
-    rest = re.sub(r"^\s*import[^;]*;", "", code, flags=re.M)
+    imports = "".join(found + "\n" for found in re.findall(_IMPORT, code))
+    rest = re.sub(_IMPORT, "", code)
     if re.search(r"\bmain\s*\(", rest):
         return f"{imports}public class Main {{\n{rest}\n}}"
     return f"{imports}public class Main {{ public static void main(String[] args) throws Exception {{\n{rest}\n}} }}"
@@ -90,7 +101,7 @@ _SHIM = (
 
 
 def _js_script(code: str) -> str:
-    code = re.sub(r"</?(script|html|body|head|p)\b[^>]*>", "", code, flags=re.I)
+    code = re.sub(r"</?(script|html|body|head|p)\b[^>]{0,500}>", "", code, flags=re.I)
     if re.search(r"\b(document\.write|alert\s*\()", code):
         return _SHIM + code
     return code
@@ -125,7 +136,7 @@ def _python_prompt(code: str) -> str:
 
 def _python_2(code: str) -> str:
     """Write the statement `print` of Python 2 as a call."""
-    return re.sub(r"^([ \t]*)print[ \t]+(?![=(])([^\n#]+?)[ \t]*$", r"\1print(\2)", code, flags=re.M)
+    return _PRINT.sub(lambda found: f"{found[1]}print({found[2].rstrip()})", code)
 
 
 def _python_echo(code: str) -> str:
@@ -155,7 +166,7 @@ def _shell_lines(code: str) -> str:
     """Give each command a line of its own after the line that names the shell."""
     if code.count("\n") > 1 or not code.lstrip().startswith("#!"):
         return code
-    return re.sub(r"[ \t]{2,}(?=\S)", "\n", re.sub(r"(#!\s*\S+)[ \t]+", r"\1\n", code.strip()))
+    return re.sub(r"[ \t]{2,}(?=\S)", "\n", re.sub(r"(#!\s*\S+)[ \t]+", r"\1\n", _without_ends(code.strip())))
 
 
 REPAIRS: dict[str, tuple[Callable[[str], str], ...]] = {

@@ -15,6 +15,9 @@ from codemmlu.schema import Question
 _FAULTS = {"SyntaxError": "syntax", "IndentationError": "syntax", "TabError": "syntax"}
 
 
+_HEADING = re.compile(r"\b(?:solution|code|snippet|program)\b", re.I)
+
+
 class Static:
     """What a compiler or parser says of a program."""
 
@@ -77,9 +80,10 @@ def _status(run: Run) -> str:
 def _program(question: Question) -> str:
     """Return the text after the instruction, which ends with its first line or with a heading of its own."""
     text = re.sub(r"\A\s*Question\s*:\s*", "", plain(question.question))
-    headed = re.split(r"^.*\b(?:solution|code|snippet|program)\b[^\n]*:[ \t]*$", text, maxsplit=1, flags=re.M | re.I)
-    if len(headed) > 1:
-        return headed[1].strip("\n") + "\n"
+    lines = text.split("\n")
+    for row, line in enumerate(lines):
+        if line.rstrip(" \t").endswith(":") and _HEADING.search(line):
+            return "\n".join(lines[row + 1 :]).strip("\n") + "\n"
     return text.partition("\n")[2].strip("\n") + "\n"
 
 

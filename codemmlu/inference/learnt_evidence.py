@@ -42,7 +42,10 @@ def features_of(method: str, question: Question, answer: Answer) -> list[Feature
     """Return the features of a question's choices that follow from its stored observation."""
     if answer.status != "answered" or not answer.turns:
         return None
-    features = PROBES[method].features(question, Observation.parse(answer.turns[0].text))
+    try:
+        features = PROBES[method].features(question, Observation.parse(answer.turns[0].text))
+    except (ValueError, KeyError, TypeError, IndexError):  # What a program says of itself may be anything.
+        return None
     return None if features is None else list(features)
 
 

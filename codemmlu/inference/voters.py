@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from codemmlu.dataset import QuestionSet
 from codemmlu.dataset.dedup import content_key
 from codemmlu.dataset.examples import FIT
+from codemmlu.dataset.kind import KindRules
 from codemmlu.engine import lora, model_source
 from codemmlu.engine.lora import Adapter
 from codemmlu.engine.placement.placement import answer_settings
@@ -83,6 +84,7 @@ class Ensemble:
         fit: Examples that weights are fitted on, and the fit split that thresholds are fitted on.
         most_choices: The most choices of any question.
         swapped: Names of the voters that also answer with the right choice moved.
+        kinds: The rules that name the kind of a question.
     """
 
     voters: Mapping[str, ResolvedVoter]
@@ -90,6 +92,7 @@ class Ensemble:
     fit: tuple[Question, ...]
     most_choices: int
     swapped: tuple[str, ...] = ()
+    kinds: KindRules = field(default_factory=KindRules)
 
     @property
     def fit_questions(self) -> tuple[Question, ...]:

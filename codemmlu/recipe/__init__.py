@@ -13,6 +13,7 @@ from codemmlu.recipe.output import FITTED_RULES
 from codemmlu.recipe.recipe import Recipe
 from codemmlu.recipe.voters import (
     AskedVoter,
+    ChoicesOnlyVoter,
     DirectVoter,
     EvidenceVoter,
     ExecuteVoter,
@@ -39,6 +40,7 @@ from codemmlu.recipe.voters import (
 __all__ = [
     "FITTED_RULES",
     "AskedVoter",
+    "ChoicesOnlyVoter",
     "DirectVoter",
     "EmbedderSettings",
     "EvidenceVoter",

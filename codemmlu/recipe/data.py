@@ -3,9 +3,9 @@
 import codecs
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from codemmlu.recipe.base import Settings
+from codemmlu.recipe.base import Name, Settings
 
 # Codecs of Python in which no file is written.
 _NO_FILES = ("punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape")
@@ -57,6 +57,22 @@ class QuestionSettings(_SourceSettings):
 
     source: str = "sample"  # sample | path | glob | s3://... | gs://... | OWNER/NAME on the Hub
     holdout: HoldoutSettings | None = None  # for an examples.source that is the same: the rows that are asked
+    # Names of further kinds of questions, each with a pattern (RE2) that the text of such a question holds. Tables of a
+    # report, and weights of a fitted vote, tell them apart; what tools look at does not depend on them.
+    kinds: dict[Name, str] = Field(default_factory=dict)
+
+    @field_validator("kinds")
+    @classmethod
+    def _patterns_are_valid(cls, kinds: dict[str, str]) -> dict[str, str]:
+        import pyarrow as pa  # slow to import, and only patterns need it
+        import pyarrow.compute as pc
+
+        for name, pattern in kinds.items():
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{name}: {str(error).splitlines()[0]}; write a pattern of RE2") from None
+        return kinds
 
 
 class EmbedderSettings(Settings):

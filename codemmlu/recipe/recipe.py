@@ -12,13 +12,13 @@ from codemmlu.recipe.finetune import FinetuneSettings
 from codemmlu.recipe.models import ModelSettings
 from codemmlu.recipe.output import FITTED_RULES, ReportSettings, SubmissionSettings, VoteSettings
 from codemmlu.recipe.voters import (
+    ARTEFACT_VOTERS,
     AskedVoter,
     EvidenceVoter,
     ModelVoter,
     ProbeVoter,
     RetrieveVoter,
     SubmissionVoter,
-    VerbatimVoter,
     VerifyVoter,
     VoterSettings,
     WhenSettings,
@@ -142,7 +142,7 @@ def _check_artefacts(name: str, recipe: "Recipe") -> None:
     """Refuse a cascade that spares questions by an artefact voter, where totals without it are reported."""
     when = when_of(recipe.voters[name])
     for other in when.names if when else ():
-        if isinstance(recipe.voters[other], VerbatimVoter) and recipe.report.artefacts == "both":
+        if isinstance(recipe.voters[other], ARTEFACT_VOTERS) and recipe.report.artefacts == "both":
             raise ValueError(
                 f"voters.{name}.when: {other} is an artefact voter, and no total without it exists where it spares "
                 "questions; set report.artefacts=only_with"

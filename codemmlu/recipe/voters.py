@@ -193,6 +193,12 @@ class ProbeVoter(Settings):
         return f"{self.model}.states"
 
 
+class ChoicesOnlyVoter(_EvidenceVoter):
+    """A voter that looks at the form and length of choices alone: an artefact, a habit of those who write questions."""
+
+    method: Literal["choices-only"]
+
+
 class SubmissionVoter(Settings):
     """Another system's answers, a CSV file of `task_id,answer`: no inference; a missing id has no answer."""
 
@@ -218,13 +224,16 @@ VoterSettings = Annotated[
     | Annotated[ExecuteVoter, Tag("execute")]
     | Annotated[VerbatimVoter, Tag("verbatim")]
     | Annotated[ProbeVoter, Tag("probe")]
+    | Annotated[ChoicesOnlyVoter, Tag("choices-only")]
     | Annotated[SubmissionVoter, Tag("submission")],
     Discriminator(_method),
 ]
 
 
 # Voters that look at tools or at the text.
-EvidenceVoter = StaticVoter | ExecuteVoter | VerbatimVoter
+EvidenceVoter = StaticVoter | ExecuteVoter | VerbatimVoter | ChoicesOnlyVoter
+# Voters that read a defect of how a benchmark was made, and not the problem.
+ARTEFACT_VOTERS = (VerbatimVoter, ChoicesOnlyVoter)
 # Voters that need inference: by a model, by the index, or by tools.
 AskedVoter = ModelVoter | RetrieveVoter | EvidenceVoter | ProbeVoter
 

@@ -1,8 +1,10 @@
 """The tables of a report, cut by the kind of question. Kinds follow from the text and are stored nowhere."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from codemmlu.dataset.kind import KINDS, kind_of
+from codemmlu.dataset.kind import KindRules
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.report import statistics
 from codemmlu.report.evidence_results import KindNumbers, KindReport
@@ -10,17 +12,19 @@ from codemmlu.report.score_table import Bits, Codes, Column, ScoreTable
 from codemmlu.run_dir import RunDir
 
 
-def kinds_of(run: RunDir) -> Codes:
-    """Return the kind of each question of a run as an index into KINDS, in the order of positions."""
-    pairs = sorted((question.position, KINDS.index(kind_of(question))) for question in stored_questions(run))
-    return np.array([kind for _, kind in pairs], dtype=np.int8)
+def kinds_of(run: RunDir, rules: KindRules) -> Codes:
+    """Return the kind of each question of a run as an index into the rules' names, in the order of positions."""
+    codes = {name: code for code, name in enumerate(rules.names)}
+    pairs = sorted((question.position, codes[rules.kind_of(question)]) for question in stored_questions(run))
+    return np.array([kind for _, kind in pairs], dtype=np.int16)
 
 
-def by_kind(kinds: Codes, scores: ScoreTable, rule: str) -> dict[str, KindReport]:
+def by_kind(kinds: Codes, names: Sequence[str], scores: ScoreTable, rule: str) -> dict[str, KindReport]:
     """Return for each kind that occurs the numbers of all voters and of the vote.
 
     Args:
         kinds: The result of `kinds_of`.
+        names: The names of the kinds.
         scores: The score table, in the same order.
         rule: The rule that decides.
 
@@ -28,7 +32,7 @@ def by_kind(kinds: Codes, scores: ScoreTable, rule: str) -> dict[str, KindReport
         By kind, its numbers.
     """
     tables = {}
-    for code, kind in enumerate(KINDS):
+    for code, kind in enumerate(names):
         inside: Bits = kinds == code
         if inside.any():
             tables[kind] = KindReport(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from codemmlu.dataset import QuestionStream
-from codemmlu.dataset.kind import KINDS, kind_of
+from codemmlu.dataset.kind import BUILT_IN, KindRules
 from codemmlu.errors import UserError
 from codemmlu.recipe import QuestionSettings
 from codemmlu.report.evidence_results import KindNumbers, KindReport, MixReport, MixTotal
@@ -13,11 +13,12 @@ from codemmlu.schema import Question
 _WIDTH = 1.96  # standard errors on each side of a 95 % interval
 
 
-def shares_of(mix: str | Mapping[str, float]) -> dict[str, float]:
+def shares_of(mix: str | Mapping[str, float], rules: KindRules = BUILT_IN) -> dict[str, float]:
     """Return the share of each kind in a mix.
 
     Args:
         mix: The address of a file of questions, which need no labels; or weights by kind.
+        rules: The rules that name the kind of a question.
 
     Returns:
         Shares that sum to one.
@@ -28,13 +29,13 @@ def shares_of(mix: str | Mapping[str, float]) -> dict[str, float]:
     if isinstance(mix, str):
         try:
             rows = QuestionStream(QuestionSettings(source=mix)).rows()
-            weights: Mapping[str, float] = Counter(kind_of(row) for row in rows if isinstance(row, Question))
+            weights: Mapping[str, float] = Counter(rules.kind_of(row) for row in rows if isinstance(row, Question))
         except UserError as error:
             raise UserError(str(error), key="report.mix") from None
     else:
         weights = mix
-    if unknown := [kind for kind in weights if kind not in KINDS]:
-        raise UserError(f"there is no kind {unknown[0]!r}; kinds: {', '.join(KINDS)}", key="report.mix")
+    if unknown := [kind for kind in weights if kind not in rules.names]:
+        raise UserError(f"there is no kind {unknown[0]!r}; kinds: {', '.join(rules.names)}", key="report.mix")
     total = sum(weights.values())
     if total <= 0 or min(weights.values()) < 0:
         raise UserError("the weights have to be at least zero, and one of them above", key="report.mix")

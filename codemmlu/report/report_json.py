@@ -16,6 +16,7 @@ from codemmlu.inference.voters import Ensemble
 from codemmlu.inference.votes import VoterPrior
 from codemmlu.recipe import EvidenceVoter, Recipe, adapter_names, model_name, when_of
 from codemmlu.report import artefacts, statistics, summary
+from codemmlu.report.evidence_results import KindReport
 from codemmlu.report.kinds import by_kind, kinds_of
 from codemmlu.report.mix import mixed
 from codemmlu.report.savings import savings
@@ -75,7 +76,7 @@ def build_report(evaluation: Evaluation) -> tuple[Report, int]:
     broken = _broken(learnt)
     voters = {name: _voter(evaluation, name, ranks[name]) for name in evaluation.recipe.voters}
     looks = _looks_at_tools(evaluation.recipe)
-    kinds = by_kind(kinds_of(evaluation.run), scores, rule) if looks or evaluation.mix else None
+    kinds = _by_kind(evaluation) if looks or evaluation.mix or evaluation.ensemble.kinds.patterns else None
     report = Report(
         questions=loaded.questions,
         labelled=loaded.labelled,
@@ -110,6 +111,12 @@ def build_report(evaluation: Evaluation) -> tuple[Report, int]:
         mix=mixed(kinds, evaluation.mix) if kinds and evaluation.mix else None,
     )
     return report, sums.failed + sums.swaps_failed + len(broken)
+
+
+def _by_kind(evaluation: Evaluation) -> dict[str, KindReport]:
+    rules = evaluation.ensemble.kinds
+    codes = kinds_of(evaluation.run, rules)
+    return by_kind(codes, rules.names, evaluation.scores, evaluation.recipe.vote.rule)
 
 
 def _looks_at_tools(recipe: Recipe) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.dataset.kind import kind_of
 from codemmlu.dataset.stored import stored_questions
 from codemmlu.errors import Progress
 from codemmlu.inference.calibration import calibration_answers
@@ -83,7 +82,9 @@ def learn(recipe: Recipe, run: RunDir, ensemble: Ensemble, reduced: ReduceResult
 
 def _solved(ensemble: Ensemble, votes: list[Vote]) -> tuple[Ballots, list[int]]:
     """Return the ballots of the fit split, and the right choices in the order of these ballots."""
-    kinds = pa.table({"position": range(len(ensemble.fit_questions)), "kind": map(kind_of, ensemble.fit_questions)})
+    kinds = pa.table(
+        {"position": range(len(ensemble.fit_questions)), "kind": map(ensemble.kinds.kind_of, ensemble.fit_questions)}
+    )
     fit_ballots = ballots(_numbered(ensemble, votes), kinds)
     names = letters(26)
     right = {question.task_id: names.index(question.answer or "") for question in ensemble.fit_questions}

@@ -18,7 +18,7 @@ from codemmlu.voting.model import EnsembleModel, KindFit, VoterFit
 from codemmlu.voting.voter_fit import FEWEST, Around, fit_voter
 
 # How many questions the numbers of the whole count for; the strongest pull first.
-_PULLS = (64.0, 16.0, 4.0)
+_PULLS = (32.0, 8.0)
 # Kinds matter where the likelihood of held-out questions is higher by this many standard errors.
 _CLEARLY = 2.0
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from codemmlu.dataset.kind import kind_of
 from codemmlu.inference.voters import Ensemble, ResolvedVoter
 from codemmlu.inference.votes import VoterVotes, votes_from_answers
 from codemmlu.mcq import is_finite
@@ -52,7 +51,7 @@ def vote_columns(
         "nearest": pa.array([nearest.get(q.task_id, np.nan) for q in questions], pa.float32()),
     }
     if ensemble.fit_questions:  # Only a fitted vote asks for kinds.
-        columns["kind"] = pa.array(map(kind_of, questions), pa.string()).dictionary_encode()
+        columns["kind"] = pa.array(map(ensemble.kinds.kind_of, questions), pa.string()).dictionary_encode()
     for name, cast in votes.items():
         columns[f"status/{name}"] = pa.array([STATUSES.index(vote.status) for vote in cast], pa.int8())
         columns[f"letter/{name}"] = pa.array(

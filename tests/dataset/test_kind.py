@@ -2,7 +2,7 @@
 
 import pytest
 
-from codemmlu.dataset.kind import kind_of, outcome_of
+from codemmlu.dataset.kind import KindRules, kind_of, outcome_of
 from tests.support.rows import question
 
 JUDGED = ("Time Limit Exceeded", "Internal error", "Runtime Error", "No abnormally found")
@@ -43,3 +43,18 @@ def test_an_outcome_is_a_short_choice() -> None:
     assert outcome_of("No abnormally found") == "normal"
     assert outcome_of("It is a compile error as the variable is not declared before its use in line 3") is None
     assert outcome_of("42") is None
+
+
+def test_a_recipe_names_kinds_by_patterns() -> None:
+    rules = KindRules((("sql", r"(?i)\bselect\b"), ("printing", "print")))
+    asked = question("q", question="What is the output of this program?\nprint(1)", choices=("1", "2"))
+    assert rules.kind_of(asked) == "printing"
+    assert rules.kind_of(question("q", question="SELECT 1, printed")) == "sql"
+    assert rules.kind_of(question("q", question="Which planet is red?")) == "knowledge"
+    assert KindRules().kind_of(asked) == kind_of(asked) == "output"
+    assert rules.names[:3] == ("sql", "printing", "knowledge")
+
+
+def test_a_pattern_of_a_recipe_takes_linear_time() -> None:
+    rules = KindRules((("slow", "(a|a|aa)*b"),))
+    assert rules.kind_of(question("q", question="a" * 50_000)) == "knowledge"

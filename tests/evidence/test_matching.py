@@ -2,8 +2,7 @@
 
 import pytest
 
-from codemmlu.evidence.matching import match
-from codemmlu.sandbox import Status
+from codemmlu.evidence.matching import DIFFERS, match
 
 
 @pytest.mark.parametrize(
@@ -21,9 +20,14 @@ from codemmlu.sandbox import Status
         ("runtime_error", "", "ValueError: bad", ("no error", "1"), (None, None)),
         ("timeout", "", "", ("Infinite loop", "1"), ("endless", None)),
         ("memory", "", "", ("error", "1"), (None, None)),
+        (DIFFERS, "17", "", ("17", "depends on the machine"), (None, "not defined")),
+        ("ok", "17", "", ("undefined", "18"), ("not defined", None)),
+        ("ok", "17", "", ("undefined", "17"), (None, "same")),
+        ("ok", "Hi\nHi\nHi\n", "", ("it prints Hi 3 times", "it prints Hi 2 times"), ("so often", None)),
+        ("ok", "Not Equal", "", ("It will print Not Equal.", "It will print Equal."), ("says it", None)),
     ],
 )
 def test_the_strictest_way_wins(
-    status: Status, printed: str, errors: str, choices: tuple[str, ...], ways: tuple[str | None, ...]
+    status: str, printed: str, errors: str, choices: tuple[str, ...], ways: tuple[str | None, ...]
 ) -> None:
     assert tuple(match(status, printed, errors, choices)) == ways

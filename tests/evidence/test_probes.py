@@ -47,6 +47,23 @@ def test_the_choice_after_the_gap_stands_out() -> None:
     assert PROBES["verbatim"].artefact
 
 
+def test_choices_are_told_apart_by_how_they_look() -> None:
+    asked = ask("What?", "10", "a longer text", "All of the above", "None of these", "a text  \n")
+    features = PROBES["choices-only"].features(asked, Observation("", ()))
+    assert features is not None
+    assert [feature[1] for feature in features] == [
+        "text, least long",
+        "text, middle long",
+        "all, most long",
+        "none, middle long",
+        "text, middle long",
+    ]
+    numbers = PROBES["choices-only"].features(ask("What?", "1", "12", "7"), Observation("", ()))
+    assert numbers is not None
+    assert [feature[0] for feature in numbers] == ["least number", "most number", "middle number"]
+    assert PROBES["choices-only"].artefact
+
+
 def test_examples_are_run_with_each_choice(sandbox: Sandbox) -> None:
     asked = ask(ADD, "return x - y", "    return x + y\n", "return")
     assert levels("execute", asked, sandbox) == ["fails", "all", "fails"]
@@ -76,11 +93,36 @@ def test_a_program_is_run_and_matched(sandbox: Sandbox) -> None:
     assert levels("execute", asked, sandbox) == ["rival: same", "matches: same", "rival: same"]
 
 
-def test_a_program_that_changes_says_nothing(sandbox: Sandbox) -> None:
-    asked = ask("What is the output of this Python code?\nimport random\nprint(random.random())", "1", "2")
-    assert PROBES["execute"].observe(asked, sandbox) is None
+def test_a_program_that_changes_has_no_output(sandbox: Sandbox) -> None:
+    text = "What is the output of this Python code?\nimport random\nprint(random.random())"
+    assert levels("execute", ask(text, "1", "2"), sandbox) is None
+    assert levels("execute", ask(text, "1", "A random number"), sandbox) == [
+        "rival: not defined",
+        "matches: not defined",
+    ]
+
+
+def test_a_fault_of_the_program_counts_and_not_one_of_the_copy(sandbox: Sandbox) -> None:
+    text = 'What is the output?\n#include <stdio.h>\nextern int v;\nint main() { v = 1; printf(\\"%d\\", v); }'
+    assert levels("execute", ask(text, "Compile error", "1"), sandbox) == [
+        "matches: names the error",
+        "rival: names the error",
+    ]
+
+
+def test_a_function_of_another_c_library_is_defined(sandbox: Sandbox) -> None:
+    text = 'What is the output?\n#include <stdio.h>\nint main() { char s[] = "abc"; puts(strrev(s)); return 0; }'
+    assert levels("execute", ask(text, "abc", "cba"), sandbox) == ["rival: same", "matches: same"]
+
+
+@pytest.mark.parametrize("printed", ["foo 1", "² ²", "1 1 1", "9999 9999", "1e1 1", "", "0 0"])
+def test_what_a_choice_prints_of_itself_is_not_believed(printed: str) -> None:
+    runs = (Run("ok", printed), Run("ok", "1 1"), Run("ok", "0 1"))
+    features = PROBES["execute"].features(ask(ADD, "a", "b", "c"), Observation("python", runs))
+    assert features is not None
+    assert [feature[0] for feature in features] == ["fails", "all", "fails"]
 
 
 def test_a_question_of_another_kind_needs_no_tool() -> None:
     asked = ask("Which planet is red?", "Mars", "Venus")
-    assert [probe.language(asked) for probe in PROBES.values()] == [None, None, None]
+    assert [PROBES[name].language(asked) for name in ("static", "execute", "verbatim")] == [None, None, None]

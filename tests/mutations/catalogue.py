@@ -180,9 +180,9 @@ VOTING = (
     ),
     Mutation(
         "skill-without-guesses",
-        "codemmlu/voting/fitting.py",
-        "(right - chance) / (count - chance + _GUESSES)",
-        "(right - chance) / (count + _GUESSES)",
+        "codemmlu/voting/voter_fit.py",
+        "known / (count - chance + around.skill_pull)",
+        "known / (count + around.skill_pull)",
         (FITTING,),
         "What is known beyond guessing would be estimated too low, the lower the fewer choices there are.",
     ),

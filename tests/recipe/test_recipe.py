@@ -140,6 +140,10 @@ def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
         ("voters.one.when={margin_below: 0.2, undecided_by: [two]}", "either margin_below with of, or undecided_by"),
         ("voters.one.when={undecided_by: [three]}", "voters.one.when.undecided_by: there is no voter 'three'"),
         ("voters.one.when={margin_below: 0.2, of: [two], confidence: 0.9}", "confidence: belongs to undecided_by"),
+        (
+            "questions.kinds={sql: '(select'}",
+            "questions.kinds: sql: Invalid regular expression: missing ): (select; write a",
+        ),
         ("report.order_sensitivity=[three]", "report.order_sensitivity: there is no voter 'three'; voters: one, two"),
         ("voters=[{a: 1}]", "voters: the recipe has no {'a': 1}; it has one, two"),
         ("voters=[]", "voters: at least one is needed"),

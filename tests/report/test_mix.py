@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.dataset.kind import KindRules
 from codemmlu.errors import UserError
 from codemmlu.report.evidence_results import KindNumbers, KindReport, MixTotal
 from codemmlu.report.mix import mixed, shares_of
@@ -47,6 +48,7 @@ def test_a_file_without_labels_gives_its_own_shares(tmp_path: Path) -> None:
 
 def test_weights_are_shares_and_kinds_are_checked() -> None:
     assert shares_of({"output": 3, "defect": 1}) == {"output": 0.75, "defect": 0.25}
+    assert shares_of({"sql": 1}, KindRules((("sql", "SELECT"),))) == {"sql": 1}
     with pytest.raises(UserError, match="there is no kind 'essay'; kinds: knowledge, output"):
         shares_of({"essay": 1})
     with pytest.raises(UserError, match=r"report\.mix: .*nowhere"):

@@ -111,6 +111,11 @@ HOSTILE = {
         "import mmap\nx = []\nwhile 1:\n    m = mmap.mmap(-1, 10**7)\n    m.write(b'x' * 10**7)\n    x.append(m)\n",
         ("runtime_error", "memory"),
     ),
+    "python makes files without end": Hostile(
+        "python",
+        "i = 0\nwhile 1:\n    i += 1\n    open(f'/tmp/{i}', 'w').close()\n",
+        ("memory", "runtime_error", "timeout"),
+    ),
     "python fills the disk": Hostile(
         "python", "i = 0\nwhile 1:\n    i += 1\n    open(f'/tmp/{i}', 'wb').write(b'x' * 10**6)\n", ("runtime_error",)
     ),
@@ -176,6 +181,17 @@ HOSTILE = {
             "for (int i = 0; i < 30; i++) if (!fork()) { char *p = malloc(100 << 20); if (p) memset(p, 1, 100 << 20); pause(); }\npause();"
         ),
         ("memory", "timeout"),
+    ),
+    "c hides shared memory": Hostile(
+        "c",
+        _c(
+            "for (int i = 0; i < 9; i++) { char *p = mmap(0, 1 << 26, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);\n"
+            'if (p == MAP_FAILED) return 3; memset(p, 1, 1 << 26); madvise(p, 1 << 26, MADV_DONTNEED); }\nputs("ESCAPED");'
+        ),
+        ("runtime_error",),
+    ),
+    "c takes a descriptor of another process": Hostile(
+        "c", _c('if (syscall(434, getppid(), 0) >= 0 || errno != EPERM) puts("ESCAPED");')
     ),
     "c overflows the stack": Hostile(
         "c",

@@ -1,9 +1,13 @@
 """Programs in the sandbox: what they print comes back, and how they ended."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 
 from codemmlu.sandbox import BACKENDS, Limits, Program, Sandbox, SandboxMissing, backends, open_sandbox
-from codemmlu.sandbox.languages import main_class
+from codemmlu.sandbox.languages import LANGUAGES, main_class
 
 LIMITS = Limits(seconds=40, cpu=10, memory=1024)
 HELLO = {
@@ -89,3 +93,64 @@ def test_without_a_backend_the_reason_names_the_remedy(monkeypatch: pytest.Monke
 )
 def test_the_class_with_main_is_found(source: str, name: str) -> None:
     assert main_class(source) == name
+
+
+# A choice that writes to the memory or the descriptors of the process that holds the results of all choices.
+_FORGING = """
+import os
+driver = f"/proc/{os.getppid()}"
+for way in (lambda: open(f"{driver}/mem", "r+b"), lambda: open(f"{driver}/fd/1", "wb"), os.fork):
+    try:
+        way()
+        print("ESCAPED")
+    except OSError:
+        print("held")
+"""
+
+
+def test_a_program_of_a_batch_reaches_no_other(sandbox: Sandbox) -> None:
+    assert sandbox.run_python([_FORGING, "print(2)"], Limits(seconds=2)) == [("held\n" * 3, None), ("2\n", None)]
+
+
+def test_a_batch_of_root_is_run_as_nobody(sandbox: Sandbox) -> None:
+    ((printed, error),) = sandbox.run_python(["import os\nprint(os.getuid() == 0)"], Limits(seconds=2))
+    assert (printed, error) == ("False\n", None)
+
+
+def test_one_program_takes_no_processes_from_others() -> None:
+    sandbox = bubblewrap()
+    forks = (
+        "import os, time\nfor _ in range(30):\n    if os.fork() == 0: time.sleep(20)\nprint(flush=True)\ntime.sleep(20)"
+    )
+    limits = Limits(seconds=6, memory=1024, processes=32)
+    with ThreadPoolExecutor() as pool:
+        crowd = pool.submit(sandbox.run, Program("python", forks), limits)
+        time.sleep(2)
+        ran = sandbox.run(Program("bash", "(echo $((6 * 7))) | cat"), replace(limits, seconds=20))
+        assert crowd.result().status == "timeout"
+    assert (ran.status, ran.printed) == ("ok", "42\n")
+
+
+def test_a_shortage_is_no_fault_of_the_text() -> None:
+    refusal = LANGUAGES["c"].refusal
+    assert refusal("/program/main.c:1:5: error: unknown type name") == "compile_error"
+    assert refusal("main.c:(.text+0x5): undefined reference to `f'") == "compile_error"
+    assert refusal("gcc: fatal error: cannot execute 'cc1': vfork: Resource temporarily unavailable") == "unsupported"
+    assert (
+        refusal("gcc: internal compiler error: File size limit exceeded signal terminated program as") == "unsupported"
+    )
+    assert refusal("Killed") == "unsupported"
+    assert LANGUAGES["java"].refusal("java.lang.OutOfMemoryError: Java heap space\nerror") == "unsupported"
+
+
+def test_a_name_or_a_text_of_any_form_is_no_failure(sandbox: Sandbox) -> None:
+    if "java" in sandbox.languages():
+        assert LANGUAGES["java"].file(f"public class {'A' * 3000} {{ }}") == "Main.java"
+    assert sandbox.run(Program("python", "print('\ud800')"), LIMITS).status in ("ok", "runtime_error")
+
+
+def bubblewrap() -> Sandbox:
+    try:
+        return open_sandbox("bubblewrap")
+    except SandboxMissing as missing:
+        pytest.skip(str(missing))
