@@ -1,7 +1,7 @@
 """The ladder: from the reference project's way of asking to everything that helps, on the same held-out questions.
 
     python -m benchmarks.ladder FOLDER --questions FILE [--mix FILE] [--model SOURCE] [--held-out 600] [--seed 0]
-        [--rungs one,cyclic] [--page docs/results.md] [--json] [key.path=value ...]
+        [--rungs one,cyclic] [--page docs/ladder.md] [--json] [key.path=value ...]
 
 Each rung is one or more commands, which are printed and run in one run directory, so that a rung asks only what no rung
 before it asked. What is finished stays: the same command goes on where it was stopped, and a rung is run again only

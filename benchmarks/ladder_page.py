@@ -1,6 +1,6 @@
-"""The page of the ladder: docs/results.md, made of nothing but ladder.json.
+"""The page of the ladder: docs/ladder.md, made of nothing but ladder.json.
 
-python -m benchmarks.ladder_page benchmarks/results/ladder.json docs/results.md
+python -m benchmarks.ladder_page benchmarks/results/ladder.json docs/ladder.md
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_HEAD = """# Results
+_HEAD = """# The ladder
 
 Made of benchmarks/results/ladder.json by `python -m benchmarks.ladder_page`; benchmarks/ladder.py measured them.
 Every rung answers the same {asked:,} held-out questions. The interval is at 95 %; p is the exact McNemar test against

@@ -72,9 +72,9 @@ OWNERS = {
     "faiss": {"codemmlu.retrieval.faiss_index"},
     "sentence_transformers": {"codemmlu.retrieval.embedder"},
     "datasets": {"codemmlu.dataset.hub", "codemmlu.training.train_loop"},
-    "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.model_source"},
+    "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.model_source", "codemmlu.engine.template_files"},
     "matplotlib": {"codemmlu.report.canvas", "codemmlu.report.charts"},
-    "jinja2": {"codemmlu.report.page"},
+    "jinja2": {"codemmlu.report.page", "codemmlu.engine.template_files"},
     "statsmodels": set(),  # the tests' alone
     "rich": {"codemmlu.cli.console", "codemmlu.cli.tables", "codemmlu.cli.kinds_table"},
 }

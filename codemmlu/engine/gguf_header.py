@@ -43,6 +43,22 @@ def fault_of(file: Path) -> str:
     return f"it lacks {architecture}.{missing[0]}" if missing else ""
 
 
+def text_of(file: Path, wanted: str) -> str | None:
+    """Return a text of the header by its name, such as `tokenizer.chat_template`; None where there is no such text."""
+    try:
+        with file.open("rb") as stream:
+            _, _, fields = struct.unpack("<IQQ", _read(stream, 24)[4:])
+            for _ in range(fields):
+                name = _text(stream, _LONGEST_NAME)
+                (kind,) = struct.unpack("<I", _read(stream, 4))
+                if name == wanted and kind == _TEXT:
+                    return _text(stream)
+                _skip(stream, kind, file.stat().st_size)
+    except (EOFError, struct.error, ValueError, KeyError):
+        return None
+    return None
+
+
 def _read(stream: BinaryIO, size: int) -> bytes:
     """Return exactly `size` bytes; an EOFError where the file ends before."""
     content = stream.read(size)

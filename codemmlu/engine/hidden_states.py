@@ -36,12 +36,12 @@ class StatesEngine:
 
         self._settings = settings
         self._source = resolve(settings.source, settings.cache)
-        self._arguments: dict[str, Any] = {
-            "revision": settings.arguments.get("revision"),
-            "trust_remote_code": bool(settings.arguments.get("trust_remote_code")),
-        }
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(self._source, **self._arguments)
-        chat_template.complete(self._tokenizer, self._source, self._arguments["revision"])
+        self._revision = settings.arguments.get("revision")
+        self._trusted = bool(settings.arguments.get("trust_remote_code"))
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(
+            self._source, revision=self._revision, trust_remote_code=self._trusted
+        )
+        chat_template.complete(self._tokenizer, self._source, self._revision)
         self._length = settings.arguments.get("max_model_len")
         self._trunks: dict[tuple[str, float], Any] = {}
         self._turn = asyncio.Lock()
@@ -83,7 +83,11 @@ class StatesEngine:
         from transformers import AutoModelForCausalLM
 
         model: Any = AutoModelForCausalLM.from_pretrained(
-            self._source, dtype=torch.float32, use_safetensors=True, **self._arguments
+            self._source,
+            dtype=torch.float32,
+            use_safetensors=True,
+            revision=self._revision,
+            trust_remote_code=self._trusted,
         )
         if adapter:
             from peft import PeftModel

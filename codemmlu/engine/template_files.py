@@ -13,14 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from codemmlu.engine import model_source, template_form
+from codemmlu.engine import gguf_header, model_source, template_form
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
 
 _CONFIG, _SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
+_IN_GGUF = "tokenizer.chat_template"
 _TEMPLATE, _PROCESSOR = "chat_template.jinja", "chat_template.json"
 # The tags by which templates mark the model's own text for training, which is rendered as it is.
 _MARKS = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")
@@ -43,6 +41,11 @@ class FileTemplate:
 
     def apply_chat_template(self, chat: Sequence[Mapping[str, Any]], **values: Any) -> str:
         """Render a chat; `values`: what the template may use, such as add_generation_prompt."""
+        from jinja2.ext import (
+            loopcontrols,
+        )  # jinja2 takes a fifth of a second to load, and most commands render nothing.
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _fail
@@ -57,7 +60,9 @@ def changed_prompts(model: model_source.Model) -> tuple[str, ...]:
 
 @cache  # By the content of the model: a run asks for each of its models several times.
 def _changed(source: str, revision: str | None, _: str, reached: bool) -> tuple[str, ...]:
-    if is_scripted(source):
+    if (
+        is_scripted(source) or source == model_source.EMBEDDED
+    ):  # The embedded model's answers stand at the end of its prompts.
         return ()
     try:
         template = _read(source, revision, reached)
@@ -69,9 +74,11 @@ def _changed(source: str, revision: str | None, _: str, reached: bool) -> tuple[
 
 def _read(source: str, revision: str | None, reached: bool) -> FileTemplate | None:
     """Return the chat template that transformers would take from a model's files; None without one."""
-    folder = None
-    if not model_source.is_on_hub(source):
-        folder = Path(model_source.resolve(source, model_source.cache_folder()))
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":  # Read as it is: a dry run converts no model.
+        text = gguf_header.text_of(path, _IN_GGUF)
+        return FileTemplate(source, text) if text else None
+    folder = None if model_source.is_on_hub(source) else path
 
     def text_of(name: str) -> str | None:
         path = folder / name if folder else _of_hub(source, name, revision, reached)

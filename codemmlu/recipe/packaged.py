@@ -29,8 +29,15 @@ def find(recipe: str) -> str:
     Raises:
         UserError: The text can only be a name, and no recipe has it.
     """
-    if "/" in recipe or recipe.endswith((".yaml", ".yml")) or Path(recipe).is_file():
+    if "/" in recipe or recipe.endswith((".yaml", ".yml")) or _is_file(recipe):
         return recipe
     if recipe not in packaged():
         raise UserError(f"there is no recipe {recipe!r}; give the path of a YAML file, or {', '.join(packaged())}")
     return str(packaged()[recipe])
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # The name is too long for a file, or holds a null character.
+        return False

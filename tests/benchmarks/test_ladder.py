@@ -101,7 +101,7 @@ def test_every_rung_is_of_the_recipe(tmp_path: Path) -> None:
 
 
 def test_the_results_page_is_made_of_the_figures() -> None:
-    figures, shown = ROOT / "benchmarks/results/ladder.json", ROOT / "docs/results.md"
+    figures, shown = ROOT / "benchmarks/results/ladder.json", ROOT / "docs/ladder.md"
     assert figures.exists() == shown.exists(), "python -m benchmarks.ladder_page makes one of the other"
     if figures.exists():
         result: dict[str, Any] = json.loads(figures.read_text())

@@ -91,7 +91,7 @@ def test_a_script_is_a_model_without_weights(tmp_path: Path) -> None:
         resolve(source, "/nowhere")
     with pytest.raises(UserError, match="revision 'main' is for Hub models"):
         validate("scripted", "main", "/nowhere")
-    assert BACKENDS.keys() == {"vllm", "scripted"}
+    assert BACKENDS.keys() == {"vllm", "scripted", "states"}
 
 
 def test_the_nth_engine_cannot_be_opened(tmp_path: Path) -> None:

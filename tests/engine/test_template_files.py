@@ -15,6 +15,7 @@ from codemmlu.inference.voters import weights_digest
 from codemmlu.mcq import render
 from codemmlu.recipe import ModelSettings, digest
 from tests.engine.test_chat_template import CHATML, ENDS
+from tests.support.gguf_files import write_gguf
 from tests.support.rows import question
 from tests.support.tiny_model import tokenizer
 
@@ -69,6 +70,15 @@ KEPT = {
 def test_a_template_is_found_wherever_it_is_kept(place: str, tmp_path: Path) -> None:
     """CHATML has no generation prompt, and so its prompts have changed."""
     assert changed_prompts(model_of(tmp_path / "m", **KEPT[place])) == ("the place of the answer",)
+
+
+def test_a_gguf_file_is_read_and_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run makes keys; a conversion takes minutes and fills a disk."""
+    monkeypatch.setattr("codemmlu.engine.gguf.convert", lambda *_, **__: pytest.fail("converted"))
+    file = str(write_gguf(tmp_path / "m.gguf", {"tokenizer.chat_template": CHATML}))
+    assert changed_prompts(Model(file, None, file, 1, {})) == ("the place of the answer",)
+    plain = str(write_gguf(tmp_path / "plain.gguf"))
+    assert changed_prompts(Model(plain, None, plain, 1, {})) == ()
 
 
 NONE: dict[str, dict[str, str]] = {

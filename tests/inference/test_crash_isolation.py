@@ -42,7 +42,10 @@ class Worker:
         task_ids = [str(task_id) for task_id in block["task_id"].to_pylist()]
         self.under_way.append(task_ids)
         self.begun.append([*self.under_way])
-        await asyncio.sleep(0.1)  # others begin meanwhile, once their records are written, on threads
+        for _ in range(30):  # Others begin meanwhile, once their records are written, on threads.
+            await asyncio.sleep(0.02)
+            if len(self.under_way) > 1:
+                break
         if self.fatal & set(task_ids):
             self.died.set()
             await asyncio.Event().wait()
