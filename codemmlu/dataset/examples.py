@@ -70,7 +70,9 @@ def read_examples(settings: ExampleSettings) -> tuple[list[Question], list[str]]
         UserError: The source cannot be read, or has no labelled question.
     """
     assert settings.source is not None
-    fields = {name: getattr(settings, name) for name in QuestionSettings.model_fields if name != "holdout"}
+    fields = {
+        name: getattr(settings, name) for name in QuestionSettings.model_fields.keys() & type(settings).model_fields
+    }
     stream = QuestionStream(QuestionSettings(**fields), section="examples")
     rows = [row for row in stream.rows() if isinstance(row, Question) and row.answer]
     if not rows:

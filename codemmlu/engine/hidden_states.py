@@ -37,9 +37,9 @@ class StatesEngine:
         self._settings = settings
         self._source = resolve(settings.source, settings.cache)
         self._revision = settings.arguments.get("revision")
-        self._trusted = bool(settings.arguments.get("trust_remote_code"))
+        self._trust = trust = bool(settings.arguments.get("trust_remote_code"))
         self._tokenizer: Any = AutoTokenizer.from_pretrained(
-            self._source, revision=self._revision, trust_remote_code=self._trusted
+            self._source, revision=self._revision, trust_remote_code=trust
         )
         chat_template.complete(self._tokenizer, self._source, self._revision)
         self._length = settings.arguments.get("max_model_len")
@@ -82,12 +82,13 @@ class StatesEngine:
         import torch
         from transformers import AutoModelForCausalLM
 
+        trust = self._trust
         model: Any = AutoModelForCausalLM.from_pretrained(
             self._source,
             dtype=torch.float32,
             use_safetensors=True,
             revision=self._revision,
-            trust_remote_code=self._trusted,
+            trust_remote_code=trust,
         )
         if adapter:
             from peft import PeftModel

@@ -208,7 +208,7 @@ KEYS = (
     Mutation(
         "index-without-its-rule",
         "codemmlu/retrieval/index.py",
-        "looks = digest(self.manifest.fingerprint, asdict(self.policy))",
+        "looks = digest(self.manifest.fingerprint, digested(self.policy))",
         "looks = digest(self.manifest.fingerprint)",
         (INDEX,),
         "A changed rule for what a question may see would ask nothing again.",
