@@ -73,7 +73,7 @@ OWNERS = {
     "datasets": {"codemmlu.dataset.hub", "codemmlu.training.train_loop"},
     "huggingface_hub": {"codemmlu.dataset.hub", "codemmlu.engine.model_source"},
     "matplotlib": {"codemmlu.report.canvas", "codemmlu.report.charts"},
-    "jinja2": {"codemmlu.report.page"},
+    "jinja2": {"codemmlu.report.page", "codemmlu.engine.template_files"},
     "statsmodels": set(),  # the tests' alone
     "rich": {"codemmlu.cli.console", "codemmlu.cli.tables", "codemmlu.cli.kinds_table"},
 }

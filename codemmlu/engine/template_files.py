@@ -13,9 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from codemmlu.engine import model_source, template_form
 from codemmlu.engine.scripted import is_scripted
 from codemmlu.errors import UserError
@@ -43,6 +40,9 @@ class FileTemplate:
 
     def apply_chat_template(self, chat: Sequence[Mapping[str, Any]], **values: Any) -> str:
         """Render a chat; `values`: what the template may use, such as add_generation_prompt."""
+        from jinja2.ext import loopcontrols  # Only a run with a model needs them.
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _fail
@@ -74,7 +74,7 @@ def _read(source: str, revision: str | None, reached: bool) -> FileTemplate | No
         folder = Path(model_source.resolve(source, model_source.cache_folder()))
 
     def text_of(name: str) -> str | None:
-        path = folder / name if folder else _of_hub(source, name, revision, reached)
+        path = folder / name if folder else model_source.hub_file(source, name, revision, reached)
         return path.read_text(encoding="utf-8") if path and path.is_file() else None
 
     special = {**json.loads(text_of(_SPECIAL) or "{}"), **json.loads(text_of(_CONFIG) or "{}")}
@@ -89,20 +89,6 @@ def _read(source: str, revision: str | None, reached: bool) -> FileTemplate | No
         name: str(token.get("content", "")) if isinstance(token, dict) else str(token) for name, token in given.items()
     }
     return FileTemplate(source, template, tokens)
-
-
-def _of_hub(source: str, name: str, revision: str | None, reached: bool) -> Path | None:
-    """Return a file of a model on the Hub; None where the model has no such file, or the cache lacks it offline."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(cached := try_to_load_from_cache(source, name, revision=revision), str):
-        return Path(cached)
-    failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
-    try:
-        return Path(hf_hub_download(source, name, revision=revision)) if reached else None
-    except failures:
-        return None
 
 
 def _to_json(value: Any, **options: Any) -> str:
