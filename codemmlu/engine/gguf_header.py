@@ -26,15 +26,21 @@ def fault_of(file: Path) -> str:
         with file.open("rb") as stream:
             _, tensors, fields = struct.unpack("<IQQ", _read(stream, 24)[4:])
             texts: dict[str, str] = {}
+            split: dict[str, int] = {}
             for _ in range(fields):
                 name = _text(stream, _LONGEST_NAME)
                 (kind,) = struct.unpack("<I", _read(stream, 4))
+                if name in ("split.no", "split.count") and kind in _SIZES:
+                    split[name] = int.from_bytes(_read(stream, _SIZES[kind]), "little")
+                    continue
                 texts[name] = _text(stream) if name == "general.architecture" and kind == _TEXT else ""
                 if not texts[name]:
                     _skip(stream, kind, file.stat().st_size)
     except (EOFError, struct.error, ValueError, KeyError) as error:
         return f"its header is broken: {error}"
     architecture = texts.get("general.architecture")
+    if not architecture and split.get("split.count", 1) > 1:  # Only the first part describes the model.
+        return f"it is part {split.get('split.no', 0) + 1} of {split['split.count']} of a model; join the parts first"
     if not architecture:
         return "it names no architecture"
     if not tensors:

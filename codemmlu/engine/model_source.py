@@ -177,6 +177,20 @@ def chat_template(source: str, revision: str | None) -> str | None:
     return template if isinstance(template, str) else None
 
 
+def hub_file(source: str, name: str, revision: str | None, reached: bool) -> Path | None:
+    """Return a file of a model on the Hub; None where the model has no such file, or the cache lacks it offline."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(cached := try_to_load_from_cache(source, name, revision=revision), str):
+        return Path(cached)
+    failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
+    try:
+        return Path(hf_hub_download(source, name, revision=revision)) if reached else None
+    except failures:
+        return None
+
+
 def is_on_hub(source: str) -> bool:
     """Return whether a source is a Hub id: OWNER/NAME, and no path that exists."""
     local = source == EMBEDDED or source.endswith(".gguf") or Path(source).expanduser().exists()

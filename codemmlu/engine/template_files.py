@@ -81,7 +81,7 @@ def _read(source: str, revision: str | None, reached: bool) -> FileTemplate | No
     folder = None if model_source.is_on_hub(source) else path
 
     def text_of(name: str) -> str | None:
-        path = folder / name if folder else _of_hub(source, name, revision, reached)
+        path = folder / name if folder else model_source.hub_file(source, name, revision, reached)
         return path.read_text(encoding="utf-8") if path and path.is_file() else None
 
     special = {**json.loads(text_of(_SPECIAL) or "{}"), **json.loads(text_of(_CONFIG) or "{}")}
@@ -96,20 +96,6 @@ def _read(source: str, revision: str | None, reached: bool) -> FileTemplate | No
         name: str(token.get("content", "")) if isinstance(token, dict) else str(token) for name, token in given.items()
     }
     return FileTemplate(source, template, tokens)
-
-
-def _of_hub(source: str, name: str, revision: str | None, reached: bool) -> Path | None:
-    """Return a file of a model on the Hub; None where the model has no such file, or the cache lacks it offline."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(cached := try_to_load_from_cache(source, name, revision=revision), str):
-        return Path(cached)
-    failures: tuple[type[BaseException], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
-    try:
-        return Path(hf_hub_download(source, name, revision=revision)) if reached else None
-    except failures:
-        return None
 
 
 def _to_json(value: Any, **options: Any) -> str:

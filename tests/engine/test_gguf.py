@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,17 @@ def test_a_part_that_was_renamed_is_refused_by_its_field(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"m\.gguf is part 2 of 3 of a model"):
         resolve(str(file), str(tmp_path / "cache"))
     assert [path for path in (tmp_path / "cache" / "models").iterdir() if path.is_dir()] == [], "half a model is kept"
+
+
+def test_a_further_part_that_was_renamed_is_refused(tmp_path: Path) -> None:
+    """As llama-gguf-split writes it: without a description of the model."""
+    numbers = b"".join(
+        struct.pack("<Q", len(name)) + name + struct.pack("<IH", 2, value)
+        for name, value in ((b"split.no", 1), (b"split.count", 3))
+    )
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + numbers)
+    assert "it is part 2 of 3 of a model; join the parts first" in refused(file)
 
 
 def test_a_file_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:

@@ -216,8 +216,8 @@ KEYS = (
     Mutation(
         "weights-without-their-start",
         "codemmlu/training/training_set.py",
-        "model.fingerprint, training_set.fingerprint, start)",
-        "model.fingerprint, training_set.fingerprint)",
+        "model.fingerprint, training_set.fingerprint, start, *changes)",
+        "model.fingerprint, training_set.fingerprint, *changes)",
         (CURRICULUM,),
         "A training that goes on from other weights would be taken for done.",
     ),
