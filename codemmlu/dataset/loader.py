@@ -94,9 +94,7 @@ class QuestionStream:
         """Refuse a source that is no table of questions: its rows may be millions, and all of them are kept."""
         if self.rejected > max(_MOST_REJECTED, _REJECTED_PER_QUESTION * self.questions):
             why = "; ".join(self._row_notes(self._section))
-            what = (
-                f"{self.rejected:,} rows of {self.settings.source} rejected, {self.questions:,} accepted: {why}"
-            )
+            what = f"{self.rejected:,} rows of {self.settings.source} rejected, {self.questions:,} accepted: {why}"
             raise UserError(what, key=f"{self._section}.source")
 
     def _check_complete(self) -> None:
