@@ -172,3 +172,18 @@ def test_pairs_are_of_a_run_that_asked_the_model_directly(solved: Path, answered
         UserError, match=r"finetune.pairs_from: .* has no finished answers of a voter with method direct"
     ):
         found(recipe(solved, objective="preference", pairs_from=str(answered)))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"[" * 100_000, b"\xff", b'{"asks": 3, "voters": []}'])
+def test_a_damaged_report_of_that_run_is_one_line(solved: Path, answered: Path, content: bytes) -> None:
+    Path(answered, "report.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"finetune.pairs_from: .*(is broken: |has no finished answers)") as error:
+        found(recipe(solved, objective="preference", pairs_from=str(answered)))
+    assert "\n" not in str(error.value)
+
+
+def test_so_are_its_damaged_answers(solved: Path, answered: Path) -> None:
+    file = next(Path(answered, "answers").rglob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{file.name} is damaged "):
+        found(recipe(solved, objective="preference", pairs_from=str(answered)))
