@@ -15,7 +15,7 @@ _MIB = 2**20
 # Rows that a byte of a Parquet file may stand for; a run-length encoding holds billions in a few bytes.
 _ROWS_PER_BYTE = 100
 _FEW_ROWS = 10_000
-_MOST_BLANK = 1_000_000  # lines in a row
+_MOST_BLANK = 100_000  # lines in a row
 # Bytes that a byte of an archive may stand for beyond the first ones; text has 3 to 50, and a bomb 1,000 and more.
 _UNPACKED_PER_BYTE = 200
 _FEW_BYTES = 2 * _MIB

@@ -43,7 +43,11 @@ class Raylets:
         head = ["--head", "--port=0", *QUIET]
         self.head = node(*head, *self._options, environment=self.environment)
         self._address = (folder / "ray" / "ray_current_cluster").read_text().strip()
-        self.second = self._join()
+        try:
+            self.second = self._join()
+        except BaseException:
+            self.head.terminate()
+            raise
 
     def _join(self) -> "psutil.Popen":
         return node(f"--address={self._address}", *self._options, environment=self.environment)

@@ -224,3 +224,18 @@ def test_a_teacher_gives_the_choices_its_probabilities(solved: Path, answered: P
     assert training_set.fingerprint != found(recipe(solved)).fingerprint
     with pytest.raises(UserError, match=r"finetune\.teacher\.voter: .* has no finished voter other; its voters: base"):
         found(recipe(solved, teacher={"run": str(answered), "voter": "other"}))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"[" * 100_000, b"\xff", b'{"asks": 3, "voters": []}'])
+def test_a_damaged_report_of_that_run_is_one_line(solved: Path, answered: Path, content: bytes) -> None:
+    Path(answered, "report.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"finetune.pairs_from: .*(is broken: |has no finished answers)") as error:
+        found(recipe(solved, objective="preference", pairs_from=str(answered)))
+    assert "\n" not in str(error.value)
+
+
+def test_so_are_its_damaged_answers(solved: Path, answered: Path) -> None:
+    file = next(Path(answered, "answers").rglob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{file.name} is damaged "):
+        found(recipe(solved, objective="preference", pairs_from=str(answered)))
