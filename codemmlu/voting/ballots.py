@@ -139,7 +139,7 @@ def ballots(votes: pa.Table, kinds: pa.Table | None = None) -> Ballots:
 
 def _kinds(kinds: pa.Table, positions: Whole) -> tuple[str, ...]:
     rows = np.searchsorted(_numbers(kinds["position"]), positions)
-    names: Any = kinds["kind"].take(pa.array(rows)).to_pylist()
+    names: Any = kinds["kind"].take(pa.array(rows, pa.int64())).to_pylist()
     return tuple(names)
 
 
