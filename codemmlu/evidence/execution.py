@@ -58,7 +58,7 @@ class Execute:
     def features(self, question: Question, observation: Observation) -> Sequence[Feature] | None:
         """Return how each choice matches what the program did, or how its examples came out."""
         if kind_of(question) == "completion":
-            return _passed(observation.runs)
+            return _passed(observation.runs, len(examples_of(question)))
         (run,) = observation.runs
         if run.status not in ("ok", "timeout", "output", DIFFERS) and is_incomplete(run.errors):
             return None  # The program fails by what the question leaves out.
@@ -114,18 +114,20 @@ except Exception:
 """
 
 
-def _passed(runs: Sequence[Run]) -> Sequence[Feature] | None:
-    shares = [_share(run) for run in runs]
+def _passed(runs: Sequence[Run], examples: int) -> Sequence[Feature] | None:
+    shares = [_share(run, examples) for run in runs]
     passing = sum(share == "all" for share in shares)
     if not passing or passing == len(shares):
         return None
     return [(share, f"{share}, {passing} pass") for share in shares]
 
 
-def _share(run: Run) -> str:
-    # What a program prints is its own word: anything but two numbers says nothing.
+def _share(run: Run, examples: int) -> str:
+    # What a program prints is its own word: anything but the two counts says nothing.
     numbers = _COUNTS.fullmatch(run.printed.rpartition("\n")[2])
     if run.status != "ok" or numbers is None:
         return "fails"
     right, tried = map(int, numbers.groups())
-    return "all" if right == tried > 0 else "some" if right else "fails"
+    if tried != examples:
+        return "fails"
+    return "all" if right == tried else "some" if right else "fails"

@@ -38,7 +38,7 @@ class Program:
     Attributes:
         language: A name in `languages.LANGUAGES`.
         source: The text, which is not trusted.
-        action: check: compile or parse the text only. run: run it too.
+        action: check: compile or parse the text only (Perl runs its BEGIN blocks for that). run: run it too.
         stdin: What the program may read.
         file: The name of its file, which Java checks; empty: the language's own rule.
     """

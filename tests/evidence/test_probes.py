@@ -115,7 +115,7 @@ def test_a_function_of_another_c_library_is_defined(sandbox: Sandbox) -> None:
     assert levels("execute", ask(text, "abc", "cba"), sandbox) == ["rival: same", "matches: same"]
 
 
-@pytest.mark.parametrize("printed", ["foo 1", "² ²", "1 1 1", "9999 9999", "1e1 1", "", "0 0"])
+@pytest.mark.parametrize("printed", ["foo 1", "² ²", "1 1 1", "9999 9999", "1e1 1", "", "0 0", "2 2"])
 def test_what_a_choice_prints_of_itself_is_not_believed(printed: str) -> None:
     runs = (Run("ok", printed), Run("ok", "1 1"), Run("ok", "0 1"))
     features = PROBES["execute"].features(ask(ADD, "a", "b", "c"), Observation("python", runs))
