@@ -234,7 +234,7 @@ def photograph(run: str) -> None:
         with tempfile.TemporaryDirectory() as profile:
             picture = FOLDER / f"report-{scheme}.png"
             options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}")
-            look = ("--window-size=1200,1010", f"--blink-settings=preferredColorScheme={number}")
+            look = ("--window-size=1200,660", f"--blink-settings=preferredColorScheme={number}")
             command = ["chromium", *options, *look, f"--screenshot={picture}", url]
             subprocess.run(command, check=True, capture_output=True, timeout=300)
         # 64 colours are enough for a page of text and bars, and take a third of the room.
