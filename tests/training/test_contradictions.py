@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from codemmlu.errors import UserError
 from codemmlu.evidence import Observation, Run
 from codemmlu.run_dir import RunDir
 from codemmlu.sandbox import SandboxMissing, open_sandbox
@@ -84,5 +85,5 @@ def test_without_a_sandbox_nothing_is_left_out_in_silence(tmp_path: Path, monkey
         raise SandboxMissing("none")
 
     monkeypatch.setattr(contradictions, "open_sandbox", missing)
-    with pytest.raises(contradictions.UserError, match=r"finetune\.contradicted: .* none works here"):
+    with pytest.raises(UserError, match=r"finetune\.contradicted: .* none works here"):
         find_contradictions(RunDir(str(tmp_path)), Silent(), [])  # type: ignore[arg-type]
