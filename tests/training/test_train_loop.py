@@ -176,9 +176,8 @@ def test_a_training_runs_with_every_switch(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switches: dict[str, Any]
 ) -> None:
     folder = RunDir(str(tmp_path))
-    job = course(
-        folder, model, batch_size=4, accumulation=1, epochs=6, learning_rate=0.05, optimizer="adamw", **switches
-    )
+    steps = {"batch_size": 4, "accumulation": 1, "epochs": 6, "learning_rate": 0.05, "patience": 99}
+    job = course(folder, model, optimizer="adamw", **steps, **switches)
     learnt = [question(f"t{n}", question=f"What is {n} called?", answer="ABCD"[n % 4]) for n in range(6)]
     folder.write_table(LESSONS, examples_to_table(learnt, ["train"] * 4 + ["tune"] * 2, [[]] * 6, {}))
     messages = trained_alone(job, monkeypatch)
