@@ -29,13 +29,14 @@ from codemmlu.report.statistics import mcnemar
 
 ROOT = Path(__file__).parents[1]
 RECIPE = "recipes/ladder.yaml"
-# The settings of each voter with an adapter, beside its model and adapter: how the adapter is asked.
+# The adapters of each voter that has some, of which several are mixed, and how they are asked.
 _EVERY_ORDER = "readings: cyclic, calibrate: prior"
 ADAPTERS = {
     "tuned": ("tuned", _EVERY_ORDER),
     "tuned-one": ("tuned", "readings: 1"),
     "agreeing-one": ("agreeing", "readings: 1"),
     "second": ("second", _EVERY_ORDER),
+    "soup": ("tuned second", _EVERY_ORDER),
 }
 
 # Runs one command, and returns its exit code.
@@ -70,12 +71,14 @@ RUNGS = (
     Rung("cyclic", "every choice at every letter", ("cyclic",)),
     Rung("retrieve", "with the nearest examples", ("cyclic", "retrieve")),
     Rung("tools", "with compilers and programs that are run", ("cyclic", *_TOOLS)),
-    Rung("artefacts", "with a choice that stands beside its gap", ("cyclic", *_TOOLS, "verbatim")),
+    Rung("states", "with the model's hidden states", ("cyclic", *_TOOLS, "probe")),
+    Rung("artefacts", "with a choice that stands beside its gap", ("cyclic", *_TOOLS, "probe", "verbatim")),
     Rung("tuned-one", "trained, one reading, alone", ("tuned-one",), _TUNED),
     Rung("agreeing-one", "trained to agree in every order, one reading, alone", ("agreeing-one",), _AGREEING),
     Rung("tuned", "trained, every order, alone", ("tuned",), _TUNED),
-    Rung("all", "trained, with everything", ("tuned", *_TOOLS, "verbatim"), _TUNED),
-    Rung("seeds", "and another seed", ("tuned", "second", *_TOOLS, "verbatim"), _SECOND),
+    Rung("all", "trained, with everything", ("tuned", *_TOOLS, "probe", "verbatim"), _TUNED),
+    Rung("seeds", "and another seed", ("tuned", "second", *_TOOLS, "probe", "verbatim"), _SECOND),
+    Rung("soup", "the mean of both seeds, alone", ("soup",), _SECOND),
 )
 
 
@@ -98,6 +101,11 @@ class Plan:
         """Return the run directory of all rungs."""
         return self.folder / "run"
 
+    def _weights(self, names: Sequence[str]) -> str:
+        """Return adapters of the run directory as a value of a recipe."""
+        folders = [str(self.out / "adapters" / name) for name in names]
+        return folders[0] if len(folders) == 1 else f"[{', '.join(folders)}]"
+
     def commands(self, rung: Rung) -> list[list[str]]:
         """Return the commands of a rung: its trainings, and the run."""
         shared = [self.recipe, *self.overrides, f"out={self.out}"]
@@ -107,10 +115,10 @@ class Plan:
             for name, own in rung.trains
         ]
         adapters = [
-            f"voters.{voter}={{model: model, adapter: {self.out / 'adapters' / name}, {settings}}}"
+            f"voters.{voter}={{model: model, adapter: {self._weights(names.split())}, {settings}}}"
             for voter in rung.voters
-            for name, settings in [ADAPTERS.get(voter, ("", ""))]
-            if name
+            for names, settings in [ADAPTERS.get(voter, ("", ""))]
+            if names
         ]
         chosen = f"voters=[{','.join(rung.voters)}]"
         return [*trainings, ["python", "jobs/run.py", *shared, *adapters, "finetune=null", chosen]]

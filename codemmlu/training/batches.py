@@ -80,6 +80,16 @@ class _Tree:
             path.append(place := found)
         return path
 
+    def new(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens a sequence would add."""
+        place = -1
+        for known, token in enumerate(prompt):
+            found = self.children.get((place, token))
+            if found is None:
+                return len(prompt) - known
+            place = found
+        return 0
+
     def mask(self, size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Return which tokens each token sees, shape (size, size)."""
         seen = np.zeros((size, size), dtype=bool)
@@ -93,12 +103,7 @@ class _Tree:
 
 
 def _packed(prompts: Sequence[Sequence[int]], pad: int) -> Batch:
-    trees: list[_Tree] = []
-    paths: list[tuple[int, list[int]]] = []
-    for prompt in prompts:  # The orders of one question follow one another.
-        if not trees or len(trees[-1].tokens) + len(prompt) > _ROW:
-            trees.append(_Tree([], [], [], {}))
-        paths.append((len(trees) - 1, trees[-1].add(prompt)))
+    trees, paths = _rows(prompts)
     longest = max(len(tree.tokens) for tree in trees)
     nodes = [[row * longest + place for place in path] for row, path in paths]
     return {
@@ -107,6 +112,29 @@ def _packed(prompts: Sequence[Sequence[int]], pad: int) -> Batch:
         "attention_mask": torch.from_numpy(np.stack([tree.mask(longest) for tree in trees])[:, None]),
         "nodes": torch.tensor(_rectangle(nodes, -1)),
     }
+
+
+# The trees of all rows, and the row and the places of each sequence.
+_Rows = tuple[list[_Tree], list[tuple[int, list[int]]]]
+
+
+def _rows(prompts: Sequence[Sequence[int]]) -> _Rows:
+    """Divide sequences into rows, of which a short last one would be filled up with padding."""
+    first = _divided(prompts, _ROW)
+    even = sum(len(tree.tokens) for tree in first[0]) / len(first[0])
+    candidates = [first, *(_divided(prompts, round(even * share)) for share in (1.0, 1.1, 1.25) if len(first[0]) > 1)]
+    return min(candidates, key=lambda rows: len(rows[0]) * max(len(tree.tokens) for tree in rows[0]))
+
+
+def _divided(prompts: Sequence[Sequence[int]], most: int) -> _Rows:
+    """Divide sequences into rows of at most so many tokens, or of one sequence."""
+    trees: list[_Tree] = []
+    paths: list[tuple[int, list[int]]] = []
+    for prompt in prompts:  # The orders of one question follow one another.
+        if not trees or len(trees[-1].tokens) + trees[-1].new(prompt) > most:
+            trees.append(_Tree([], [], [], {}))
+        paths.append((len(trees) - 1, trees[-1].add(prompt)))
+    return trees, paths
 
 
 def _rectangle(rows: Sequence[Sequence[Any]], filler: float) -> list[list[Any]]:

@@ -70,6 +70,6 @@ def test_several_adapters_are_served_by_one_engine(tmp_path: Path) -> None:
 def test_a_voter_names_one_adapter_or_several() -> None:
     assert adapter_names(DirectVoter(model="m")) == ()
     assert adapter_names(DirectVoter(model="m", adapter="a")) == ("a",)
-    assert adapter_names(DirectVoter(model="m", adapter=["a", "b"])) == ("a", "b")
+    assert adapter_names(DirectVoter(model="m", adapter=("a", "b"))) == ("a", "b")
     with pytest.raises(ValueError, match="adapter"):
         DirectVoter(model="m", adapter=("a",))

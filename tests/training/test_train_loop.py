@@ -4,6 +4,7 @@ import errno
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -148,3 +149,43 @@ def test_the_models_own_code_runs_where_the_recipe_lets_it(
         with pytest.raises(RuntimeError):
             run_worker(replace(course(folder, model), trust_remote_code=trust))
     assert trusted == [False, True]
+
+
+def trained_alone(job: TrainJobSpec, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Run a training in this process, as the only worker, and return the messages to the driver."""
+    import ray.train
+
+    messages: list[dict[str, Any]] = []
+    alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr(ray.train, "get_context", lambda: alone)
+    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: None)
+    monkeypatch.setattr(ray.train, "report", lambda *_, **__: None)
+    run_worker(replace(job, tell=cast(Any, messages.append)))
+    assert not RunDir(job.address).exists(FAULT), RunDir(job.address).read(FAULT)
+    return messages
+
+
+SWITCHES = {
+    **{"orders": 2, "consistency": 0.5, "packing": True, "frozen_layers": 1, "activations_gib": 0.1},
+    **{"label_smoothing": 0.1, "kind_weights": {"knowledge": 2}},
+}
+
+
+@pytest.mark.parametrize("switches", [{}, SWITCHES], ids=["plain", "all"])
+def test_a_training_runs_with_every_switch(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switches: dict[str, Any]
+) -> None:
+    folder = RunDir(str(tmp_path))
+    steps = {"batch_size": 4, "accumulation": 1, "epochs": 6, "learning_rate": 0.05, "patience": 99}
+    job = course(folder, model, optimizer="adamw", **steps, **switches)
+    learnt = [question(f"t{n}", question=f"What is {n} called?", answer="ABCD"[n % 4]) for n in range(6)]
+    folder.write_table(LESSONS, examples_to_table(learnt, ["train"] * 4 + ["tune"] * 2, [[]] * 6, {}))
+    messages = trained_alone(job, monkeypatch)
+    begun = next(message for message in messages if message["kind"] == "begin")
+    losses = [message["loss"] for message in messages if message["kind"] == "step"]
+    tuned = [message for message in messages if message["kind"] == "tune"]
+    assert begun["sequences"] == 24 * (4 if switches else 1)
+    assert len(losses) == begun["steps"] == begun["sequences"] // 4
+    assert sum(losses[-4:]) < sum(losses[:4])
+    assert tuned[0]["step"] == 0
+    assert all(message["accuracy"] is not None for message in tuned)
