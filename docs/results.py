@@ -27,7 +27,7 @@ TOOLS = {
     "static": ("defect", "completion", "fill_in_the_middle"),
     "execute": ("output", "completion"),
     "verbatim": ("fill_in_the_middle",),
-    "guessing": ("all",),
+    "choices-only": ("all",),
     "retrieve": ("all",),
     "pool without artefacts": ("all",),
     "pool": ("all",),
@@ -92,7 +92,7 @@ were written with half of these questions in view.
     totals = [(name, mix[name]) for name in ("pool", "pool without artefacts")]
     for name, total in totals:
         yield f"\nIn the test file's mix of kinds, `{name}`: {total['accuracy']:.3f} ({_cell(total['interval'])})."
-    yield "\nMeasured 2026-11-28, commit 0173814: `python -m benchmarks.evidence train.csv --test test.csv`."
+    yield "\nMeasured 2026-11-28, commit 5289fb9: `python -m benchmarks.evidence train.csv --test test.csv`."
     yield f"Tools: {_tools(found)}"
 
 
