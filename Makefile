@@ -63,7 +63,7 @@ wheel: setup ## build dist/: the wheel, and what its installation is held to
 	cp constraints-cpu.txt overrides-cpu.txt dist
 
 docs: setup ## build the documentation in site/, with strict links; it needs no network
-	@$(UV) --editable ".[$(EXTRAS),docs]"
+	@$(UV) --requirements pyproject.toml --extra docs
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/results.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
