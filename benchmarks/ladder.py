@@ -5,7 +5,8 @@
 
 Each rung is one or more commands, which are printed and run in one run directory, so that a rung asks only what no rung
 before it asked. What is finished stays: the same command goes on where it was stopped, and a rung is run again only
-where its commands have changed. FOLDER/ladder.json has all figures; `--page` writes the page that is made of it.
+where its commands have changed. FOLDER/ladder.json has all figures; `--page` writes the page that is made of it. It is
+run from the root of the project, as its commands are.
 
 A rung is compared with the one before it by the exact McNemar test on the same questions. Totals are also given in the
 mix of kinds of --mix, and without the voters that read a defect of the file. Operations are 2 x parameters x tokens
@@ -27,7 +28,6 @@ import pyarrow.parquet as pq
 from benchmarks.ladder_page import page
 from codemmlu.report.statistics import mcnemar
 
-ROOT = Path(__file__).parents[1]
 RECIPE = "recipes/ladder.yaml"
 # The adapters of each voter that has some, of which several are mixed, and how they are asked.
 _EVERY_ORDER = "readings: cyclic, calibrate: prior"
@@ -126,7 +126,7 @@ class Plan:
 
 def start_process(command: Sequence[str]) -> int:
     """Run a command as a process, which writes to stderr."""
-    return subprocess.run([sys.executable, *command[1:]], cwd=ROOT, stdout=sys.stderr).returncode
+    return subprocess.run([sys.executable, *command[1:]], stdout=sys.stderr).returncode
 
 
 def climb(plan: Plan, rungs: Sequence[Rung], start: Start) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def main() -> None:
     names = arguments.rungs.split(",") if arguments.rungs else list(known)
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"there is no rung {', '.join(unknown)}; rungs: {', '.join(known)}")
-    plan = Plan(arguments.folder.absolute(), RECIPE, (*overrides, *arguments.overrides))
+    plan = Plan(arguments.folder, RECIPE, (*overrides, *arguments.overrides))
     result = climb(plan, [known[name] for name in names], start_process)
     if arguments.page:
         arguments.page.write_text(page(result), encoding="utf-8")
