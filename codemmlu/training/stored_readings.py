@@ -105,7 +105,7 @@ def _voters(run: RunDir) -> dict[str, dict[str, Any]]:
     try:
         voters = dict(json.loads(run.read("report.json"))["voters"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"finetune: {run.shown}/report.json is broken: {first_line(error)}") from None
+        raise UserError(f"{run.shown}/report.json is broken: {first_line(error)}", key=run.key) from None
     return {name: voter for name, voter in voters.items() if isinstance(voter, dict)}
 
 

@@ -202,15 +202,18 @@ def test_one_run_at_a_time_makes_an_index_of_its_own_place(tmp_path: Path) -> No
     assert f"another run is writing to {tmp_path}/index" in fault(done)
 
 
-def test_a_changed_index_file_is_an_error(run: SolvedRun) -> None:
+def test_a_changed_index_file_is_set_aside(run: SolvedRun) -> None:
     file = run.out / "index" / "00000" / "index.faiss"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    said = fault(run.run())
-    assert f"{run.out}/index/00000/index.faiss has sha256" in said
-    assert "its manifest says" in said
-    assert run.times_asked() == {}
+    before = run.manifest()
+    done = run.run()
+    assert done.code == 0, done.err
+    assert f"{run.out}/index/00000/index.faiss has sha256" in done.out
+    assert "it is kept as index.faiss.damaged" in done.out
+    (shard,), (earlier,) = run.manifest()["shards"], before["shards"]
+    assert (run.manifest()["fingerprint"], shard["index_sha256"]) == (before["fingerprint"], earlier["index_sha256"])
 
 
 def test_a_holdout_of_two_files_is_ignored_and_said(tmp_path: Path) -> None:
