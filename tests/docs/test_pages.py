@@ -1,6 +1,7 @@
 """Pages that scripts make are what the scripts make today, and their figures are those that were measured."""
 
 import importlib.util
+import re
 from typing import Any
 
 import pytest
@@ -54,3 +55,9 @@ def test_the_site_lists_every_page() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
     assert [page for page in pages if f"- {page}\n" not in text] == []
+
+
+def test_tests_that_a_page_names_exist() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (DOCS / "troubleshooting.md").read_text())
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / "tests" / name).is_file()] == []
