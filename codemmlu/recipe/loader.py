@@ -76,6 +76,7 @@ def load_questions(source: str, overrides: list[str]) -> QuestionSettings:
         raise UserError(faults) from None
 
 
+_MOST_PARTS = 32  # names may have dots; the time to find one grows with the square of the parts
 _QUOTE = "put it in quotes, on the command line in two pairs: key='\"value\"'"
 
 
@@ -95,6 +96,8 @@ def _parse(override: str) -> tuple[list[str], Any]:
     path, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", path):
         raise UserError(f"{override!r}: an override is written key.path=value, for example questions.limit=100")
+    if path.count(".") >= _MOST_PARTS:
+        raise UserError(f"{path[:40]!r} and so on: no key of a recipe has more than {_MOST_PARTS} parts")
     try:
         value = parse(text) if text.strip() else text
     except (yaml.YAMLError, ValueError) as error:

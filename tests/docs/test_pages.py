@@ -60,4 +60,4 @@ def test_the_site_lists_every_page() -> None:
 def test_tests_that_a_page_names_exist() -> None:
     named = re.findall(r"`([\w/]+\.py)`", (DOCS / "troubleshooting.md").read_text())
     assert len(named) > 30
-    assert [name for name in named if not (ROOT / "tests" / name).is_file()] == []
+    assert [name for name in named if not (ROOT / name).is_file()] == []

@@ -200,6 +200,7 @@ def test_voters_can_be_replaced_by_a_mapping(small: str) -> None:
         ("limit", "'limit': an override is written key.path=value, for example questions.limit=100"),
         ("=3", "'=3': an override is written key.path=value"),
         ("questions..limit=3", "'questions..limit=3': an override is written key.path=value"),
+        ("questions" + ".a" * 40 + "=3", " and so on: no key of a recipe has more than 32 parts"),
     ],
 )
 def test_a_fault_names_the_key_and_what_would_be_right(small: str, override: str, says: str) -> None:
