@@ -1,11 +1,12 @@
 """The inputs of a run: they are found before any work, and none may lie where the run writes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from codemmlu.dataset import Submission, read_submission
 from codemmlu.dataset.files import files, is_hub
+from codemmlu.dataset.stored import stored_questions
 from codemmlu.engine import model_source
 from codemmlu.engine.placement.placement import check_engine_arguments
 from codemmlu.engine.scripted import SCRIPTED
@@ -13,6 +14,7 @@ from codemmlu.errors import UserError
 from codemmlu.recipe import Recipe, SubmissionVoter, adapter_names, model_name
 from codemmlu.recipe.models import names_of_code
 from codemmlu.run_dir import RunDir, writes_below
+from codemmlu.schema import letters
 
 
 def find_models(recipe: Recipe) -> dict[str, model_source.Model]:
@@ -106,3 +108,21 @@ def _name_below(run: RunDir, path: str) -> str | None:
         inner, outer = path.partition("?")[0].rpartition("@")[2], run.address.partition("?")[0].rpartition("@")[2]
         inner, outer = inner.partition("://")[2] or inner, outer.partition("://")[2] or outer
     return inner[len(outer) + 1 :] if inner.startswith(f"{outer}/") else None
+
+
+def describe_submissions(recipe: Recipe, run: RunDir, submissions: Mapping[str, Submission]) -> Iterator[str]:
+    """Yield how many answers other systems gave to the questions of a run, and the notes on odd answers."""
+    for name, submission in submissions.items():
+        voter = recipe.voters[name]
+        assert isinstance(voter, SubmissionVoter)
+        given = [
+            (letter, len(question.choices))
+            for question in stored_questions(run)
+            if (letter := submission.letters.get(question.task_id, "")) != ""
+        ]
+        total = f"{len(submission.letters):,} answers from {voter.source}"
+        yield f"{name}: {total}, {len(given):,} of them to these questions"
+        for note, count in submission.notes.most_common():
+            yield f"  {count:,} x {note}"
+        if beyond := sum(letter is not None and letter not in letters(size) for letter, size in given):
+            yield f"  {beyond:,} x letters that the question does not have: counted as no answer"

@@ -6,33 +6,33 @@ questions -> questions/ -> pending/ -> [Ray Data: read | retrieve | answer | kee
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 
 from codemmlu.cli.adapters import check_adapters, other_bases
 from codemmlu.cli.console import Terminal
-from codemmlu.cli.inputs import find_models, find_submissions, foreign_code, refuse_overwritten
+from codemmlu.cli.inputs import describe_submissions, find_models, find_submissions, foreign_code, refuse_overwritten
 from codemmlu.cli.job import JobContext, Outcome
 from codemmlu.cli.leak import tell_leak
 from codemmlu.cli.tables import comparison_table, voters_table
 from codemmlu.cluster.environment import configure
 from codemmlu.dataset import QuestionSet, Submission, read_sample
 from codemmlu.dataset.kind import KindRules
-from codemmlu.dataset.stored import StoredQuestions, stored_questions
+from codemmlu.dataset.stored import StoredQuestions
 from codemmlu.engine import model_source
 from codemmlu.engine.adapter_store import Manifest as AdapterManifest
 from codemmlu.errors import UserError, redact_credentials
 from codemmlu.inference import damage
 from codemmlu.inference.stages import concurrent_groups, plan_sessions
 from codemmlu.inference.voters import Ensemble, resolve_voters, write_pilot
-from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, SubmissionVoter, adapter_names, uses_examples
+from codemmlu.recipe import FinetuneSettings, Recipe, RetrieveVoter, adapter_names, uses_examples
 from codemmlu.report.schema import ModelReport
 from codemmlu.retrieval.index import ExampleIndex, ensure_index, share
 from codemmlu.run_dir import ATTEMPT, RunDir, check_persistent_path
 from codemmlu.run_dir.ownership import check_ours, claim, remove_leftovers
-from codemmlu.schema import Rejected, letters, to_table
+from codemmlu.schema import Rejected, to_table
 from codemmlu.voting.fit_split import FITTED
 from codemmlu.voting.reduction import VERDICTS, VOTES
 
@@ -175,7 +175,8 @@ def _answered(job: JobContext, run: RunDir, inputs: Inputs, *, ask_models: bool)
         job.terminal.say(line)
     begin(job.recipe, run, inputs)
     write_pilot(run, ensemble.voters)
-    tell_submissions(job, run, inputs.submissions)
+    for line in describe_submissions(job.recipe, run, inputs.submissions):
+        job.terminal.say(line)
     shared = cache(partial(share, index)) if index else None
     context = RunContext(job.recipe, job.terminal, run, ensemble, inputs.models, shared)
     if ask_models:
@@ -247,27 +248,6 @@ def describe(recipe: Recipe, questions: QuestionSet) -> list[str]:
     rejected = f", {stream.rejected:,} rejected (see rejected.parquet)" if stream.rejected else ""
     head = f"{stream.questions:,} questions from {stream.settings.source}, {stream.labelled:,} with an answer{rejected}"
     return [*ignored, head, *(f"  {note}" for note in stream.notes())]
-
-
-def tell_submissions(job: JobContext, run: RunDir, submissions: Mapping[str, Submission]) -> None:
-    """Print how many answers other systems gave to these questions, and the notes on odd answers."""
-    for name, submission in submissions.items():
-        voter = job.recipe.voters[name]
-        assert isinstance(voter, SubmissionVoter)
-        given = [
-            (letter, len(question.choices))
-            for question in stored_questions(run)
-            if (letter := submission.letters.get(question.task_id, "")) != ""
-        ]
-        used = len(given)
-        beyond = sum(letter is not None and letter not in letters(size) for letter, size in given)
-        job.terminal.say(
-            f"{name}: {len(submission.letters):,} answers from {voter.source}, {used:,} of them to these questions"
-        )
-        for note, count in submission.notes.most_common():
-            job.terminal.say(f"  {count:,} x {note}")
-        if beyond:
-            job.terminal.say(f"  {beyond:,} x letters that the question does not have: counted as no answer")
 
 
 def _facts(model: model_source.Model) -> ModelReport:
