@@ -74,7 +74,8 @@ def _evidence() -> Iterator[str]:
     yield f"""## Evidence without a model
 
 CodeMMLU's labelled Kaggle file ({found["train"]["questions"]:,} questions) in {found["folds"]} folds: all that is
-learnt comes from the other folds. `verbatim` reads a defect of the file, not the problem. The rules of `execute`
+learnt comes from the other folds. `verbatim` reads a defect of the file and
+`choices-only` the form of the choices, not the problem; `pool` has both. The rules of `execute`
 were written with half of these questions in view.
 """
     rows = []
@@ -92,7 +93,9 @@ were written with half of these questions in view.
     totals = [(name, mix[name]) for name in ("pool", "pool without artefacts")]
     for name, total in totals:
         yield f"\nIn the test file's mix of kinds, `{name}`: {total['accuracy']:.3f} ({_cell(total['interval'])})."
-    yield "\nMeasured 2026-11-28, commit 5289fb9: `python -m benchmarks.evidence train.csv --test test.csv`."
+    yield "\nMeasured 2026-11-28, here since commit ac309c8, not by one run of the command: observations that the latest"
+    yield "rules could not change were kept, and the answers of `retrieve` in four of the five folds were of an earlier run"
+    yield "of the same code. `python -m benchmarks.evidence train.csv --test test.csv` measures everything anew."
     yield f"Tools: {_tools(found)}"
 
 

@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("codemmlu")
 KINDS = ("soak", "engine", "ray")
 
 # With several workers of pytest each keeps to cores of its own: two engines whose threads wait for each other on the
-# same cores are ten times slower. Before anything counts the cores; processes that a test starts inherit them.
+# same cores slow each other down. Before anything counts the cores; processes that a test starts inherit them.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     workers, cores = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers] or cores)

@@ -142,7 +142,7 @@ def _there(path: Path) -> Path:
 
 def _ray() -> Finding:
     address = given_address() or started_here()
-    where = f"jobs join the one at {address}" if address else "none runs here, so a job starts its own and ends it"
+    where = f"jobs join the one at {address}" if address else "none runs here, so a job starts a Ray and ends it again"
     return Finding("Ray", f"{installed('ray') or 'not installed'}; {where}")
 
 

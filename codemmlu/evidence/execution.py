@@ -74,7 +74,7 @@ class Execute:
 
 
 def _first_that_compiles(readings: Sequence[Extracted], sandbox: Sandbox) -> tuple[Extracted, Outcome]:
-    """Return the first reading of a program that compiles, or else the first whose fault is its own."""
+    """Return the first reading of a program that compiles, or else the first whose error is not caused by missing text."""
     runs = []
     for reading in readings:
         outcome = sandbox.run(Program(reading.language, reading.source), LIMITS)
@@ -123,7 +123,7 @@ def _passed(runs: Sequence[Run], examples: int) -> Sequence[Feature] | None:
 
 
 def _share(run: Run, examples: int) -> str:
-    # What a program prints is its own word: anything but the two counts says nothing.
+    # A program can print anything: only the two counts are evidence.
     numbers = _COUNTS.fullmatch(run.printed.rpartition("\n")[2])
     if run.status != "ok" or numbers is None:
         return "fails"
