@@ -93,9 +93,9 @@ were written with half of these questions in view.
     totals = [(name, mix[name]) for name in ("pool", "pool without artefacts")]
     for name, total in totals:
         yield f"\nIn the test file's mix of kinds, `{name}`: {total['accuracy']:.3f} ({_cell(total['interval'])})."
-    yield "\nMeasured 2026-11-28, here since commit ac309c8, not by one run of the command: observations that the latest"
-    yield "rules could not change were kept, and the answers of `retrieve` in four of the five folds were of an earlier run"
-    yield "of the same code. `python -m benchmarks.evidence train.csv --test test.csv` measures everything anew."
+    yield "\nMeasured 2026-11-28, here since commit ac309c8, not by one run of the command: observations that the"
+    yield "latest rules could not change were kept, and the answers of `retrieve` in four of the five folds were of an"
+    yield "earlier run. `python -m benchmarks.evidence train.csv --test test.csv` measures everything anew."
     yield f"Tools: {_tools(found)}"
 
 

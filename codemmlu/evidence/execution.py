@@ -74,7 +74,7 @@ class Execute:
 
 
 def _first_that_compiles(readings: Sequence[Extracted], sandbox: Sandbox) -> tuple[Extracted, Outcome]:
-    """Return the first reading of a program that compiles, or else the first whose error is not caused by missing text."""
+    """Return the first reading of a program that compiles, or else the first whose error no missing text causes."""
     runs = []
     for reading in readings:
         outcome = sandbox.run(Program(reading.language, reading.source), LIMITS)
